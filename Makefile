@@ -1,0 +1,52 @@
+# make demo   render the demo videos, run the whole workflow on them, print the table of results
+# make test   every test          make check   format, lint, types, workflow lint, fast tests
+# make bench  every benchmark     make lock    pin the dependencies of pyproject.toml anew
+# Each makes .venv by itself when it is missing or older than the lock. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+BIN := .venv/bin
+READY := .venv/ready
+PYTEST := $(BIN)/python -m pytest
+
+.DELETE_ON_ERROR:
+.PHONY: demo test check format bench lock clean
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
+	@echo "Installing the locked dependencies into .venv (about 6 GB, a few minutes) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/snakemake --cores $(CORES)
+	@$(BIN)/moclip summary results/demo
+
+test: $(READY)
+	$(PYTEST)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --quiet Snakefile workflow
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+	$(PYTEST) -m "not workflow" -n 2 -q
+
+format: $(READY)
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+bench: $(READY)
+	$(BIN)/python benchmarks/motion_decode.py
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+		--output-file requirements.lock
+
+clean:
+	rm -rf results logs benchmarks/results .snakemake

@@ -1,0 +1,35 @@
+# MoCLIP-Lite: from compressed video to a tested head. `snakemake --cores N` runs config/config.yaml;
+# `snakemake --cores N --configfile mine.yaml` runs mine.yaml instead. docs/architecture.md explains the layout.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Files named on the command line replace the default configuration: merged into it, they would inherit its variants.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/manifest.smk"
+include: "workflow/rules/motion.smk"
+include: "workflow/rules/appearance.smk"
+include: "workflow/rules/text.smk"
+include: "workflow/rules/motion_network.smk"
+include: "workflow/rules/heads.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+# Every output of every stage stands here: a stage that fails while it is rebuilt is then never taken for done.
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/manifest.tsv",
+        all_features(),
+        all_networks(),
+        gated_results,

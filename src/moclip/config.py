@@ -1,0 +1,202 @@
+"""The configuration: checked against its schema, with defaults filled in and every reference resolved. Pure."""
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from moclip.errors import ConfigError
+
+Section = Mapping[str, Any]
+
+_NUMBER_AS_TEXT = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
+
+# Which sections a key of an experiment, or of a variant, may name an entry of.
+REFERENCES: dict[str, dict[str, str]] = {
+    "text": {"appearance": "appearance"},
+    "motion_network": {"motion": "motion"},
+    "experiments": {"appearance": "appearance", "motion_network": "motion_network", "text": "text", "head": "head"},
+}
+# What each method of an experiment needs to be named there.
+METHOD_NEEDS: dict[str, tuple[str, ...]] = {
+    "fusion": ("appearance", "motion_network", "head"),
+    "appearance": ("appearance", "head"),
+    "motion": ("motion_network",),
+    "zero_shot": ("appearance", "text"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Run:
+    """One experiment on one official split with one seed."""
+
+    experiment: str
+    split: int
+    seed: int
+
+
+def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
+    """Return the configuration with every default filled in.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
+            reference names no entry; a method lacks what it needs. All faults are told at once, a line each.
+    """
+    complete: dict[str, Any] = _fill_defaults(copy.deepcopy(dict(config)), schema=schema, root=schema)
+    faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
+    faults = faults or [*_check_references(complete), *_check_experiments(complete)]
+    if faults:
+        raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
+    return complete
+
+
+def list_runs(config: Section) -> tuple[Run, ...]:
+    """Return every run of every experiment, sorted."""
+    return tuple(
+        sorted(
+            Run(experiment=name, split=split, seed=seed)
+            for name, experiment in config["experiments"].items()
+            for split in experiment["splits"]
+            for seed in experiment["seeds"]
+        )
+    )
+
+
+def list_network_runs(config: Section) -> tuple[Run, ...]:
+    """Return every motion network to train, as (variant, split, seed): those that some experiment uses."""
+    uses = {
+        Run(experiment=config["experiments"][run.experiment]["motion_network"], split=run.split, seed=run.seed)
+        for run in list_runs(config)
+        if _uses(config["experiments"][run.experiment], "motion_network")
+    }
+    return tuple(sorted(uses))
+
+
+def list_used(config: Section, section: str) -> tuple[str, ...]:
+    """Return the variants of a section that some experiment uses, directly or through a variant of another stage."""
+    experiments = list(config["experiments"].values())
+    used = {experiment[section] for experiment in experiments if _uses(experiment, section)}
+    for stage, keys in REFERENCES.items():
+        if section in keys and stage != "experiments":
+            used |= {config[stage][variant][section] for variant in list_used(config, stage)}
+    return tuple(sorted(used))
+
+
+def _uses(experiment: Section, section: str) -> bool:
+    return bool(experiment.get(section)) and any(section in METHOD_NEEDS[method] for method in experiment["methods"])
+
+
+def _resolve(schema: Section, *, root: Section) -> Section:
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix("#/$defs/")
+        target: Section = root["$defs"][name]
+        return target
+    return schema
+
+
+def _fill_defaults(value: Any, *, schema: Section, root: Section) -> Any:
+    schema = _resolve(schema, root=root)
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    for key, below in properties.items():
+        resolved = _resolve(below, root=root)
+        if key not in value and "default" in resolved:
+            value[key] = copy.deepcopy(resolved["default"])
+        if key in value:
+            value[key] = _fill_defaults(value[key], schema=below, root=root)
+    others = schema.get("additionalProperties")
+    if isinstance(others, Mapping):
+        for key in value.keys() - properties.keys():
+            value[key] = _fill_defaults(value[key], schema=others, root=root)
+    return value
+
+
+def _leaves(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        if error.context:
+            yield min(error.context, key=lambda below: (below.validator == "type", -len(below.absolute_path)))
+        else:
+            yield error
+
+
+def _say(error: ValidationError) -> str:
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    rule: Any = error.validator_value
+    instance: Any = error.instance
+    if error.validator == "additionalProperties":
+        schema: Any = error.schema
+        known = sorted(schema.get("properties", {}))
+        unknown = sorted(set(instance) - set(known))[0]
+        return f"{place}: unknown key `{unknown}`; {_nearest(unknown, known)}"
+    if error.validator == "required":
+        missing = next(key for key in rule if key not in instance)
+        return f"{place}: the key `{missing}` is missing; see config/README.md"
+    if error.validator == "enum":
+        return f"{place}: expected one of {', '.join(map(str, rule))}; found {error.instance!r}"
+    return f"{place}: expected {_expected(error)}; found {error.instance!r}{_hint(error)}"
+
+
+def _expected(error: ValidationError) -> str:
+    words = {
+        "type": "a value of type",
+        "minimum": "at least",
+        "maximum": "at most",
+        "exclusiveMinimum": "more than",
+        "exclusiveMaximum": "less than",
+        "pattern": "text that matches",
+        "minItems": "at least this many entries:",
+        "minLength": "text that is not empty, minLength",
+        "minProperties": "at least this many entries:",
+        "uniqueItems": "no entry twice, uniqueItems:",
+    }
+    named = words.get(str(error.validator), str(error.validator))
+    return f"{named} {error.validator_value}"
+
+
+def _hint(error: ValidationError) -> str:
+    looks_numeric = (
+        isinstance(error.instance, str) and error.instance.replace(".", "").replace("-", "").replace("e", "").isdigit()
+    )
+    if error.validator == "type" and looks_numeric:
+        return " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
+    return ""
+
+
+def _nearest(unknown: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
+    return f"the nearest known key is `{close[0]}`" if close else f"known keys: {', '.join(known)}"
+
+
+def _check_references(config: Section) -> Iterator[str]:
+    for section, keys in REFERENCES.items():
+        for name, entry in config[section].items():
+            for key, target in keys.items():
+                variant = entry.get(key)
+                if variant and variant not in config[target]:
+                    near = difflib.get_close_matches(variant, list(config[target]), n=1, cutoff=0.0)
+                    known = f"; the nearest one is `{near[0]}`" if near else f"; `{target}` is empty"
+                    yield f"{section}.{name}.{key}: expected a variant of `{target}`, found `{variant}`{known}"
+
+
+def _check_experiments(config: Section) -> Iterator[str]:
+    for name, experiment in config["experiments"].items():
+        for method in experiment["methods"]:
+            for needed in METHOD_NEEDS[method]:
+                if not experiment.get(needed):
+                    yield (
+                        f"experiments.{name}: the method `{method}` needs the key `{needed}`; "
+                        "name a variant or drop the method"
+                    )
+        text = experiment.get("text")
+        if text in config["text"] and config["text"][text]["appearance"] != experiment.get("appearance"):
+            other = config["text"][text]["appearance"]
+            yield (
+                f"experiments.{name}.text: expected class embeddings from the encoder of `appearance`, "
+                f"`{experiment.get('appearance')}`; `{text}` is from `{other}`"
+            )

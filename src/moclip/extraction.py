@@ -1,0 +1,165 @@
+"""From videos to shards: what every extractor shares. Which rows a shard needs, what of them is cached, the rest."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from moclip.errors import VideoError
+from moclip.features import write_index
+from moclip.manifest import read_manifest
+from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
+from moclip.shards import Field, Row, ShardHeader, Value
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What an extractor needs to know of a video: its id, where it lies, and the fingerprint of its bytes."""
+
+    video_id: str
+    path: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """A frozen function from videos to rows, and all that its rows depend on.
+
+    `parameters` holds everything but the video that a row is computed from: settings, fingerprints of weights, and the
+    versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish.
+    """
+
+    name: str
+    version: int
+    parameters: Mapping[str, Any]
+    fields: Sequence[Field]
+    row_key: Callable[[Video], str]
+    extract: Callable[[Sequence[Video]], Iterator[Row]]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """One shard to build: which one of how many, of which dataset, from where, to where.
+
+    `on_bad_video` is `skip` (the row remembers the reason) or `fail` (the job stops with it).
+    """
+
+    dataset: str
+    manifest: Path
+    root: Path
+    shard: int
+    num_shards: int
+    output: Path
+    cache_dir: Path
+    on_bad_video: str = "skip"
+
+    @property
+    def pool_name(self) -> str:
+        """Name of the shard among those of the same parameters, which may be of several datasets."""
+        return f"{self.dataset}-{self.shard}-of-{self.num_shards}"
+
+
+def shard_file(shard: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{shard}.h5"
+
+
+def list_videos(manifest: Path, *, root: Path, shard: int) -> list[Video]:
+    """Return the videos of one shard of the manifest, sorted by id."""
+    frame = read_manifest(manifest)
+    rows = frame[frame["shard"] == shard].sort_values("video_id")
+    return [
+        Video(video_id=video_id, path=root / path, fingerprint=fingerprint)
+        for video_id, path, fingerprint in zip(rows["video_id"], rows["path"], rows["fingerprint"], strict=True)
+    ]
+
+
+def list_wanted(extractor: Extractor, videos: Sequence[Video]) -> list[Wanted]:
+    """Return the rows that a shard of these videos must hold."""
+    return [Wanted(video_id=video.video_id, row_key=extractor.row_key(video)) for video in videos]
+
+
+def expected_signature(extractor: Extractor, videos: Sequence[Video]) -> str:
+    """Return the signature that a shard of these videos must carry."""
+    return shard_signature(
+        extractor=extractor.name,
+        version=extractor.version,
+        parameters=extractor.parameters,
+        wanted=list_wanted(extractor, videos),
+    )
+
+
+def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJob) -> None:
+    """Write the shard of these videos, computing only the rows that the cache lacks.
+
+    Raises:
+        VideoError: A video is rejected and `on_bad_video` is `fail`.
+    """
+    by_id = {video.video_id: video for video in videos}
+
+    def extract(missing: Sequence[Wanted]) -> Iterator[Row]:
+        chosen = [by_id[wanted.video_id] for wanted in missing]
+        title = f"{extractor.name} {job.output.stem}"
+        yield from tqdm(extractor.extract(chosen), total=len(chosen), desc=title, unit="video", mininterval=2)
+
+    header = ShardHeader(
+        extractor=extractor.name,
+        extractor_version=extractor.version,
+        parameters=extractor.parameters,
+        signature=expected_signature(extractor, videos),
+        provenance=extractor.provenance,
+    )
+    count = build_shard(
+        job.output,
+        pool=pool_folder(
+            job.cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
+        ),
+        name=job.pool_name,
+        wanted=list_wanted(extractor, videos),
+        fields=extractor.fields,
+        header=header,
+        extract=extract,
+        allow_rejects=job.on_bad_video == "skip",
+    )
+    _log.info("%s: %d rows computed, %d taken from the cache", job.output, count.num_computed, count.num_reused)
+
+
+def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
+    """Write the index over the shards beside `output`, each checked to hold what the manifest and parameters ask for.
+
+    Raises:
+        ShardError: A shard is missing, damaged or stale.
+    """
+    signatures = {
+        shard_file(shard): expected_signature(extractor, list_videos(manifest, root=root, shard=shard))
+        for shard in range(num_shards)
+    }
+    write_index(output, signatures=signatures)
+
+
+def build_row(
+    extractor_key: Callable[[Video], str], video: Video, compute: Callable[[Video], Mapping[str, Value]]
+) -> Row:
+    """Return the row of a video: what `compute` makes of it, or the reason why it has no features."""
+    try:
+        return Row(video_id=video.video_id, row_key=extractor_key(video), values=compute(video))
+    except VideoError as error:
+        return reject_row(extractor_key, video, error)
+
+
+def reject_row(extractor_key: Callable[[Video], str], video: Video, error: VideoError) -> Row:
+    """Return the row that remembers why a video has no features."""
+    _log.warning("%s", error)
+    return Row(
+        video_id=video.video_id,
+        row_key=extractor_key(video),
+        values={},
+        reject_reason=error.reason,
+        reject_detail=error.detail,
+    )

@@ -1,0 +1,202 @@
+"""A row is computed once, survives a kill, and is never read damaged."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from moclip.errors import ShardError
+from moclip.row_cache import ShardCount, Wanted, build_shard, pool_folder, shard_signature
+from moclip.shards import Field, Row, Shard, ShardHeader
+
+FIELDS = (
+    Field(name="vectors", kind="blob", dtype="int16"),
+    Field(name="embedding", kind="packed"),
+    Field(name="codec", kind="scalar", dtype="text"),
+    Field(name="width", kind="scalar", dtype="int32"),
+)
+
+
+def wanted_rows(*names: str) -> list[Wanted]:
+    return [Wanted(video_id=f"class/{name}", row_key=f"key-{name}") for name in names]
+
+
+def row_of(wanted: Wanted) -> Row:
+    seed = sum(wanted.row_key.encode())
+    rng = np.random.default_rng(seed)
+    values = {
+        "vectors": rng.integers(-9, 9, (seed % 5, 4, 6, 2)).astype(np.int16),
+        "embedding": rng.normal(size=(seed % 3 + 1, 8)).astype(np.float32),
+        "codec": f"codec-{seed}",
+        "width": seed,
+    }
+    return Row(video_id=wanted.video_id, row_key=wanted.row_key, values=values)
+
+
+class Extractor:
+    """Counts what it is asked for, and can fail after some rows."""
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.asked: list[str] = []
+        self.fail_after = fail_after
+
+    def __call__(self, missing: Sequence[Wanted]) -> Iterator[Row]:
+        for wanted in missing:
+            if len(self.asked) >= self.fail_after:
+                raise KeyboardInterrupt
+            self.asked.append(wanted.row_key)
+            yield row_of(wanted)
+
+
+def build(folder: Path, wanted: list[Wanted], extractor: Extractor, *, name: str = "shard-0") -> ShardCount:
+    header = ShardHeader(
+        extractor="test",
+        extractor_version=1,
+        parameters={"a": 1},
+        signature=shard_signature(extractor="test", version=1, parameters={"a": 1}, wanted=wanted),
+        provenance={},
+    )
+    return build_shard(
+        folder / "out" / f"{name}.h5",
+        pool=folder / "pool",
+        name=name,
+        wanted=wanted,
+        fields=FIELDS,
+        header=header,
+        extract=extractor,
+    )
+
+
+def test_a_shard_gives_back_every_value_of_its_rows(tmp_path: Path) -> None:
+    wanted = wanted_rows("b", "a", "cc")
+    build(tmp_path, wanted, Extractor())
+    with Shard(tmp_path / "out/shard-0.h5") as shard:
+        assert shard.video_ids == ("class/a", "class/b", "class/cc")
+        for one in wanted:
+            expected, found = row_of(one), shard.read_row(one.video_id)
+            for name in ("vectors", "embedding"):
+                np.testing.assert_array_equal(found.values[name], expected.values[name])
+            assert found.values["codec"] == expected.values["codec"]
+            assert found.values["width"] == expected.values["width"]
+
+
+def test_adding_a_video_computes_that_video_only(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor())
+    extractor = Extractor()
+    assert build(tmp_path, wanted_rows("a", "b", "c"), extractor) == ShardCount(num_reused=2, num_computed=1)
+    assert extractor.asked == ["key-c"]
+
+
+def test_removing_a_video_computes_nothing(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor())
+    assert build(tmp_path, wanted_rows("b"), Extractor(0)).num_computed == 0
+    with Shard(tmp_path / "out/shard-0.h5") as shard:
+        assert shard.video_ids == ("class/b",)
+
+
+def test_a_deleted_output_costs_nothing(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor())
+    before = (tmp_path / "out/shard-0.h5").read_bytes()
+    (tmp_path / "out/shard-0.h5").unlink()
+    build(tmp_path, wanted_rows("a", "b"), Extractor(0))
+    assert (tmp_path / "out/shard-0.h5").read_bytes() == before
+
+
+def test_another_number_of_shards_moves_rows_without_computing(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
+    assert build(tmp_path, wanted_rows("a", "c"), Extractor(0), name="other-0").num_reused == 2
+
+
+def test_a_stopped_job_keeps_the_rows_it_computed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, wanted_rows("a", "b", "c"), Extractor(2))
+    assert not (tmp_path / "out/shard-0.h5").exists()
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("a", "b", "c"), extractor)
+    assert extractor.asked == ["key-c"]
+    assert sorted(path.name for path in (tmp_path / "pool").glob("*.h5")) == ["shard-0.h5"]
+
+
+def test_rows_reused_or_computed_give_the_same_bytes(tmp_path: Path) -> None:
+    build(tmp_path / "fresh", wanted_rows("a", "b", "c"), Extractor())
+    build(tmp_path / "grown", wanted_rows("b"), Extractor())
+    build(tmp_path / "grown", wanted_rows("c", "b", "a"), Extractor())
+    fresh, grown = (tmp_path / side / "out/shard-0.h5" for side in ("fresh", "grown"))
+    assert fresh.read_bytes() == grown.read_bytes()
+
+
+def test_a_rejected_video_is_remembered_with_its_reason(tmp_path: Path) -> None:
+    def reject(missing: Sequence[Wanted]) -> Iterator[Row]:
+        for wanted in missing:
+            if wanted.video_id == "class/b":
+                yield Row(
+                    video_id="class/b",
+                    row_key="key-b",
+                    values={},
+                    reject_reason="unreadable",
+                    reject_detail="cut short",
+                )
+            else:
+                yield row_of(wanted)
+
+    header = ShardHeader(extractor="test", extractor_version=1, parameters={}, signature="s", provenance={})
+    for computed in (2, 0):
+        count = build_shard(
+            tmp_path / "out.h5",
+            pool=tmp_path / "pool",
+            name="shard-0",
+            wanted=wanted_rows("a", "b"),
+            fields=FIELDS,
+            header=header,
+            extract=reject,
+        )
+        assert count.num_computed == computed
+    with Shard(tmp_path / "out.h5") as shard:
+        row = shard.read_row("class/b")
+        assert (row.reject_reason, row.reject_detail, dict(row.values)) == ("unreadable", "cut short", {})
+
+
+def test_a_damaged_row_is_refused_by_readers_and_computed_again(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor())
+    with h5py.File(tmp_path / "pool/shard-0.h5", "r+") as file:
+        file["packed/embedding"][0, 0] += 1
+    with Shard(tmp_path / "out/shard-0.h5") as shard, pytest.raises(ShardError, match="class/a is damaged"):
+        shard.read_row("class/a")
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("a", "b"), extractor)
+    assert extractor.asked == ["key-a"]
+
+
+def test_a_truncated_shard_is_a_named_error_and_costs_its_rows(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a"), Extractor())
+    path = tmp_path / "pool/shard-0.h5"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(ShardError, match="damaged file"):
+        Shard(tmp_path / "out/shard-0.h5")
+    assert build(tmp_path, wanted_rows("a"), Extractor()).num_computed == 1
+
+
+def test_an_extractor_that_leaves_out_a_video_is_an_error(tmp_path: Path) -> None:
+    header = ShardHeader(extractor="test", extractor_version=1, parameters={}, signature="s", provenance={})
+    with pytest.raises(ShardError, match="class/a: expected a row"):
+        build_shard(
+            tmp_path / "out.h5",
+            pool=tmp_path / "pool",
+            name="shard-0",
+            wanted=wanted_rows("a"),
+            fields=FIELDS,
+            header=header,
+            extract=lambda missing: (),
+        )
+
+
+def test_parameters_and_version_each_have_a_pool_of_their_own(tmp_path: Path) -> None:
+    folders = {
+        pool_folder(tmp_path, extractor="motion", version=version, parameters={"source": source})
+        for version in (1, 2)
+        for source in ("original", "transcode")
+    }
+    assert len(folders) == 4

@@ -1,0 +1,13 @@
+"""Render the demo videos and write their lists."""
+
+from pathlib import Path
+
+from moclip.demo import build_demo_dataset
+from moclip.shards import replace_atomically
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    complete = Path(snakemake.output.complete)
+    build_demo_dataset(complete.parent, seed=0, num_workers=snakemake.threads)
+    with replace_atomically(complete) as temporary:
+        temporary.write_text("{}\n", encoding="utf-8")
