@@ -29,7 +29,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/manifest.tsv",
-        all_features(),
-        all_networks(),
-        gated_results,
+        all_outputs(),

@@ -25,9 +25,9 @@ APPEARANCE_FIELDS = (
 )
 
 
-def extract_appearance_shard(job: ShardJob, *, variant: Mapping[str, Any], num_threads: int) -> None:
+def extract_appearance_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int) -> None:
     """Write one shard of frame embeddings, as `extraction.extract_shard` does."""
-    videos = list_videos(job.manifest, root=job.root, shard=job.shard)
+    videos = list_videos(manifest, root=job.root, shard=job.shard)
     extract_shard(build_appearance_extractor(variant, num_threads=num_threads), videos=videos, job=job)
 
 
@@ -112,7 +112,7 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
         fields=APPEARANCE_FIELDS,
         row_key=key,
         extract=extract,
-        provenance={"trained": not variant["untrained"], "model": variant["model"]},
+        provenance={"state": "untrained" if variant["untrained"] else "trained", "model": variant["model"]},
     )
 
 

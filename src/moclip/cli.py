@@ -9,7 +9,7 @@ import yaml
 
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
-from moclip.evaluation import format_summary, read_summary
+from moclip.summary import format_summary, read_summary
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -51,13 +51,26 @@ class ShardJob:
     """
 
     dataset: str
-    manifest: Path
     root: Path
     shard: int
     num_shards: int
     output: Path
     cache_dir: Path
     on_bad_video: str = "skip"
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, shard: str | int, output: str | Path) -> Self:
+        """Return the job that builds one shard of the dataset of a checked configuration."""
+        dataset = config["dataset"]
+        return cls(
+            dataset=dataset["name"],
+            root=Path(dataset["root"]),
+            shard=int(shard),
+            num_shards=dataset["num_shards"],
+            output=Path(output),
+            cache_dir=Path(config["cache_dir"]),
+            on_bad_video=dataset["on_bad_video"],
+        )
 
     @property
     def pool_name(self) -> str:

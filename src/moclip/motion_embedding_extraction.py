@@ -6,10 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from moclip.extraction import Extractor, ShardJob, Video, extract_shard, shard_file
+from moclip.extraction import Extractor, ShardJob, Video, expected_signature, extract_shard, shard_file
 from moclip.features import open_indexed, read_index, write_index
 from moclip.motion import MotionVectors, motion_from_row
-from moclip.extraction import expected_signature
 from moclip.shards import Field, Row, Shard
 from moclip.versions import MOTION_EMBEDDING_VERSION
 
@@ -58,15 +57,15 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
-        from moclip.motion_training import embed_videos, prepare_torch  # noqa: PLC0415
         from moclip.motion_network import load_network  # noqa: PLC0415
+        from moclip.motion_training import embed_videos, prepare_torch  # noqa: PLC0415
 
         rejects: list[Row] = []
         with Shard(videos[0].path) as shard:
             prepare_torch(threads=variant["threads"])
             keys = {video.video_id: video.fingerprint for video in videos}
             motions = _read_motions(shard, videos, rejects)
-            for video_id, embedding, logits in embed_videos(load_network(model), motions, variant=variant):
+            for video_id, embedding, logits in embed_videos(load_network(model).network, motions, variant=variant):
                 values = {"embedding": embedding[None], "logits": logits[None]}
                 yield Row(video_id=video_id, row_key=keys[video_id], values=values)
         yield from rejects
@@ -78,6 +77,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         fields=MOTION_EMBEDDING_FIELDS,
         row_key=lambda video: video.fingerprint,
         extract=extract,
+        provenance={"state": "trained from random weights" if variant["weights"] == "none" else "trained"},
     )
 
 

@@ -28,9 +28,9 @@ MOTION_FIELDS = (
 )
 
 
-def extract_motion_shard(job: ShardJob, *, variant: Mapping[str, Any]) -> None:
+def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
     """Write one shard of motion vectors, as `extraction.extract_shard` does."""
-    videos = list_videos(job.manifest, root=job.root, shard=job.shard)
+    videos = list_videos(manifest, root=job.root, shard=job.shard)
     extract_shard(build_motion_extractor(variant), videos=videos, job=job)
 
 

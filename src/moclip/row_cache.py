@@ -22,7 +22,7 @@ from moclip.shards import Field, Row, Shard, ShardHeader, build_digest, replace_
 
 _log = logging.getLogger(__name__)
 
-Place = tuple[Path, int]
+Place = tuple[Shard, int]
 
 # A killed job loses at most this much computing.
 FLUSH_SECONDS = 10.0
@@ -76,12 +76,14 @@ def build_shard(
         VideoError: A video is rejected and `allow_rejects` is false; every computed row stays in the pool.
     """
     pool.mkdir(parents=True, exist_ok=True)
-    with _locked(pool / f".{name}.lock"):
+    # Files of the pool stay open until the shard is written: another job may replace or remove them meanwhile.
+    with _locked(pool / f".{name}.lock"), ExitStack() as opened:
         own = pool / f"{name}.h5"
-        places = _find_sound_rows(pool, first=own, keys={w.row_key for w in wanted})
+        places = _find_sound_rows(pool, first=own, keys={w.row_key for w in wanted}, opened=opened)
         missing = [w for w in wanted if w.row_key not in places]
         for part in _compute(missing, extract=extract, pool=pool, name=name, fields=fields, header=header):
-            places |= _places_in(part, keys={w.row_key for w in missing})
+            shard = opened.enter_context(Shard(part))
+            places |= {key: (shard, index) for index, key in enumerate(shard.row_keys)}
         _check_complete(wanted, places)
         write_shard(own, rows=_read_rows(wanted, places, allow_rejects=allow_rejects), fields=fields, header=header)
         _link(own, output)
@@ -90,23 +92,22 @@ def build_shard(
     return ShardCount(num_reused=len(wanted) - len(missing), num_computed=len(missing))
 
 
-def _places_in(path: Path, *, keys: set[str]) -> dict[str, Place]:
-    with Shard(path) as shard:
-        return {key: (path, index) for index, key in enumerate(shard.row_keys) if key in keys}
-
-
-def _find_sound_rows(pool: Path, *, first: Path, keys: set[str]) -> dict[str, Place]:
+def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitStack) -> dict[str, Place]:
     # The shard's own file holds nearly all its rows; the others are opened only while a row is still missing.
     places: dict[str, Place] = {}
     for path in sorted(pool.glob("*.h5"), key=lambda path: (path != first, path.name)):
         if len(places) == len(keys):
             break
         try:
-            with Shard(path) as shard:
-                wanted = [i for i, key in enumerate(shard.row_keys) if key in keys and key not in places]
-                places |= {shard.row_keys[index]: (path, index) for index in wanted if _is_sound(shard, index)}
+            shard = Shard(path)
         except ShardError as error:
             _log.warning("%s; its rows are computed again", error)
+            continue
+        wanted = [i for i, key in enumerate(shard.row_keys) if key in keys and key not in places]
+        sound = {shard.row_keys[index]: (shard, index) for index in wanted if _is_sound(shard, index)}
+        places |= sound
+        # Only files that serve a row are kept open, so that a pool of any size fits the limit on open files.
+        opened.enter_context(shard) if sound else shard.close()
     return places
 
 
@@ -120,17 +121,13 @@ def _is_sound(shard: Shard, index: int) -> bool:
 
 
 def _read_rows(wanted: Sequence[Wanted], places: Mapping[str, Place], *, allow_rejects: bool) -> Iterator[Row]:
-    with ExitStack() as stack:
-        shards: dict[Path, Shard] = {}
-        for row in sorted(wanted, key=lambda row: row.video_id):
-            path, index = places[row.row_key]
-            if path not in shards:
-                shards[path] = stack.enter_context(Shard(path))
-            # The pool's row may have been computed for another video of the same bytes: the key is what counts.
-            found = replace(shards[path].read_row_at(index, check=False), video_id=row.video_id)
-            if found.reject_reason and not allow_rejects:
-                raise VideoError(reason=found.reject_reason, detail=found.reject_detail, video_id=found.video_id)
-            yield found
+    for row in sorted(wanted, key=lambda row: row.video_id):
+        shard, index = places[row.row_key]
+        # The pool's row may have been computed for another video of the same bytes: the key is what counts.
+        found = replace(shard.read_row_at(index, check=False), video_id=row.video_id)
+        if found.reject_reason and not allow_rejects:
+            raise VideoError(reason=found.reject_reason, detail=found.reject_detail, video_id=found.video_id)
+        yield found
 
 
 def _compute(

@@ -1,36 +1,40 @@
 # Embeddings of chosen frames from a frozen image tower.
 rule appearance_shard:
     input:
-        manifest=ancient(f"{RESULTS}/manifest.tsv"),
+        manifest=ancient(MANIFEST),
         weights=lambda wildcards: encoder_files(wildcards.variant),
     output:
         shard=f"{RESULTS}/appearance/{{variant}}/shard-{{shard}}.h5",
-    params:
-        cfg=lambda wildcards: cfg("appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
-        sig=lambda wildcards: shard_sig(wildcards.shard),
-        code=code("appearance_shard"),
     log:
         f"{LOGS}/appearance/{{variant}}/shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/appearance/{{variant}}/shard-{{shard}}.tsv"
     resources:
-        gpu=lambda wildcards: int(CONFIG["appearance"][wildcards.variant]["device"] != "cpu"),
+        gpu=lambda wildcards: int(
+            CONFIG["appearance"][wildcards.variant]["device"] != "cpu"
+        ),
+    params:
+        cfg=lambda wildcards: cfg(
+            "appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]
+        ),
+        sig=lambda wildcards: shard_sig(wildcards.shard),
+        code=code("appearance_shard"),
     script:
         "../scripts/appearance_shard.py"
 
 
 checkpoint appearance_index:
     input:
-        manifest=ancient(f"{RESULTS}/manifest.tsv"),
+        manifest=ancient(MANIFEST),
         weights=lambda wildcards: encoder_files(wildcards.variant),
         shards=shard_files(f"{RESULTS}/appearance/{{variant}}"),
     output:
         index=f"{RESULTS}/appearance/{{variant}}/index.json",
+    log:
+        f"{LOGS}/appearance/{{variant}}/index.log",
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant),
         sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
         code=code("appearance_index"),
-    log:
-        f"{LOGS}/appearance/{{variant}}/index.log",
     script:
         "../scripts/appearance_index.py"

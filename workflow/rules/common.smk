@@ -1,4 +1,4 @@
-# What the rules share: the checked configuration, names of files, the three params of every rule, and the gates.
+# What the rules share: the checked configuration, names of files, and the params of every rule.
 import json
 import sys
 from hashlib import blake2b
@@ -10,25 +10,30 @@ from moclip.code_digest import code_digest
 from moclip.config import check_config, list_network_runs, list_runs, list_used
 from moclip.errors import MoclipError
 from moclip.features import read_index
-from moclip.manifest import check_dataset, dataset_signature, read_manifest
+from moclip.manifest import dataset_signature, read_manifest
 
 
 container: None
 
 
 def checked_config():
-    schema = yaml.safe_load(Path(workflow.source_path("../schemas/config.schema.yaml")).read_text())
+    """The configuration, checked, and the digest of the dataset's listing; what is wrong ends the run here."""
+    schema = yaml.safe_load(
+        Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
+    )
     try:
         checked = check_config(config, schema=schema)
-        if checked["dataset"]["generate"] == "none":
-            check_dataset(checked["dataset"])
+        made_here = checked["dataset"]["generate"] != "none"
+        return checked, None if made_here else dataset_signature(checked["dataset"])
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    return checked
 
 
-CONFIG = checked_config()
+# Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
+CONFIG, LISTING = checked_config()
+config.clear()
+config.update(CONFIG)
 DATASET = CONFIG["dataset"]
 RESULTS = f"results/{DATASET['name']}"
 LOGS = f"logs/{DATASET['name']}"
@@ -57,68 +62,132 @@ def code(rule_name):
     return f"code:{code_digest(SCRIPTS / f'{rule_name}.py')}"
 
 
+# A `sig` is read from a file that a checkpoint writes, and that file is an `ancient` input: its time stamp reruns nothing,
+# and when the checkpoint has written it anew, Snakemake evaluates the params of the jobs that depend on it again.
+PENDING = "sig:pending"
+
+
 def table_sig(columns, where=None):
-    """The digest of some columns of the manifest, in the rows that `where` accepts; waits for the manifest."""
-    frame = read_manifest(Path(checkpoints.manifest.get().output.manifest))
+    """The digest of some columns of the manifest, in the rows that `where` accepts."""
+    path = Path(RESULTS, "manifest.tsv")
+    if not path.is_file():
+        return PENDING
+    frame = read_manifest(path)
     rows = frame if where is None else frame[where(frame)]
-    return "sig:" + blake2b(rows[columns].to_csv(index=False).encode(), digest_size=16).hexdigest()
+    return (
+        "sig:"
+        + blake2b(
+            rows[columns].to_csv(index=False).encode(), digest_size=16
+        ).hexdigest()
+    )
 
 
 def shard_sig(shard):
     """The digest of the videos of one shard."""
-    return table_sig(["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard))
+    return table_sig(
+        ["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard)
+    )
 
 
 def split_sig(split, subsets):
     """The digest of the labels of some subsets of a split."""
     column = f"split_{split}"
-    return table_sig(["video_id", "class_name", "class_index", column], lambda frame: frame[column].isin(subsets))
+    return table_sig(
+        ["video_id", "class_name", "class_index", column],
+        lambda frame: (
+            frame[column].isin(subsets) if column in frame else frame["shard"] < 0
+        ),
+    )
 
 
-def content_sig(index, shard):
-    """The digest of one shard's content, from the index that the gate wrote."""
-    shards = {entry.file: entry.content for entry in read_index(Path(index)).shards}
-    return f"sig:{shards[f'shard-{shard}.h5']}"
+def index_sig(*folders):
+    """The digest of the content of whole feature sets."""
+    paths = [Path(folder, "index.json") for folder in folders]
+    if not all(path.is_file() for path in paths):
+        return PENDING
+    return (
+        "sig:"
+        + blake2b(
+            b"".join(path.read_bytes() for path in paths), digest_size=16
+        ).hexdigest()
+    )
+
+
+def content_sig(folder, shard):
+    """The digest of the content of one shard of a feature set."""
+    path = Path(folder, "index.json")
+    if not path.is_file():
+        return PENDING
+    return "sig:" + next(
+        (
+            entry.content
+            for entry in read_index(path).shards
+            if entry.file == f"shard-{shard}.h5"
+        ),
+        "absent",
+    )
 
 
 # Feature sets, each a folder of shards and an index.
-MOTION = [f"{RESULTS}/motion/{variant}" for variant in list_used(CONFIG, "motion")]
-APPEARANCE = [f"{RESULTS}/appearance/{variant}" for variant in list_used(CONFIG, "appearance")]
-NETWORKS = [f"{run.experiment}/split-{run.split}/seed-{run.seed}" for run in list_network_runs(CONFIG)]
-EMBEDDINGS = [f"{RESULTS}/motion_embedding/{network}" for network in NETWORKS]
-RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}" for run in list_runs(CONFIG)]
+def motion_folder(network):
+    """The motion features that a motion network variant sees."""
+    return f"{RESULTS}/motion/{CONFIG['motion_network'][network]['motion']}"
+
+
+def index_of(folder):
+    return ancient(f"{folder}/index.json")
 
 
 def shard_files(folder):
     return [f"{folder}/shard-{shard}.h5" for shard in SHARDS]
 
 
-def all_features():
-    folders = [*MOTION, *APPEARANCE, *EMBEDDINGS]
-    return [path for folder in folders for path in [*shard_files(folder), f"{folder}/index.json"]]
+MANIFEST = f"{RESULTS}/manifest.tsv"
+MOTION = [f"{RESULTS}/motion/{variant}" for variant in list_used(CONFIG, "motion")]
+APPEARANCE = [
+    f"{RESULTS}/appearance/{variant}" for variant in list_used(CONFIG, "appearance")
+]
+NETWORKS = [
+    f"{run.experiment}/split-{run.split}/seed-{run.seed}"
+    for run in list_network_runs(CONFIG)
+]
+EMBEDDINGS = [f"{RESULTS}/motion_embedding/{network}" for network in NETWORKS]
+TEXTS = [
+    f"{RESULTS}/text/{variant}/class_embeddings.safetensors"
+    for variant in list_used(CONFIG, "text")
+]
+RUNS = [
+    f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}"
+    for run in list_runs(CONFIG)
+]
+INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
 
 
-def all_networks():
-    models = [f"{RESULTS}/motion_network/{network}" for network in NETWORKS]
-    return [f"{model}/{name}" for model in models for name in ("model.safetensors", "history.tsv")]
-
-
-# The gates. An index that comes out the same stops what is below it from running again, but only if everything below,
-# and `rule all`, asks for it through its checkpoint.
-def motion_index(variant):
-    return checkpoints.motion_index.get(variant=variant).output.index
-
-
-def appearance_index(variant):
-    return checkpoints.appearance_index.get(variant=variant).output.index
-
-
-def motion_embedding_index(variant, split, seed):
-    return checkpoints.motion_embedding_index.get(variant=variant, split=split, seed=seed).output.index
-
-
-def text_file(variant):
-    return f"{RESULTS}/text/{variant}/class_embeddings.safetensors"
+def all_outputs():
+    """Every output of every stage."""
+    shards = [
+        shard
+        for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]
+        for shard in shard_files(folder)
+    ]
+    networks = [f"{RESULTS}/motion_network/{network}" for network in NETWORKS]
+    models = [
+        f"{network}/{name}"
+        for network in networks
+        for name in ("model.safetensors", "history.tsv")
+    ]
+    names = (
+        "head.safetensors",
+        "history.tsv",
+        "predictions.tsv",
+        "metrics.json",
+        "run.yaml",
+    )
+    runs = [f"{run}/{name}" for run in RUNS for name in names]
+    tables = [
+        f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")
+    ]
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables]
 
 
 # What each method of an experiment reads.
@@ -134,56 +203,50 @@ def uses(experiment, what):
     return bool(READS[what] & set(CONFIG["experiments"][experiment]["methods"]))
 
 
-def run_motion(wildcards):
-    """The index of the motion embeddings that a run reads."""
-    if not uses(wildcards.experiment, "motion"):
-        return []
-    variant = CONFIG["experiments"][wildcards.experiment]["motion_network"]
-    return motion_embedding_index(variant, wildcards.split, wildcards.seed)
+def run_folders(experiment, split, seed):
+    """The feature sets that a run reads, by stream."""
+    entry = CONFIG["experiments"][experiment]
+    folders = {}
+    if uses(experiment, "motion"):
+        folders["motion"] = (
+            f"{RESULTS}/motion_embedding/{entry['motion_network']}/split-{split}/seed-{seed}"
+        )
+    if uses(experiment, "appearance"):
+        folders["appearance"] = f"{RESULTS}/appearance/{entry['appearance']}"
+    return folders
 
 
-def run_appearance(wildcards):
-    """The index of the frame embeddings that a run reads."""
-    if not uses(wildcards.experiment, "appearance"):
-        return []
-    return appearance_index(CONFIG["experiments"][wildcards.experiment]["appearance"])
+def run_index(stream):
+    """An input function: the index of one stream of a run, if the run reads it."""
+
+    def index(wildcards):
+        folders = run_folders(wildcards.experiment, wildcards.split, wildcards.seed)
+        return index_of(folders[stream]) if stream in folders else []
+
+    return index
+
+
+def run_sig(wildcards):
+    """The digest of the features that a run reads."""
+    return index_sig(
+        *run_folders(wildcards.experiment, wildcards.split, wildcards.seed).values()
+    )
 
 
 def run_text(wildcards):
     """The class embeddings that a run reads."""
-    return text_file(CONFIG["experiments"][wildcards.experiment]["text"]) if uses(wildcards.experiment, "text") else []
-
-
-def pass_gates():
-    """Raise until every index is there, and up to date."""
-    checkpoints.manifest.get()
-    for variant in list_used(CONFIG, "motion"):
-        motion_index(variant)
-    for variant in list_used(CONFIG, "appearance"):
-        appearance_index(variant)
-    for run in list_network_runs(CONFIG):
-        motion_embedding_index(run.experiment, run.split, run.seed)
-
-
-def gated(paths):
-    """The paths, once every gate is passed."""
-    pass_gates()
-    return paths
-
-
-def gated_results(wildcards):
-    texts = [text_file(variant) for variant in list_used(CONFIG, "text")]
-    names = ("head.safetensors", "history.tsv", "predictions.tsv", "metrics.json", "run.yaml")
-    runs = [f"{run}/{name}" for run in RUNS for name in names]
-    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")]
-    return gated([*texts, *runs, *tables])
+    if not uses(wildcards.experiment, "text"):
+        return []
+    return f"{RESULTS}/text/{CONFIG['experiments'][wildcards.experiment]['text']}/class_embeddings.safetensors"
 
 
 def weight_files(path):
     """The file behind `weights` or `model`, if it is one of this machine, so that replacing it is seen."""
     if path.startswith("local-dir:"):
         folder = Path(path.removeprefix("local-dir:"))
-        return sorted(str(file) for file in folder.glob("open_clip_*") if file.is_file())
+        return sorted(
+            str(file) for file in folder.glob("open_clip_*") if file.is_file()
+        )
     return [path] if Path(path).is_file() else []
 
 
@@ -194,19 +257,34 @@ def encoder_files(variant):
 
 def prompt_files(variant):
     entry = CONFIG["text"][variant]
-    return [entry[key] for key in ("templates", "phrases") if entry[key] != "from_class_names"]
+    return [
+        entry[key]
+        for key in ("templates", "phrases")
+        if entry[key] != "from_class_names"
+    ]
 
 
 def training_cfg(variant):
     """What the training of a motion network reads: all of its variant but how it is tested."""
-    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key != "test"}
+    entry = {
+        key: value
+        for key, value in CONFIG["motion_network"][variant].items()
+        if key != "test"
+    }
     return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
 def embedding_cfg(variant):
     """What the frozen motion network reads."""
     keys = ("field", "input_px", "max_px", "test", "threads", "device")
-    return json.dumps({"motion_network": {key: CONFIG["motion_network"][variant][key] for key in keys}}, sort_keys=True)
+    return json.dumps(
+        {
+            "motion_network": {
+                key: CONFIG["motion_network"][variant][key] for key in keys
+            }
+        },
+        sort_keys=True,
+    )
 
 
 def head_cfg(experiment):

@@ -1,32 +1,34 @@
 # Motion vectors of every frame, one decode per video.
 rule motion_shard:
     input:
-        manifest=ancient(f"{RESULTS}/manifest.tsv"),
+        manifest=ancient(MANIFEST),
     output:
         shard=f"{RESULTS}/motion/{{variant}}/shard-{{shard}}.h5",
-    params:
-        cfg=lambda wildcards: cfg("motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
-        sig=lambda wildcards: shard_sig(wildcards.shard),
-        code=code("motion_shard"),
     log:
         f"{LOGS}/motion/{{variant}}/shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/motion/{{variant}}/shard-{{shard}}.tsv"
+    params:
+        cfg=lambda wildcards: cfg(
+            "motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]
+        ),
+        sig=lambda wildcards: shard_sig(wildcards.shard),
+        code=code("motion_shard"),
     script:
         "../scripts/motion_shard.py"
 
 
 checkpoint motion_index:
     input:
-        manifest=ancient(f"{RESULTS}/manifest.tsv"),
+        manifest=ancient(MANIFEST),
         shards=shard_files(f"{RESULTS}/motion/{{variant}}"),
     output:
         index=f"{RESULTS}/motion/{{variant}}/index.json",
+    log:
+        f"{LOGS}/motion/{{variant}}/index.log",
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant),
         sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
         code=code("motion_index"),
-    log:
-        f"{LOGS}/motion/{{variant}}/index.log",
     script:
         "../scripts/motion_index.py"

@@ -1,6 +1,5 @@
 """Extract the motion vectors of one shard."""
 
-import json
 from pathlib import Path
 
 from moclip.extraction import ShardJob
@@ -8,7 +7,9 @@ from moclip.motion_extraction import extract_motion_shard
 from moclip.stage import stage
 
 with stage(snakemake.log[0]):
-    job = ShardJob.from_config(
-        snakemake.config, manifest=snakemake.input.manifest, shard=snakemake.wildcards.shard, output=snakemake.output.shard
+    wildcards = snakemake.wildcards
+    extract_motion_shard(
+        ShardJob.from_config(snakemake.config, shard=wildcards.shard, output=snakemake.output.shard),
+        manifest=Path(snakemake.input.manifest),
+        variant=snakemake.config["motion"][wildcards.variant],
     )
-    extract_motion_shard(job, variant=json.loads(snakemake.params.cfg)["motion"])

@@ -1,0 +1,80 @@
+"""The embedding of every class, from its prompts, as a file: the text stage."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from moclip.appearance_extraction import build_encoder_spec
+from moclip.errors import ConfigError, ModelError
+from moclip.manifest import list_class_names, read_manifest
+from moclip.prompts import build_class_prompts, phrases_from_class_names
+from moclip.shards import replace_atomically
+from moclip.versions import TEXT_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEmbeddings:
+    """Unit embeddings of the classes, float32 (K, D), in the order of their indices; `state` is `trained` or a mark."""
+
+    embeddings: NDArray[np.float32]
+    class_names: tuple[str, ...]
+    state: str
+
+
+def write_class_embeddings(
+    output: Path, *, manifest: Path, variant: Mapping[str, Any], appearance: Mapping[str, Any]
+) -> None:
+    """Embed the prompts of every class of the manifest with the encoder of an appearance variant.
+
+    Raises:
+        ConfigError: A prompt file is missing or of another form, or a class has no phrase.
+    """
+    from moclip.appearance import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
+
+    class_names = list_class_names(read_manifest(manifest))
+    templates = _read_yaml(Path(variant["templates"]))["templates"]
+    named = variant["phrases"] == "from_class_names"
+    phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant["phrases"]))
+    prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
+    embeddings = build_class_embeddings(load_encoder(build_encoder_spec(appearance)), prompts)
+    about = {
+        "class_names": class_names,
+        "prompts": {name: list(sentences) for name, sentences in prompts.items()},
+        "state": "untrained" if appearance["untrained"] else "trained",
+        "version": TEXT_VERSION,
+    }
+    with replace_atomically(output) as temporary:
+        save_file({"embeddings": embeddings}, temporary, metadata={"moclip": json.dumps(about, sort_keys=True)})
+
+
+def read_class_embeddings(path: Path) -> ClassEmbeddings:
+    """Return what `write_class_embeddings` wrote.
+
+    Raises:
+        ModelError: The file is missing, damaged or no such file.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["moclip"])
+            embeddings = np.asarray(file.get_tensor("embeddings"), np.float32)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
+    return ClassEmbeddings(embeddings=embeddings, class_names=tuple(about["class_names"]), state=about["state"])
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML or JSON file of prompts ({error})") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(document).__name__}; see config/README.md")
+    return document

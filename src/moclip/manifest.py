@@ -1,0 +1,251 @@
+"""The manifest: one row for each video, with its class, group, fingerprint, shard, and subset in each split.
+
+- video_id: path below the root, without suffix; rows are sorted by it
+- path: path below the root
+- class_name, class_index: label, and its 0-based position in the class file, among the classes that are kept
+- group: videos of one group are cut from one source
+- fingerprint: 32 hex digits that change when the video does
+- shard: 0-based shard that holds the features of the video
+- split_<N>: train, val, test, or nothing for unused, in split N
+"""
+
+import csv
+import logging
+import os
+import re
+import stat
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moclip.errors import DatasetError
+from moclip.labels import SUBSETS, LabelledVideo
+from moclip.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
+
+_log = logging.getLogger(__name__)
+
+COLUMNS = ("video_id", "path", "class_name", "class_index", "group", "fingerprint", "shard")
+# A killed job loses at most this much hashing.
+SAVE_SECONDS = 20.0
+
+_SPLIT_COLUMN = re.compile(r"split_[1-9]\d*")
+_MEMO_CELLS = re.compile(r"\d+ -?\d+ [0-9a-f]{32}")
+# What a digest of a file's bytes holds for: the path of the file, its size in bytes, its time of change in ns.
+_Version = tuple[str, int, int]
+
+
+def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> pd.DataFrame:
+    """Return the manifest of a dataset, from its section of the configuration; sorted by video id.
+
+    `memo` is a file that remembers the digests of videos by path, size and time of change, so that only new and changed
+    videos are read, by `num_threads` at a time. It is written here and may be deleted at will. The manifest itself says
+    nothing of times: a video that is only touched leaves it as it was.
+
+    The fingerprint `stat` is a digest of path, size and time of change, since two videos may share the latter two.
+
+    Raises:
+        DatasetError: The lists are at fault, as `layouts.read_listing` says, or name a video that is not there.
+    """
+    listing = read_listing(dataset)
+    videos = sorted(listing.videos, key=lambda video: video.video_id)
+    root = Path(dataset["root"])
+    versions = _find_versions(videos, root=root)
+    if dataset["fingerprint"] == "content":
+        fingerprints = _digest_videos(versions, memo=memo, num_threads=num_threads)
+    else:
+        fingerprints = [_hex(video.path, size, mtime) for video, (_, size, mtime) in zip(videos, versions, strict=True)]
+    class_index = {name: index for index, name in enumerate(listing.class_names)}
+    columns: dict[str, Sequence[object]] = {
+        "video_id": [video.video_id for video in videos],
+        "path": [video.path for video in videos],
+        "class_name": [video.class_name for video in videos],
+        "class_index": [class_index[video.class_name] for video in videos],
+        "group": [video.group for video in videos],
+        "fingerprint": fingerprints,
+        "shard": [shard_of(video.video_id, num_shards=dataset["num_shards"]) for video in videos],
+    }
+    for split in listing.splits:
+        columns[f"split_{split}"] = [video.subsets[split] for video in videos]
+    return _with_types(pd.DataFrame(columns))
+
+
+def write_manifest(frame: pd.DataFrame, path: Path) -> None:
+    """Write the manifest as a TSV without quotes, sorted by video id, and rename it into place."""
+    with _replaced(path) as temporary:
+        frame.sort_values("video_id").to_csv(
+            temporary, sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n", encoding="utf-8"
+        )
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Return a manifest: text everywhere but in class_index and shard, which are int64; "" where a cell is empty.
+
+    Raises:
+        DatasetError: The file is missing or is no manifest.
+    """
+    try:
+        frame = pd.read_csv(
+            path, sep="\t", dtype=str, na_filter=False, quoting=csv.QUOTE_NONE, lineterminator="\n", encoding="utf-8"
+        )
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: the manifest is missing; build it first") from error
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path}: no manifest: {str(error).splitlines()[0]}; build it again") from error
+    splits = [name for name in frame.columns if _SPLIT_COLUMN.fullmatch(name)]
+    if list(frame.columns) != [*COLUMNS, *splits] or not splits:
+        expected = ", ".join([*COLUMNS, "split_1, ..."])
+        raise DatasetError(
+            f"{path}: expected the columns {expected}; found {', '.join(frame.columns)}; build the manifest again"
+        )
+    for name in splits:
+        for value in set(frame[name]) - {*SUBSETS, ""}:
+            raise DatasetError(f"{path}: {name}: expected train, val, test or nothing, found `{value}`; build it again")
+    try:
+        return _with_types(frame)
+    except ValueError as error:
+        raise DatasetError(f"{path}: class_index and shard: expected integers: {error}; build it again") from error
+
+
+def list_class_names(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return the class names of a manifest in the order of their index.
+
+    Raises:
+        DatasetError: The indices are not those of the names, 0, 1, 2, ...
+    """
+    pairs = sorted(set(zip(frame["class_index"].tolist(), frame["class_name"].tolist(), strict=True)))
+    if [index for index, _ in pairs] != list(range(len(pairs))):
+        raise DatasetError("manifest: expected one class name for each class index from 0; build the manifest again")
+    return tuple(name for _, name in pairs)
+
+
+def dataset_signature(dataset: Mapping[str, Any]) -> str:
+    """Return 32 hex digits that change when a video below the root, or a list, is added, removed or changed.
+
+    No video is read: path, size and time of change stand for it. The lists count with their bytes.
+
+    Raises:
+        DatasetError: The root or the lists are missing.
+    """
+    check_dataset(dataset)
+    digest = blake2b(f"layout={dataset['layout']}\n".encode(), digest_size=16)
+    for path in find_list_files(dataset):
+        content = read_list_file(path)
+        digest.update(f"lists={path.name}\0{len(content)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    lines = []
+    for name, entry in walk_videos(Path(dataset["root"])):
+        try:
+            status = entry.stat()
+            lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\n")
+        except OSError:  # a link to nothing; whether that matters is for the manifest to say
+            lines.append(f"root={name}\0missing\n")
+    digest.update("".join(sorted(lines)).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def shard_of(video_id: str, *, num_shards: int) -> int:
+    """Return the 0-based shard of a video, which follows from its id, so that no other video moves it."""
+    digest = blake2b(video_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % num_shards
+
+
+def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype({name: "int64" if name in {"class_index", "shard"} else "str" for name in frame.columns})
+
+
+def _hex(*parts: object) -> str:
+    return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def _find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[_Version]:
+    versions: list[_Version] = []
+    missing: list[LabelledVideo] = []
+    for video in videos:
+        path = root / video.path
+        try:
+            status = path.stat()
+        except OSError:
+            missing.append(video)
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            missing.append(video)
+        versions.append((path.as_posix(), status.st_size, status.st_mtime_ns))
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DatasetError(
+            f"{missing[0].place}: the video `{missing[0].path}` is not below {root}{more}; correct dataset.root, or "
+            "add the video, or take it off the list"
+        )
+    return versions
+
+
+def _digest_videos(versions: Sequence[_Version], *, memo: Path | None, num_threads: int) -> list[str]:
+    known = {} if memo is None else _read_memo(memo)
+    unknown = [version for version in versions if version not in known]
+    since = time.monotonic()
+    executor = ThreadPoolExecutor(max_workers=num_threads)
+    try:
+        for done, (version, digest) in enumerate(zip(unknown, executor.map(_digest_file, unknown), strict=True)):
+            known[version] = digest
+            if time.monotonic() - since > SAVE_SECONDS:
+                _log.info("fingerprints: %d of %d videos", done + 1, len(unknown))
+                _write_memo(memo, known)
+                since = time.monotonic()
+    finally:
+        # Also when stopped by an error or a signal: what was computed is kept, and what has not begun never does.
+        executor.shutdown(cancel_futures=True)
+        if unknown:
+            _write_memo(memo, known)
+    _log.info("fingerprints: %d videos read, %d remembered", len(unknown), len(versions) - len(unknown))
+    return [known[version] for version in versions]
+
+
+def _digest_file(version: _Version) -> str:
+    try:
+        with Path(version[0]).open("rb") as file:
+            return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{version[0]}: cannot read the video: {error.strerror}; see its permissions") from error
+
+
+def _read_memo(path: Path) -> dict[_Version, str]:
+    known: dict[_Version, str] = {}
+    if not path.is_file():
+        return known
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], start=1):
+        match line.split("\t"):
+            case [name, size, mtime, digest] if _MEMO_CELLS.fullmatch(f"{size} {mtime} {digest}"):
+                known[name, int(size), int(mtime)] = digest
+            case _:
+                _log.warning("%s, line %d: not understood; the video is read again", path, number)
+    return known
+
+
+def _write_memo(path: Path | None, known: Mapping[_Version, str]) -> None:
+    if path is None:
+        return
+    # Only the last version of each file: what it was before does not come back with the same time.
+    latest = {version[0]: f"{version[0]}\t{version[1]}\t{version[2]}\t{digest}\n" for version, digest in known.items()}
+    with _replaced(path) as temporary:
+        temporary.write_text("".join(line for _, line in sorted(latest.items())), encoding="utf-8")
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    # A unique name, flushed to the disk and then renamed: what is half written is never read.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

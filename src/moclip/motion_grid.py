@@ -1,0 +1,230 @@
+"""From FFmpeg's list of block vectors to the grid of 8 x 8 px cells, many frames at a time. Pure numpy."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_VECTOR = -32768
+
+# FFmpeg's AVMotionVector, 40 bytes: int32 source, uint8 w, uint8 h, int16 src_x | int16 src_y, dst_x, dst_y, padding |
+# uint64 flags | int32 motion_x, motion_y | uint16 motion_scale, padding. Read here as five little-endian int64.
+_BYTES = 40
+_BLOCK_16X16, _BLOCK_8X16, _BLOCK_16X8, _BLOCK_8X8 = 0x1010, 0x1008, 0x0810, 0x0808
+_EMPTY_PAIR = np.array([NO_VECTOR] * 4, np.int16).view(np.int64)[0]
+_BUFFER_BYTES = 1 << 20
+_FIRST_ROWS, _MOST_EXPECTED_ROWS = 64, 1024
+
+
+class VectorError(ValueError):
+    """The vectors of a video do not fit on one grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GriddedVectors:
+    """Vector fields on the grid: what `MotionVectors` holds of them, by the same names."""
+
+    past: NDArray[np.int16]
+    past_frame_index: NDArray[np.int32]
+    future: NDArray[np.int16]
+    future_frame_index: NDArray[np.int32]
+    motion_scale: int
+
+
+@dataclass
+class _Rows:
+    """A growing (N, cells) array; the last axis counts pairs of cells, one int64 each."""
+
+    num_pairs: int
+    capacity: int
+    num_rows: int = 0
+    frame_index: list[NDArray[np.int32]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._data = np.empty((0, self.num_pairs), np.int64)
+
+    def extend(self, frame_index: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the new rows, to be filled in."""
+        start, stop = self.num_rows, self.num_rows + len(frame_index)
+        if stop > len(self._data):
+            # Pages are mapped when they are first written, so that room which is never used costs nothing.
+            grown = np.empty((max(self.capacity, 2 * len(self._data), stop), self.num_pairs), np.int64)
+            grown[:start] = self._data[:start]
+            self._data = grown
+        self.num_rows = stop
+        self.frame_index.append(frame_index)
+        return self._data[start:stop]
+
+    def fields(self, *, height: int, width: int) -> NDArray[np.int16]:
+        return self._data[: self.num_rows].view(np.int16).reshape(self.num_rows, height, width, 2)
+
+    def frames(self) -> NDArray[np.int32]:
+        return np.concatenate([np.empty(0, np.int32), *self.frame_index])
+
+
+class MotionGrid:
+    """Collects the block vectors of frames, and lays them on the grid whenever its buffer is full."""
+
+    def __init__(self, *, width_px: int, height_px: int, num_frames: int = 0) -> None:
+        """Take the size of the picture, and the likely number of frames (0 where it is not known)."""
+        self._columns = -(-width_px // 16)
+        self._rows = -(-height_px // 16)
+        pairs = 2 * self._columns * self._rows
+        capacity = min(max(num_frames, _FIRST_ROWS), _MOST_EXPECTED_ROWS)
+        self._past = _Rows(num_pairs=pairs, capacity=capacity)
+        self._future = _Rows(num_pairs=pairs, capacity=capacity)
+        self._scale = 0
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._clear()
+
+    def _clear(self) -> None:
+        self._used = 0
+        self._counts: list[int] = []
+        self._frames: list[int] = []
+
+    def add(self, frame_index: int, vectors: memoryview) -> None:
+        """Take the vectors of a frame, FFmpeg's structs as bytes, which are copied."""
+        start, stop = self._used, self._used + len(vectors)
+        if stop > len(self._buffer):
+            self._flush()
+            start, stop = 0, len(vectors)
+            if stop > len(self._buffer):
+                self._buffer = memoryview(bytearray(2 * stop))
+        self._buffer[start:stop] = vectors
+        self._used = stop
+        self._counts.append(len(vectors) // _BYTES)
+        self._frames.append(frame_index)
+
+    def finish(self) -> GriddedVectors:
+        """Return the fields of all the frames.
+
+        Raises:
+            VectorError: The unit of the vectors changes, or a block has another size than the grid can hold.
+        """
+        self._flush()
+        height, width = 2 * self._rows, 2 * self._columns
+        return GriddedVectors(
+            past=self._past.fields(height=height, width=width),
+            past_frame_index=self._past.frames(),
+            future=self._future.fields(height=height, width=width),
+            future_frame_index=self._future.frames(),
+            motion_scale=self._scale,
+        )
+
+    def _flush(self) -> None:
+        if not self._used:
+            return
+        table = np.frombuffer(self._buffer[: self._used], np.int64).reshape(-1, 5)
+        counts = np.array(self._counts)
+        frames = np.array(self._frames, np.int32)
+        self._check_scale(table, np.cumsum(counts) - counts)
+        block = self._macroblock(table)
+        outside = block < 0
+        if outside.any():
+            counts = np.add.reduceat(~outside, np.cumsum(counts) - counts, dtype=np.intp)
+            frames, counts, table, block = frames[counts > 0], counts[counts > 0], table[~outside], block[~outside]
+        if len(table):
+            self._lay(table, block, counts=counts, frames=frames)
+        self._clear()
+
+    def _check_scale(self, table: NDArray[np.int64], starts: NDArray[np.intp]) -> None:
+        scales = set((table[starts, 4] & 0xFFFF).tolist()) | ({self._scale} if self._scale else set())
+        if len(scales) > 1:
+            raise VectorError(f"expected one unit of vectors, found 1/{min(scales)} and 1/{max(scales)} px")
+        self._scale = scales.pop()
+
+    def _macroblock(self, table: NDArray[np.int64]) -> NDArray[np.int64]:
+        # Where the upper pair of cells of each vector's macroblock lies in its frame; -1 outside the picture.
+        # dst_x and dst_y are a block's centre, so that a sixteenth of them is its macroblock whatever its size.
+        place = table[:, 1] >> 20
+        place &= 0x0FFF0FFF
+        row = place >> 16
+        if row.max() >= self._rows or (place & 0xFFF).max() >= self._columns:
+            # Coded pictures may be larger than what is shown.
+            place[(row >= self._rows) | ((place & 0xFFF) >= self._columns)] = -1
+            row[place < 0] = 0
+        row *= 2 * self._columns - (1 << 16)
+        place += row
+        return place
+
+    def _lay(
+        self,
+        table: NDArray[np.int64],
+        pair: NDArray[np.int64],
+        *,
+        counts: NDArray[np.intp],
+        frames: NDArray[np.int32],
+    ) -> None:
+        source = table.view(np.int32)[:, 0]
+        num_pairs = self._past.num_pairs
+        if source.max() < 0:
+            pair += np.repeat(np.arange(len(frames)) * num_pairs, counts)
+            self._scatter(self._past.extend(frames), table, pair)
+            return
+        is_future = source > 0
+        num_future = np.add.reduceat(is_future, np.cumsum(counts) - counts, dtype=np.intp)
+        in_past, in_future = num_future < counts, num_future > 0
+        past_row = np.cumsum(in_past) - 1
+        future_row = np.cumsum(in_future) + in_past.sum() - 1
+        step = np.repeat((future_row - past_row) * num_pairs, counts)
+        step *= is_future
+        pair += step
+        pair += np.repeat(past_row * num_pairs, counts)
+        out = np.empty((in_past.sum() + in_future.sum(), num_pairs), np.int64)
+        self._scatter(out, table, pair)
+        self._past.extend(frames[in_past])[...] = out[: in_past.sum()]
+        self._future.extend(frames[in_future])[...] = out[in_past.sum() :]
+
+    def _scatter(self, out: NDArray[np.int64], table: NDArray[np.int64], pair: NDArray[np.int64]) -> None:
+        out.fill(_EMPTY_PAIR)
+        pairs = out.reshape(-1)
+        # Both components side by side in 32 bits, as two int16 of one cell.
+        vector = table[:, 3] >> 16
+        vector &= 0xFFFF0000
+        vector |= table[:, 3] & 0xFFFF
+        size = table.view(np.uint16)[:, 2]
+        whole = size == _BLOCK_16X16
+        if whole.all():
+            self._fill_pairs(pairs, pair, vector, both=True)
+            return
+        index = np.flatnonzero(whole)
+        self._fill_pairs(pairs, pair[index], vector[index], both=True)
+        index = np.flatnonzero(~whole)
+        self._scatter_parts(pairs, pair[index], vector[index], size=size[index], place=table[index, 1])
+
+    def _scatter_parts(
+        self,
+        pairs: NDArray[np.int64],
+        pair: NDArray[np.int64],
+        vector: NDArray[np.int64],
+        *,
+        size: NDArray[np.uint16],
+        place: NDArray[np.int64],
+    ) -> None:
+        row = self._columns
+        right, below = (place >> 19) & 1, (place >> 35) & 1
+        cells = pairs.view(np.int32)
+        small = size == _BLOCK_8X8
+        if small.all():
+            cells[2 * (pair + row * below) + right] = vector
+            return
+        index = np.flatnonzero(small)
+        cells[2 * (pair[index] + row * below[index]) + right[index]] = vector[index]
+        index = np.flatnonzero(size == _BLOCK_8X16)
+        cell = 2 * pair[index] + right[index]
+        cells[cell] = vector[index]
+        cells[cell + 2 * row] = vector[index]
+        index = np.flatnonzero(size == _BLOCK_16X8)
+        self._fill_pairs(pairs, pair[index] + row * below[index], vector[index], both=False)
+        if unknown := set(size.tolist()) - {_BLOCK_8X8, _BLOCK_8X16, _BLOCK_16X8}:
+            sizes = [f"{code & 0xFF}x{code >> 8}" for code in sorted(unknown)]
+            raise VectorError(f"expected blocks of 8 or 16 px, found {sizes}")
+
+    def _fill_pairs(
+        self, pairs: NDArray[np.int64], pair: NDArray[np.int64], vector: NDArray[np.int64], *, both: bool
+    ) -> None:
+        twice = vector << 32
+        twice |= vector
+        pairs[pair] = twice
+        if both:
+            pairs[pair + self._columns] = twice

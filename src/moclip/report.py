@@ -1,0 +1,291 @@
+"""The report: one HTML file about all runs of a dataset that opens offline, with everything it shows inside it."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moclip.errors import REJECT_REASONS, DatasetError
+from moclip.evaluation import read_metrics
+from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment, build_table, percent
+from moclip.report_style import STYLE
+from moclip.summary import SummaryRow, read_summary
+
+_SUBSETS = ("train", "val", "test")
+_MAX_REJECTS = 200
+_PLUS_MINUS, _TIMES, _DASH, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}", "\N{MIDDLE DOT}"
+# Nothing may be fetched: a browser holds the page to it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRun:
+    """Where the metrics and the learning curves of the heads of one run lie."""
+
+    experiment: str
+    split: int
+    seed: int
+    metrics: Path
+    history: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportNetwork:
+    """Where the learning curve of one motion network lies."""
+
+    variant: str
+    split: int
+    seed: int
+    history: Path
+
+
+def build_report(
+    dataset_name: str,
+    *,
+    manifest: Sequence[Mapping[str, Any]],
+    rejects: Sequence[Mapping[str, str]],
+    summary: Path,
+    runs: Sequence[ReportRun],
+    networks: Sequence[ReportNetwork],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Return the whole page; equal inputs give equal text.
+
+    `manifest` holds the rows of the manifest (video_id, class_name, group, split_1 and so on), `rejects` those of
+    rejects.tsv (video_id, stage, variant, reason, detail). `provenance` is shown entry by entry: text as it is, a list
+    as lines of code, a mapping as YAML.
+
+    Raises:
+        DatasetError: A file is missing or is not what it should be.
+    """
+    rows = read_summary(summary)
+    metrics = {run: read_metrics(run.metrics) for run in runs}
+    histories = {run: _read_history(run.history) for run in runs}
+    experiments = list(dict.fromkeys(row.experiment for row in rows))
+    body = [
+        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows),
+        _build_results(rows, documents=list(metrics.values())),
+        '<h2 id="experiments">Class by class</h2>',
+        *(
+            build_experiment(
+                name,
+                metrics=[metrics[run] for run in runs if run.experiment == name],
+                histories=[histories[run] for run in runs if run.experiment == name],
+                is_open=name == experiments[0],
+            )
+            for name in experiments
+        ),
+        *_build_networks(networks),
+        _build_dataset(manifest, rejects=rejects),
+        _build_provenance(provenance),
+    ]
+    return _build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
+
+
+def _build_page(title: str, *, body: Sequence[str]) -> str:
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+    ]
+    return "\n".join(
+        ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
+    )
+
+
+def _read_history(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, dialect="excel-tab"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: expected learning curves ({error}); run the training again") from None
+    if rows and "epoch" not in rows[0]:
+        raise DatasetError(f"{path}: expected learning curves with a column `epoch`, found {', '.join(rows[0])}")
+    return rows
+
+
+def _splits_of(manifest: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({key for row in manifest for key in row if key.startswith("split_")})
+
+
+def _count(number: int, *, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _build_header(
+    dataset_name: str,
+    *,
+    manifest: Sequence[Mapping[str, Any]],
+    rejects: Sequence[Mapping[str, str]],
+    rows: Sequence[SummaryRow],
+) -> str:
+    facts = [
+        _count(len(manifest), one="video", many="videos"),
+        _count(len({row["class_name"] for row in manifest}), one="class", many="classes"),
+        _count(len({row["video_id"] for row in rejects}), one="video left out", many="videos left out"),
+        _count(len({row.experiment for row in rows}), one="experiment", many="experiments"),
+    ]
+    notes = list(dict.fromkeys(part for row in rows for part in row.encoder_note.split("; ") if part))
+    warning = f'<p class="warn"><b>Read with care:</b> {escape("; ".join(notes))}.</p>' if notes else ""
+    return (
+        f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>Results on {escape(dataset_name)}</h1>'
+        f'<p class="muted">{f" {_DOT} ".join(facts)}</p>{warning}'
+        '<nav><a href="#results">Results</a><a href="#experiments">Class by class</a>'
+        '<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a></nav></header>'
+    )
+
+
+def _build_results(rows: Sequence[SummaryRow], *, documents: Sequence[Mapping[str, Any]]) -> str:
+    means = [row for row in rows if row.split == "all"]
+    explained = {
+        "wrong": "A test video without features counts as wrong.",
+        "leave_out": "A test video without features is left out for every method.",
+    }
+    policies = sorted({document["rejected_test_videos"] for document in documents})
+    policy = " ".join(explained.get(name, escape(name)) for name in policies)
+    few = min(document["num_classes"] for document in documents)
+    if few <= 5:
+        policy += f" With {few} classes, top-5 only tells whether a video has scores."
+    details = ""
+    if any(row.num_splits > 1 for row in means):
+        single = _result_table([row for row in rows if row.split != "all"], with_split=True)
+        details = f"<details><summary>Each split</summary>{single}</details>"
+    return (
+        f'<h2 id="results">Results</h2>{_build_tiles(means)}{_result_table(means, with_split=False)}'
+        f'<p class="note">Mean over splits, {_PLUS_MINUS} sample standard deviation over seeds; none is given for one '
+        "seed or where no seed plays a part. <i>n</i> is the number of test videos behind the accuracy, the smallest "
+        f"of any run; coverage is the share of the split's test videos that the method could score. {policy} ECE is "
+        f"the expected calibration error over 15 bins.</p>{details}"
+    )
+
+
+def _build_tiles(rows: Sequence[SummaryRow]) -> str:
+    first = {row.method: row for row in rows if row.experiment == rows[0].experiment}
+    fusion, streams = first.get("fusion"), [first[name] for name in ("motion", "appearance") if name in first]
+    if fusion is None or not streams:
+        return ""
+    best = max(streams, key=lambda row: row.top_1)
+    gain = 100 * (fusion.top_1 - best.top_1)
+    tiles = [
+        (percent(fusion.top_1), f"top-1 of fusion, experiment {fusion.experiment}", "fusion"),
+        (percent(best.top_1), f"top-1 of the better single stream, {METHOD_LABELS[best.method].lower()}", best.method),
+        (f"{gain:+.1f}", "points that fusion adds to it", "gain" if gain >= 0 else "loss"),
+        (f"{fusion.n:,}", "test videos behind each number", ""),
+    ]
+    cells = (
+        f'<div class="tile"><b class="{style}">{b}</b><span>{escape(text)}</span></div>' for b, text, style in tiles
+    )
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def _result_table(rows: Sequence[SummaryRow], *, with_split: bool) -> str:
+    lines: list[str] = []
+    for experiment in dict.fromkeys(row.experiment for row in rows):
+        own = [row for row in rows if row.experiment == experiment]
+        lines.append(f'<tr class="group"><th colspan="9" scope="rowgroup">{escape(experiment)}</th></tr>')
+        best = max(row.top_1 for row in own)
+        lines += [_result_row(row, is_best=row.top_1 == best and not with_split, with_split=with_split) for row in own]
+    last = "Split" if with_split else f"Splits {_TIMES} seeds"
+    plain = dict.fromkeys(("Top-5 %", "Class mean %", "ECE %", "n", "Coverage %", last), "")
+    return build_table({"Method": "", "Top-1 %": "", "&nbsp;": "wide", **plain}, lines=lines)
+
+
+def _result_row(row: SummaryRow, *, is_best: bool, with_split: bool) -> str:
+    runs = row.split if with_split else f"{row.num_splits} {_TIMES} {row.num_seeds}"
+    mark = f'<br><span class="mark">{escape(row.encoder_note)}</span>' if row.encoder_note else ""
+    cells = [
+        f"<td>{_spread(row.top_1, std=row.top_1_std)}</td>",
+        f'<td class="wide"><span class="bar {row.method}"><i style="width:{100 * row.top_1:.1f}%"></i></span></td>',
+        f"<td>{_spread(row.top_5, std=row.top_5_std)}</td>",
+        f"<td>{_spread(row.mean_class_accuracy, std=row.mean_class_accuracy_std)}</td>",
+        f"<td>{_spread(row.ece, std=row.ece_std)}</td>",
+        f"<td>{row.n:,}</td><td>{100 * row.coverage:.1f}</td>",
+        f"<td>{escape(runs)}</td>",
+    ]
+    kind = ' class="best"' if is_best else ""
+    label = escape(METHOD_LABELS.get(row.method, row.method))
+    return f'<tr{kind}><th scope="row">{label}{mark}</th>{"".join(cells)}</tr>'
+
+
+def _spread(mean: float, *, std: float | None) -> str:
+    return f"{100 * mean:.1f}" + (f' <span class="sd">{_PLUS_MINUS} {100 * std:.1f}</span>' if std is not None else "")
+
+
+def _build_networks(networks: Sequence[ReportNetwork]) -> Iterator[str]:
+    if networks:
+        yield '<h2 id="networks">Motion networks</h2>'
+    for variant in dict.fromkeys(network.variant for network in networks):
+        histories = [_read_history(network.history) for network in networks if network.variant == variant]
+        yield f"<h3>{escape(variant)}</h3>"
+        yield build_curves({"motion": histories}, caption="One network for each split and seed.")
+
+
+def _build_dataset(manifest: Sequence[Mapping[str, Any]], *, rejects: Sequence[Mapping[str, str]]) -> str:
+    lines: list[str] = []
+    for split in _splits_of(manifest):
+        counts = Counter(str(row.get(split) or "") for row in manifest)
+        groups = len({row["group"] for row in manifest if row.get("group") and row.get(split)})
+        cells = "".join(f"<td>{counts[subset]:,}</td>" for subset in (*_SUBSETS, ""))
+        name = escape(split.removeprefix("split_"))
+        lines.append(f'<tr><th scope="row">{name}</th>{cells}<td>{groups or _DASH}</td></tr>')
+    heads = dict.fromkeys(("Split", "Train", "Validation", "Test", "Unused", "Groups"), "")
+    table = build_table(heads, lines=lines)
+    return f'<h2 id="dataset">Dataset</h2>{table}{_build_class_counts(manifest)}{_build_rejects(rejects)}'
+
+
+def _build_class_counts(manifest: Sequence[Mapping[str, Any]]) -> str:
+    counts = Counter((int(row["class_index"]), str(row["class_name"])) for row in manifest)
+    most = max(counts.values(), default=1)
+    lines = [
+        f'<tr><td>{index}</td><th scope="row" class="text">{escape(name)}</th><td>{count:,}</td>'
+        f'<td class="text"><span class="bar"><i style="width:{100 * count / most:.1f}%"></i></span></td></tr>'
+        for (index, name), count in sorted(counts.items())
+    ]
+    table = build_table({"Index": "", "Class": "text", "Videos": "", "&nbsp;": ""}, lines=lines)
+    return f"<details><summary>Videos of each class ({len(counts)})</summary>{table}</details>"
+
+
+def _build_rejects(rejects: Sequence[Mapping[str, str]]) -> str:
+    if not rejects:
+        return "<h3>Videos left out</h3><p>None: every stage has features of every video.</p>"
+    reasons = Counter((row["stage"], row["variant"], row["reason"]) for row in rejects)
+    lines = [
+        f'<tr><th scope="row">{escape(stage)}/{escape(variant)}</th><td class="text"><code>{escape(reason)}</code></td>'
+        f'<td class="text wrap">{escape(REJECT_REASONS.get(reason, ""))}</td><td>{count:,}</td></tr>'
+        for (stage, variant, reason), count in sorted(reasons.items())
+    ]
+    listed = [
+        f'<tr><td class="wrap">{escape(row["video_id"])}</td><td class="text">{escape(row["stage"])}</td>'
+        f'<td class="text"><code>{escape(row["reason"])}</code></td>'
+        f'<td class="text wrap">{escape(row["detail"])}</td></tr>'
+        for row in rejects[:_MAX_REJECTS]
+    ]
+    more = f"<p>{len(rejects) - _MAX_REJECTS:,} more in rejects.tsv.</p>" if len(rejects) > _MAX_REJECTS else ""
+    table = build_table({"Stage": "", "Reason": "text", "Meaning": "text", "Videos": ""}, lines=lines)
+    each = build_table({"Video": "", "Stage": "text", "Reason": "text", "Found": "text"}, lines=listed)
+    return f"<h3>Videos left out</h3>{table}<details><summary>Each of them</summary>{each}{more}</details>"
+
+
+def _build_provenance(provenance: Mapping[str, Any]) -> str:
+    short: list[str] = []
+    long: list[str] = []
+    for key, value in provenance.items():
+        name = escape(key.replace("_", " ").capitalize())
+        if isinstance(value, Mapping) and any(isinstance(below, Mapping) for below in value.values()):
+            text = escape(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=100))
+            long.append(f"<details><summary>{name}</summary><pre>{text}</pre></details>")
+        elif isinstance(value, Mapping):
+            short.append(f"<dt>{name}</dt><dd>{escape(', '.join(f'{k} {v}' for k, v in value.items()))}</dd>")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            lines = "<br>".join(f"<code>{escape(str(line))}</code>" for line in value)
+            short.append(f"<dt>{name}</dt><dd>{lines}</dd>")
+        else:
+            short.append(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>")
+    return f'<h2 id="provenance">Provenance</h2><dl>{"".join(short)}</dl>{"".join(long)}'

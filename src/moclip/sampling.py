@@ -1,0 +1,91 @@
+"""Which frames of a video are looked at: frames by a named policy, and one frame in each segment. Pure."""
+
+from hashlib import shake_128
+
+import numpy as np
+import numpy.typing as npt
+
+from moclip.errors import ConfigError
+
+Indices = npt.NDArray[np.int64]
+
+FRAME_POLICIES = ("middle", "uniform", "random")
+
+
+def choose_frames(policy: str, *, num_frames: int, num_selected: int, video_id: str) -> Indices:
+    """Return the indices of the chosen frames: shape (K,), int64, 0-based, rising, none twice.
+
+    `middle` takes the one frame in the middle (the earlier of two), whatever `num_selected` is. `uniform` takes the
+    frame at the centre of each of `num_selected` equal parts (again the earlier of two). `random` takes `num_selected`
+    frames that follow from `video_id` alone, the same on every machine. A video with fewer frames than that gives all
+    it has, so K is at most `num_frames`.
+
+    Raises:
+        ConfigError: The policy is unknown.
+        ValueError: `num_frames` or `num_selected` is below 1.
+    """
+    if num_frames < 1 or num_selected < 1:
+        raise ValueError(f"expected at least 1 frame and 1 selected, found {num_frames} and {num_selected}")
+    if policy == "middle":
+        return np.array([(num_frames - 1) // 2], dtype=np.int64)
+    if policy == "uniform":
+        middles = (2 * np.arange(num_selected, dtype=np.int64) + 1) * num_frames
+        return np.unique((middles - 1) // (2 * num_selected))
+    if policy == "random":
+        chosen = np.argsort(_ranks(video_id, num_frames=num_frames), kind="stable")[:num_selected]
+        return np.sort(chosen).astype(np.int64)
+    raise ConfigError(f"frames.policy: expected one of {', '.join(FRAME_POLICIES)}; found `{policy}`")
+
+
+def choose_segment_frames(
+    candidates: npt.NDArray[np.integer], *, num_segments: int, rng: np.random.Generator | None
+) -> Indices:
+    """Return one of the candidates for each segment: shape (S,), int64, rising.
+
+    `candidates` are frame indices, rising, none twice. The time from the first to the last of them is cut into S equal
+    parts; a candidate is in the part that holds the middle of its frame. Each part gives one of its own candidates: the
+    one nearest to its centre where `rng` is None, a random one otherwise. A part without a candidate takes the one
+    nearest to its centre, so that frames repeat where there are fewer candidates than segments.
+
+    Raises:
+        ValueError: There is no candidate, or `num_segments` is below 1.
+
+    Source:
+        Wang et al. 2016, "Temporal Segment Networks", section 3.1 (one random snippet in each equal segment).
+    """
+    if candidates.size < 1 or num_segments < 1:
+        raise ValueError(f"expected at least 1 candidate and 1 segment, found {candidates.size} and {num_segments}")
+    frames = candidates.astype(np.int64)
+    centred = _nearest_to_centres(frames, num_segments=num_segments)
+    if rng is None:
+        return frames[centred]
+    starts = np.searchsorted(_segment_of(frames, num_segments=num_segments), np.arange(num_segments + 1))
+    num_own = np.diff(starts)
+    drawn = starts[:-1] + (rng.random(num_segments) * num_own).astype(np.int64)
+    return frames[np.where(num_own > 0, drawn, centred)]
+
+
+def _ranks(video_id: str, *, num_frames: int) -> npt.NDArray[np.uint64]:
+    # A hash and not a generator: numpy does not promise the same numbers from one version to the next.
+    stream = shake_128(video_id.encode("utf-8", "surrogateescape")).digest(8 * num_frames)
+    return np.frombuffer(stream, dtype="<u8").astype(np.uint64)
+
+
+def _doubled_middles(frames: Indices) -> tuple[Indices, int]:
+    # Frame i lasts from i to i + 1. Twice its middle, and twice the time of all frames, are whole numbers.
+    return 2 * (frames - frames[0]) + 1, 2 * int(frames[-1] - frames[0] + 1)
+
+
+def _segment_of(frames: Indices, *, num_segments: int) -> Indices:
+    middles, span = _doubled_middles(frames)
+    segments: Indices = middles * num_segments // span
+    return segments
+
+
+def _nearest_to_centres(frames: Indices, *, num_segments: int) -> Indices:
+    # Times 2 S, so that the comparison is exact. A frame of the segment's own is never farther than a foreign one.
+    middles, span = _doubled_middles(frames)
+    centres = (2 * np.arange(num_segments, dtype=np.int64) + 1) * span
+    distances = np.abs(2 * num_segments * middles[None, :] - centres[:, None])
+    nearest: Indices = distances.argmin(axis=1).astype(np.int64)
+    return nearest

@@ -1,0 +1,379 @@
+"""Videos in and out: motion vectors and frames of a file, and files made of frames. The room that opens FFmpeg.
+
+One thread decodes: with several, FFmpeg loses vectors of some frames, differently in every run. Run videos side by side
+instead. Files are opened with the `file` protocol alone, so that a playlist cannot make FFmpeg fetch anything.
+"""
+
+import gc
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+from moclip.errors import MoclipError, VideoError
+from moclip.motion import MotionVectors
+from moclip.motion_grid import MotionGrid, VectorError
+from moclip.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
+
+_log = logging.getLogger(__name__)
+
+MotionSource = Literal["original", "transcode", "auto"]
+VideoCodec = Literal["h264", "mpeg4"]
+
+# Decoders of FFmpeg that hand out their vectors; those but H.264 can decode at an eighth of the size, same vectors.
+_LOWRES_DECODERS = {"mpeg4", "mpeg1video", "mpeg2video", "h261", "h263", "flv", "rv10", "rv20", "wmv1", "wmv2"} | {
+    "msmpeg4v1",
+    "msmpeg4v2",
+    "msmpeg4",
+}
+_VECTOR_DECODERS = _LOWRES_DECODERS | {"h264"}
+_EXPORT = {"flags2": "+export_mvs", "skip_loop_filter": "all"}
+_EXPORT_LOWRES = {**_EXPORT, "skip_idct": "all", "lowres": "3"}
+
+_PICTURE_TYPES = np.frombuffer(b"?IPBSipb", np.uint8)
+_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# A frame keeps the container that its own property makes, and the container the frame: a cycle, hundreds of megabytes
+# before it is collected. Made here, the container goes with its last name.
+_side_data = cast(Callable[[av.VideoFrame], Mapping[str, Any]], SideDataContainer)
+
+_ENCODERS: dict[VideoCodec, Literal["libx264", "mpeg4"]] = {"h264": "libx264", "mpeg4": "mpeg4"}
+_DEFAULT_QUALITY: dict[VideoCodec, int] = {"h264": 20, "mpeg4": 4}
+_NO_SCENE_CUTS = {"h264": "0", "mpeg4": "1000000000"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """Chosen frames of a video.
+
+    Attributes:
+        images: K arrays (H, W, 3) uint8 RGB, upright, in the order that they were chosen.
+        frame_index: (K,) int32, counted in display order.
+        time_seconds: (K,) float64, nan where unknown.
+        num_frames: Number of frames of the video, counted by decoding.
+    """
+
+    images: tuple[NDArray[np.uint8], ...]
+    frame_index: NDArray[np.int32]
+    time_seconds: NDArray[np.float64]
+    num_frames: int
+
+
+def libavcodec_version() -> str:
+    """Return the version of FFmpeg's decoders, which B-frame vectors of MPEG-4 depend on."""
+    return ".".join(str(part) for part in av.library_versions["libavcodec"])
+
+
+def prepare_worker() -> None:
+    """Take what is alive now out of garbage collection, for the whole process; call once before many videos."""
+    gc.collect()
+    gc.freeze()
+
+
+def read_motion(path: Path, *, video_id: str, source: MotionSource = "original") -> MotionVectors:
+    """Return every motion vector of a video.
+
+    Args:
+        path: The file.
+        video_id: The video's name in errors.
+        source: `original` takes the vectors of the file's own stream; `transcode` those of the frames re-encoded in
+            memory (`moclip.transcode`); `auto` the original ones where there are any.
+
+    Raises:
+        VideoError: The video has no vectors, for a reason of `errors.REJECT_REASONS`.
+    """
+    if source not in ("original", "transcode", "auto"):
+        raise MoclipError(f"motion source: expected original, transcode or auto, found {source!r}")
+    if source != "transcode":
+        try:
+            return _read_original(path, video_id=video_id)
+        except VideoError as error:
+            if source == "original" or error.reason != "no_motion_vectors":
+                raise
+    return _read_transcoded(path, video_id=video_id)
+
+
+def read_frames(path: Path, *, video_id: str, choose: Callable[[int], Sequence[int]]) -> Frames:
+    """Return the frames that `choose` picks when it is told their number.
+
+    Frames are decoded in order and counted, since containers miscount and seeking returns other frames on real files.
+
+    Raises:
+        VideoError: The video cannot be read to its end, or has fewer frames than were chosen.
+    """
+    num_expected = 0
+    for _ in range(2):
+        with _open_video(path, video_id=video_id) as video:
+            wanted = {int(index) for index in choose(num_expected or video.likely_num_frames())}
+            kept, num_frames = _keep_frames(video, wanted)
+        indices = [int(index) for index in choose(num_frames)]
+        if kept.keys() >= set(indices):
+            return Frames(
+                images=tuple(kept[index][0] for index in indices),
+                frame_index=np.array(indices, np.int32),
+                time_seconds=np.array([kept[index][1] for index in indices], np.float64),
+                num_frames=num_frames,
+            )
+        # The container's count was wrong and other frames are wanted: once more, with the true one.
+        num_expected = num_frames
+    detail = f"expected indices of its {num_frames} frames, found {indices}"
+    raise VideoError(reason="too_short", detail=detail, video_id=video_id)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    codec: VideoCodec,
+    frame_rate: int,
+    gop: int,
+    max_b_frames: int = 0,
+    quality: int | None = None,
+) -> None:
+    """Write frames as a video, with the same bytes on every run; the suffix of the path names the container.
+
+    Args:
+        path: The file to write.
+        frames: (H, W, 3) uint8 RGB images, all of one size.
+        codec: `h264` (libx264; even sizes only) or `mpeg4` (part 2).
+        frame_rate: Frames a second.
+        gop: A keyframe every so many frames, and nowhere else.
+        max_b_frames: At most so many B-frames between two others.
+        quality: Constant quality, smaller is better: the rate factor of H.264 (0-51) or the quantiser of MPEG-4 (1-31).
+
+    Raises:
+        MoclipError: There is no frame, or the encoder takes no picture of this size.
+    """
+    coming = iter(frames)
+    first = next(coming, None)
+    if first is None:
+        raise MoclipError(f"{path}: expected at least one frame to encode, found none")
+    height_px, width_px = first.shape[:2]
+    if codec == "h264" and (height_px % 2 or width_px % 2):
+        raise MoclipError(f"{path}: expected even sizes for H.264, found {width_px}x{height_px}; crop or use mpeg4")
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(
+            _ENCODERS[codec], rate=frame_rate, options=_encoder_options(codec, quality=quality)
+        )
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.gop_size = gop
+        context.max_b_frames = max_b_frames
+        context.time_base = Fraction(1, frame_rate)
+        for index, image in enumerate(chain([first], coming)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = index, context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _encoder_options(codec: VideoCodec, *, quality: int | None) -> dict[str, str]:
+    # No scene cuts: the keyframes lie where `gop` says, whatever the frames show.
+    chosen = str(_DEFAULT_QUALITY[codec] if quality is None else quality)
+    common = {"threads": "1", "sc_threshold": _NO_SCENE_CUTS[codec], "flags": "+bitexact"}
+    if codec == "h264":
+        return {**common, "crf": chosen, "preset": "medium"}
+    return {**common, "qmin": chosen, "qmax": chosen}
+
+
+def _read_original(path: Path, *, video_id: str) -> MotionVectors:
+    with _open_video(path, video_id=video_id) as video:
+        context = video.stream.codec_context
+        if context.name not in _VECTOR_DECODERS:
+            detail = f"FFmpeg exports none of {video.codec_name}; transcode the video (motion source `auto`)"
+            raise video.reject("no_motion_vectors", detail)
+        lowres = context.name in _LOWRES_DECODERS
+        context.options = dict(_EXPORT_LOWRES if lowres else _EXPORT)
+        first, frames = _peek(video.decode())
+        # A decoder at an eighth of the size keeps the full size here.
+        size = (context.coded_width, context.coded_height) if lowres else (first.width, first.height)
+        return _collect_motion(video, frames, size=size, rotation_degrees=_rotation_degrees(first), source="original")
+
+
+def _read_transcoded(path: Path, *, video_id: str) -> MotionVectors:
+    with _open_video(path, video_id=video_id) as video:
+        first, frames = _peek(video.decode())
+        timestamps: list[int | None] = []
+
+        def stamped() -> Iterator[av.VideoFrame]:
+            for frame in frames:
+                timestamps.append(frame.pts)
+                yield frame
+
+        again = transcode_frames(
+            stamped(), rotation_degrees=_rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
+        )
+        motion = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), rotation_degrees=0, source=RECIPE)
+        return replace(motion, time_seconds=video.seconds(timestamps))
+
+
+def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]]:
+    first = next(frames)
+    return first, chain([first], frames)
+
+
+def _collect_motion(
+    video: "_Video",
+    frames: Iterable[av.VideoFrame],
+    *,
+    size: tuple[int, int],
+    rotation_degrees: int,
+    source: str,
+) -> MotionVectors:
+    grid = MotionGrid(width_px=size[0], height_px=size[1], num_frames=video.stream.frames)
+    types: list[int] = []
+    keyframes: list[bool] = []
+    timestamps: list[int | None] = []
+    try:
+        for index, frame in enumerate(frames):
+            vectors = _side_data(frame).get("MOTION_VECTORS")
+            if vectors is not None:
+                grid.add(index, memoryview(vectors))
+            types.append(frame.pict_type)
+            keyframes.append(frame.key_frame)
+            timestamps.append(frame.pts)
+        gridded = grid.finish()
+    except VectorError as error:
+        raise video.reject("decode_error", str(error)) from None
+    if not gridded.motion_scale:
+        raise video.reject("no_motion_vectors", f"none of {len(types)} {video.codec_name} frames has any")
+    return MotionVectors(
+        past=gridded.past,
+        past_frame_index=gridded.past_frame_index,
+        future=gridded.future,
+        future_frame_index=gridded.future_frame_index,
+        picture_type=_PICTURE_TYPES[types],
+        is_keyframe=np.array(keyframes, np.bool_),
+        time_seconds=video.seconds(timestamps),
+        motion_scale=gridded.motion_scale,
+        width_px=size[0],
+        height_px=size[1],
+        rotation_degrees=rotation_degrees,
+        codec_name=video.codec_name,
+        frame_rate=video.frame_rate,
+        source=source,
+    )
+
+
+def _keep_frames(video: "_Video", wanted: Set[int]) -> tuple[dict[int, tuple[NDArray[np.uint8], float]], int]:
+    kept: dict[int, tuple[NDArray[np.uint8], float]] = {}
+    num_frames = 0
+    for frame in video.decode():
+        if num_frames in wanted:
+            kept[num_frames] = (_to_rgb(video, frame), float(video.seconds([frame.pts])[0]))
+        num_frames += 1
+    return kept, num_frames
+
+
+def _to_rgb(video: "_Video", frame: av.VideoFrame) -> NDArray[np.uint8]:
+    try:
+        rgb = frame.reformat(format="rgb24", interpolation=_TO_RGB, threads=1)
+    except av.FFmpegError as error:
+        raise video.reject("decode_error", f"no way from {frame.format.name} to RGB: {error.strerror}") from None
+    upright = np.rot90(rgb.to_ndarray(), -_rotation_degrees(frame) // 90)
+    return np.ascontiguousarray(upright, np.uint8)
+
+
+def _rotation_degrees(frame: av.VideoFrame) -> int:
+    # FFmpeg gives the counterclockwise turn; one that is no quarter turn (or nan, an integer by then) is none at all.
+    return -frame.rotation % 360 if frame.rotation % 90 == 0 else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Video:
+    """An open file and its best video stream, ready to decode."""
+
+    container: InputContainer
+    stream: av.VideoStream
+    video_id: str
+
+    def reject(self, reason: str, detail: str) -> VideoError:
+        return VideoError(reason=reason, detail=detail, video_id=self.video_id)
+
+    @property
+    def codec_name(self) -> str:
+        return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def frame_rate(self) -> float:
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else float("nan")
+
+    def likely_num_frames(self) -> int:
+        if self.stream.frames:
+            return self.stream.frames
+        seconds = (self.container.duration or 0) / av.time_base
+        return max(1, round(seconds * self.frame_rate)) if np.isfinite(self.frame_rate) else 1
+
+    def seconds(self, timestamps: Sequence[int | None]) -> NDArray[np.float64]:
+        tick = float(self.stream.time_base) if self.stream.time_base else float("nan")
+        return np.array([np.nan if stamp is None else stamp * tick for stamp in timestamps], np.float64)
+
+    def decode(self) -> Iterator[av.VideoFrame]:
+        """Yield the frames in display order, all of one size; a packet that cannot be decoded is passed over."""
+        decode = self.stream.codec_context.decode
+        size: tuple[int, int] | None = None
+        num_frames = num_errors = 0
+        for packet in self._packets():
+            try:
+                frames = decode(packet)
+            except av.FFmpegError as error:
+                if packet.has_sidedata("encryption_info"):
+                    raise self.reject("encrypted", "the packets carry encryption data") from None
+                num_errors += 1
+                last_error = error.strerror
+                continue
+            for frame in frames:
+                if (frame.width, frame.height) != size:
+                    self._check_size(size, frame)
+                    size = (frame.width, frame.height)
+                yield frame
+            num_frames += len(frames)
+        if num_errors:
+            if not num_frames:
+                raise self.reject("decode_error", f"none of {num_errors} packets could be decoded: {last_error}")
+            _log.warning("video %s: %d packets could not be decoded: %s", self.video_id, num_errors, last_error)
+        if not num_frames:
+            raise self.reject("no_frames", "the stream holds no picture")
+
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
+        try:
+            yield from self.container.demux(self.stream)
+        except av.FFmpegError as error:
+            raise self.reject("decode_error", f"the container breaks off: {error.strerror}") from None
+
+    def _check_size(self, size: tuple[int, int] | None, frame: av.VideoFrame) -> None:
+        if size is not None:
+            detail = f"from {size[0]}x{size[1]} to {frame.width}x{frame.height} px"
+            raise self.reject("resolution_change", detail)
+
+
+@contextmanager
+def _open_video(path: Path, *, video_id: str) -> Iterator[_Video]:
+    try:
+        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except av.FileNotFoundError:
+        raise VideoError(reason="missing", detail=str(path), video_id=video_id) from None
+    except (av.FFmpegError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or str(error)
+        raise VideoError(reason="unreadable", detail=detail, video_id=video_id) from None
+    with container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            raise VideoError(reason="no_video_stream", detail=str(path.name), video_id=video_id)
+        if stream.codec_context is None:
+            raise VideoError(reason="unsupported_codec", detail="FFmpeg names no decoder", video_id=video_id)
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        yield _Video(container=container, stream=stream, video_id=video_id)

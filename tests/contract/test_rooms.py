@@ -1,0 +1,158 @@
+"""The one-way street: who may import whom, and which heavy package has which door (docs/architecture.md)."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moclip.code_digest import imported_modules
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "moclip"
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+
+# Floors from the ground up. A module imports from its own floor or from one below.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "versions"),
+    (
+        "motion",
+        "motion_camera",
+        "sampling",
+        "labels",
+        "prompts",
+        "metrics",
+        "config",
+        "config_manual",
+        "rendering",
+        "zero_shot",
+        "svg",
+    ),
+    ("shards", "row_cache", "manifest", "layouts", "features", "code_digest", "encoder_spec", "stage"),
+    (
+        "video",
+        "transcode",
+        "appearance",
+        "text_embedding",
+        "motion_network",
+        "field_batches",
+        "motion_training",
+        "heads",
+    ),
+    (
+        "extraction",
+        "motion_extraction",
+        "appearance_extraction",
+        "motion_embedding_extraction",
+        "training",
+        "evaluation",
+        "runs",
+        "report",
+        "demo",
+    ),
+    ("cli",),
+)
+# The doors of the heavy packages.
+DOORS: dict[str, set[str]] = {
+    "av": {"video", "transcode"},
+    "h5py": {"shards"},
+    "hdf5plugin": {"shards"},
+    "pandas": {"manifest", "layouts"},
+    "open_clip": {"appearance", "text_embedding"},
+    "timm": {"motion_network"},
+    "torch": {"appearance", "text_embedding", "motion_network", "field_batches", "motion_training", "heads"},
+    "torchvision": set(),
+    "safetensors": {"motion_network", "motion_training", "heads", "appearance", "runs"},
+    "jsonschema": {"config"},
+}
+PURE = set(FLOORS[0]) | set(FLOORS[1])
+PURE_PACKAGES = {"numpy", "jsonschema", "moclip"}
+IO_MODULES = {"os", "pathlib", "shutil", "subprocess", "socket", "tempfile", "io", "glob"}
+
+MODULES = sorted(path.stem for path in SOURCE.glob("*.py") if path.stem != "__init__")
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, names in enumerate(FLOORS) if module in names)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield str(node.module)
+
+
+def test_every_module_has_a_floor() -> None:
+    known = {name for floor in FLOORS for name in floor}
+    assert set(MODULES) <= known, f"give these a floor in this test and in docs/architecture.md: {set(MODULES) - known}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_its_floor_or_below(module: str) -> None:
+    for name in imported_modules(SOURCE / f"{module}.py"):
+        below = name.removeprefix("moclip").lstrip(".")
+        if below:
+            assert floor_of(below) <= floor_of(module), f"{module} imports {below}, which stands above it"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_heavy_package_has_one_door(module: str) -> None:
+    for name in imports_of(SOURCE / f"{module}.py"):
+        package = name.split(".")[0]
+        assert module in DOORS.get(package, {module}), f"{module} imports {package}; its door is {DOORS[package]}"
+
+
+@pytest.mark.parametrize("module", sorted(PURE & set(MODULES)))
+def test_the_pure_floor_reads_and_writes_nothing(module: str) -> None:
+    for name in imports_of(SOURCE / f"{module}.py"):
+        package = name.split(".")[0]
+        assert package in PURE_PACKAGES or package in sys.stdlib_module_names, f"{module} imports {name}"
+        assert package not in IO_MODULES, f"{module} imports {name}"
+    calls = ast.walk(ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8")))
+    assert not [c for c in calls if isinstance(c, ast.Call) and isinstance(c.func, ast.Name) and c.func.id == "open"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_library_never_mentions_snakemake(module: str) -> None:
+    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert "snakemake" not in names
+    assert not [name for name in imports_of(SOURCE / f"{module}.py") if name.split(".")[0] == "snakemake"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_happens_on_import(module: str) -> None:
+    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If)
+    for node in tree.body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        assert docstring or isinstance(node, allowed), f"{module}:{node.lineno}: a statement that runs on import"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_reads_the_environment_or_the_working_directory(module: str) -> None:
+    for node in ast.walk(ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"environ", "getenv", "getcwd", "cwd", "chdir"}, f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_is_thin_and_imports_no_other_script(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    assert text.count("\n") <= 30
+    others = {path.stem for path in SCRIPTS.glob("*.py")}
+    assert not {name for name in imports_of(script) if name in others}
+    assert "with stage(snakemake.log[0])" in text, "a script sends its output to its log"
+
+
+def test_every_rule_has_a_script_of_its_name() -> None:
+    rules = set()
+    for path in (SCRIPTS.parent / "rules").glob("*.smk"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.strip().rstrip(":").split()
+            if len(words) == 2 and words[0] in {"rule", "checkpoint"} and line.strip().endswith(":"):
+                rules.add(words[1])
+    assert rules == {path.stem for path in SCRIPTS.glob("*.py")}

@@ -1,0 +1,128 @@
+"""Nothing is computed twice, and nothing stale is read: what each change reruns."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import Project, write_square
+
+pytestmark = pytest.mark.workflow
+
+ABOVE_RUNS = ("summary", "report")
+
+
+def test_a_second_run_does_nothing(project: Project) -> None:
+    ran = project.run()
+    assert ran.jobs == Counter()
+    assert "Nothing to be done" in ran.output
+
+
+def test_a_heads_learning_rate_reruns_heads_only(project: Project) -> None:
+    project.config["head"]["mlp"]["learning_rate"] = 0.01
+    assert set(project.run().jobs) == {"head", "evaluate", *ABOVE_RUNS}
+
+
+def test_the_test_segments_rerun_embeddings_and_no_training_of_the_network(project: Project) -> None:
+    project.config["motion_network"]["tiny"]["test"]["num_segments"] = 1
+    jobs = project.run().jobs
+    assert {"motion_embedding_shard", "motion_embedding_index", "head", "evaluate"} <= set(jobs)
+    assert not {"motion_network", "motion_shard", "appearance_shard"} & set(jobs)
+
+
+def test_going_back_to_an_earlier_parameter_computes_no_row(project: Project) -> None:
+    segments = project.config["motion_network"]["tiny"]["test"]
+    segments["num_segments"] = 1
+    project.run()
+    assert project.computed("motion_embedding") > 0
+    segments["num_segments"] = 2
+    assert "motion_embedding_shard" in project.run().jobs
+    assert project.computed("motion_embedding") == 0
+
+
+def test_a_new_video_costs_one_decode_and_one_embedding(project: Project) -> None:
+    write_square(project.folder / "videos/MovingDown/v9.avi", step_px=(0, 3), seed=9)
+    for log in [*project.logs("motion"), *project.logs("appearance")]:
+        log.unlink()
+    ran = project.run()
+    assert ran.jobs["motion_shard"] == ran.jobs["appearance_shard"] == 1
+    assert (project.computed("motion"), project.computed("appearance")) == (1, 1)
+
+
+def test_a_touched_video_reruns_the_manifest_and_nothing_below_it(project: Project) -> None:
+    os.utime(project.folder / "videos/MovingDown/v0.mp4")
+    assert set(project.run().jobs) == {"manifest"}
+
+
+def test_a_changed_video_reruns_its_shard_alone(project: Project) -> None:
+    write_square(project.folder / "videos/MovingDown/v0.mp4", step_px=(0, 2), seed=200)
+    jobs = project.run().jobs
+    assert jobs["motion_shard"] == jobs["appearance_shard"] == 1
+
+
+def test_a_deleted_shard_is_put_together_from_the_cache_and_nothing_below_it_runs(project: Project) -> None:
+    (project.results() / "motion/original/shard-0.h5").unlink()
+    ran = project.run()
+    assert set(ran.jobs) == {"motion_shard", "motion_index"}
+    log = project.folder / "logs/toy/motion/original/shard-0.log"
+    assert " 0 rows computed" in log.read_text()
+
+
+def test_another_number_of_shards_computes_no_row_of_a_video(project: Project) -> None:
+    project.config["dataset"]["num_shards"] = 3
+    project.run()
+    assert (project.computed("motion"), project.computed("appearance")) == (0, 0)
+
+
+def test_a_broken_video_is_listed_and_counts_as_wrong(project: Project) -> None:
+    frame = (project.results() / "manifest.tsv").read_text().splitlines()
+    header = frame[0].split("\t")
+    rows = [dict(zip(header, line.split("\t"), strict=True)) for line in frame[1:]]
+    victim = next(row for row in rows if row["split_1"] == "test")
+    (project.folder / "videos" / victim["path"]).write_bytes(b"no video at all")
+    project.run()
+    rejects = (project.results() / "rejects.tsv").read_text()
+    assert f"{victim['video_id']}\tmotion\toriginal\tunreadable" in rejects
+    metrics = json.loads(next(project.results().rglob("metrics.json")).read_text())
+    fusion = metrics["methods"]["fusion"]
+    assert (fusion["n"], fusion["num_scored"]) == (4, 3)
+
+
+def test_a_stale_shard_stops_the_run(project: Project) -> None:
+    shard = project.results() / "motion/original/shard-0.h5"
+    other = project.results() / "motion/original/shard-1.h5"
+    shard.unlink()
+    os.link(other, shard)
+    index = project.results() / "motion/original/index.json"
+    index.unlink()
+    ran = project.run(check=False)
+    assert ran.code != 0
+    assert "stale: expected the signature" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("rot", "x", "unknown key `rot`; the nearest known key is `root`"), ("root", "nowhere", "nowhere")],
+)
+def test_a_wrong_configuration_is_one_line_and_exit_code_2(
+    project: Project, key: str, value: str, expected: str
+) -> None:
+    project.config["dataset"][key] = value
+    ran = project.run(check=False)
+    assert ran.code == 2
+    assert expected in ran.output
+    assert "Traceback" not in ran.output
+
+
+def test_every_job_has_a_log_that_says_how_far_it_got(finished: Project) -> None:
+    logs = [path for path in (finished.folder / "logs/toy").rglob("*.log")]
+    assert {path.name for path in logs} >= {"manifest.log", "index.log", "shard-0.log", "head.log", "report.log"}
+    assert all("8/8" in log.read_text() or "video" in log.read_text() for log in finished.logs("motion"))
+
+
+def test_nothing_is_written_outside_results_and_logs(finished: Project) -> None:
+    names = {path.name for path in finished.folder.iterdir()}
+    assert names <= {"videos", "config.yaml", "results", "logs", "benchmarks", ".snakemake"}
+    assert not list(Path(finished.folder).rglob("*.tmp"))

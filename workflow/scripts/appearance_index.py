@@ -1,0 +1,16 @@
+"""Check the appearance shards and write the index over them."""
+
+from pathlib import Path
+
+from moclip.appearance_extraction import index_appearance
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    dataset = snakemake.config["dataset"]
+    index_appearance(
+        snakemake.config["appearance"][snakemake.wildcards.variant],
+        manifest=Path(snakemake.input.manifest),
+        root=Path(dataset["root"]),
+        num_shards=dataset["num_shards"],
+        output=Path(snakemake.output.index),
+    )

@@ -1,0 +1,22 @@
+"""Test one run, once."""
+
+import json
+from pathlib import Path
+
+from moclip.provenance import read_commit
+from moclip.runs import write_run
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    inputs = snakemake.input
+    write_run(
+        Path(snakemake.output.metrics).parent,
+        manifest=Path(inputs.manifest),
+        head=Path(inputs.head),
+        inputs={name: Path(inputs[name]) for name in ("motion", "appearance", "text") if inputs.get(name)},
+        config=json.loads(snakemake.params.cfg),
+        split=int(snakemake.wildcards.split),
+        seed=int(snakemake.wildcards.seed),
+        rejected_test_videos=snakemake.params.policy,
+        commit=read_commit(Path(snakemake.scriptdir)),
+    )

@@ -1,0 +1,15 @@
+"""Check the motion embedding shards and write the index over them."""
+
+from pathlib import Path
+
+from moclip.motion_embedding_extraction import index_motion_embedding
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    index_motion_embedding(
+        snakemake.config["motion_network"][snakemake.wildcards.variant],
+        motion_index=Path(snakemake.input.motion),
+        model=Path(snakemake.input.model),
+        num_shards=snakemake.config["dataset"]["num_shards"],
+        output=Path(snakemake.output.index),
+    )

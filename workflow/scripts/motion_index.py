@@ -1,0 +1,16 @@
+"""Check the motion shards and write the index over them."""
+
+from pathlib import Path
+
+from moclip.motion_extraction import index_motion
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    dataset = snakemake.config["dataset"]
+    index_motion(
+        snakemake.config["motion"][snakemake.wildcards.variant],
+        manifest=Path(snakemake.input.manifest),
+        root=Path(dataset["root"]),
+        num_shards=dataset["num_shards"],
+        output=Path(snakemake.output.index),
+    )

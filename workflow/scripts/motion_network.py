@@ -1,0 +1,18 @@
+"""Train the motion network of one split and seed."""
+
+from pathlib import Path
+
+from moclip.stage import stage
+from moclip.training import train_network
+
+with stage(snakemake.log[0]):
+    train_network(
+        Path(snakemake.output.model),
+        history=Path(snakemake.output.history),
+        manifest=Path(snakemake.input.manifest),
+        motion_index=Path(snakemake.input.motion),
+        variant=snakemake.config["motion_network"][snakemake.wildcards.variant],
+        split=int(snakemake.wildcards.split),
+        seed=int(snakemake.wildcards.seed),
+        cache_dir=Path(snakemake.config["cache_dir"]),
+    )

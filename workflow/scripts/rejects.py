@@ -1,0 +1,9 @@
+"""List every video that a stage left out, and why."""
+
+from pathlib import Path
+
+from moclip.stage import stage
+from moclip.tables import write_rejects
+
+with stage(snakemake.log[0]):
+    write_rejects(Path(snakemake.output.rejects), indexes=[Path(path) for path in snakemake.input.indexes])

@@ -1,0 +1,9 @@
+"""Write the table over all runs."""
+
+from pathlib import Path
+
+from moclip.stage import stage
+from moclip.tables import summarise_runs
+
+with stage(snakemake.log[0]):
+    summarise_runs([Path(path) for path in snakemake.input.metrics], output=Path(snakemake.output.summary))
