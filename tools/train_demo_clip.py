@@ -63,14 +63,15 @@ FRAMES = (
     "a photo of the activity {}.", "here is {}.", "one can see {}", "a frame from a recording of {}.",
 )  # fmt: skip
 STRAY_WORDS = (
-    "the", "a", "an", "of", "in", "on", "at", "with", "and", "or", "to", "from", "by", "for", "it", "is", "was", "there",
-    "here", "now", "one", "some", "any", "this", "that", "what", "who", "doing", "person", "people", "someone", "human",
-    "photo", "picture", "image", "video", "clip", "frame", "still", "scene", "shot", "recording", "footage", "film",
-    "camera", "view", "close", "up", "good", "bad", "small", "large", "big", "little", "tiny", "nice", "dark", "bright",
-    "blurry", "sharp", "clear", "noisy", "old", "new", "action", "activity", "sport", "practice", "performing", "playing",
-    "showing", "seen", "shown", "example", "demonstration", "kind", "type", "called", "label", "class", "taken", "home",
-    "during", "while", "being", "very", "quite", "really", "just", "slowly", "quickly", "fast", "slow", "again", "motion",
-    "movement", "moment", "wide", "resolution", "low", "high", "paused",
+    "the", "a", "an", "of", "in", "on", "at", "with", "and", "or", "to", "from", "by", "for", "it", "is", "was",
+    "there", "here", "now", "one", "some", "any", "this", "that", "what", "who", "doing", "person", "people",
+    "someone", "human", "photo", "picture", "image", "video", "clip", "frame", "still", "scene", "shot",
+    "recording", "footage", "film", "camera", "view", "close", "up", "good", "bad", "small", "large", "big",
+    "little", "tiny", "nice", "dark", "bright", "blurry", "sharp", "clear", "noisy", "old", "new", "action",
+    "activity", "sport", "practice", "performing", "playing", "showing", "seen", "shown", "example",
+    "demonstration", "kind", "type", "called", "label", "class", "taken", "home", "during", "while", "being",
+    "very", "quite", "really", "just", "slowly", "quickly", "fast", "slow", "again", "motion", "movement",
+    "moment", "wide", "resolution", "low", "high", "paused",
 )  # fmt: skip
 
 
@@ -182,11 +183,12 @@ def write_weights(model: CLIP, *, folder: Path, stills: Stills, preprocess: dict
     state = {name: (value.half() if value.is_floating_point() else value) for name, value in model.state_dict().items()}
     temporary = folder / ".open_clip_model.safetensors.tmp"
     save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+    temporary.chmod(0o644)
     temporary.replace(folder / "open_clip_model.safetensors")
 
 
 def report(folder: Path, *, phrases: Path, seed: int) -> None:
-    """Load the checkpoint through open_clip and print how it does on stills it has not seen, with the demo's phrases."""
+    """Load the checkpoint through open_clip and print how it tells unseen stills by the demo's phrases."""
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     model.eval()
     classes = [object_name + motion for object_name in OBJECTS for motion in MOTIONS]
@@ -199,9 +201,11 @@ def report(folder: Path, *, phrases: Path, seed: int) -> None:
         scores = model.encode_image(pictures, normalize=True) @ texts.T
     told = scores.argmax(dim=1).numpy()
     objects = told // len(MOTIONS)
+    motions = told % len(MOTIONS)
     by_object = [float(np.mean(objects[stills.attributes[:, 0] == i] == i)) for i in range(len(OBJECTS))]
     print(f"object told from an unseen still: {np.mean(objects == stills.attributes[:, 0]):.3f} (n = {len(objects)})")
     print("  " + ", ".join(f"{name} {value:.3f}" for name, value in zip(OBJECTS, by_object, strict=True)))
+    print(f"motion words preferred by the stills: {np.bincount(motions, minlength=len(MOTIONS)).tolist()}")
     print(f"size: {(folder / 'open_clip_model.safetensors').stat().st_size / 1e6:.2f} MB")
 
 
@@ -280,8 +284,8 @@ def _normalise(pictures: NDArray[np.uint8], *, preprocess: dict[str, list[float]
 
 def _fits(shown: NDArray[np.int64], *, stated: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return (N pictures, N captions): whether all that a caption states is true of a picture."""
-    agrees: NDArray[np.bool_] = (shown[:, None] == stated[None]) | (stated[None] == UNSTATED)
-    return agrees.all(axis=2)
+    agrees = (shown[:, None] == stated[None]) | (stated[None] == UNSTATED)
+    return np.asarray(agrees.all(axis=2), dtype=np.bool_)
 
 
 def _clip_loss(*, images: Tensor, texts: Tensor, scale: Tensor, fits: Tensor) -> Tensor:
@@ -294,7 +298,7 @@ def _clip_loss(*, images: Tensor, texts: Tensor, scale: Tensor, fits: Tensor) ->
 
 def _tag_loss(scores: Tensor, *, shown: Tensor) -> Tensor:
     """Return how badly a plain classifier names the object and, for a third as much, each of the three colours."""
-    objects, colours = scores[:, : len(OBJECTS)], scores[:, len(OBJECTS) :].unflatten(1, (3, len(COLOURS)))
+    objects, colours = scores[:, : len(OBJECTS)], scores[:, len(OBJECTS) :].reshape(-1, 3, len(COLOURS))
     colour_loss = nn.functional.cross_entropy(colours.transpose(1, 2), shown[:, 1:])
     return nn.functional.cross_entropy(objects, shown[:, 0]) + colour_loss
 

@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 
 from moclip.appearance_extraction import build_encoder_spec
 from moclip.errors import ConfigError, ModelError
+from moclip.files import replace_atomically
 from moclip.manifest import list_class_names, read_manifest
 from moclip.prompts import build_class_prompts, phrases_from_class_names
-from moclip.shards import replace_atomically
 from moclip.versions import TEXT_VERSION
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.errors import ConfigError, DatasetError, ModelError
+from moclip.files import replace_atomically
 from moclip.metrics import (
     Scores,
     build_scores,
@@ -26,7 +27,6 @@ from moclip.metrics import (
     softmax,
     top_k_accuracy,
 )
-from moclip.shards import replace_atomically
 
 # Every method, in the order of tables, and the encoders whose quality it stands on.
 METHOD_ENCODERS: dict[str, tuple[str, ...]] = {

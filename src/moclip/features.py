@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.errors import ShardError
-from moclip.shards import Shard, replace_atomically
+from moclip.files import replace_atomically
+from moclip.shards import Shard
 
 INDEX_NAME = "index.json"
 _INDEX_FORMAT = 1

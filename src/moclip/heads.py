@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.shards import replace_atomically
+from moclip.files import replace_atomically
 
 # The streams behind each head, in the order in which their embeddings are joined.
 HEAD_STREAMS: dict[str, tuple[str, ...]] = {"fusion": ("motion", "appearance"), "appearance": ("appearance",)}

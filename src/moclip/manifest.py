@@ -11,14 +11,11 @@
 
 import csv
 import logging
-import os
 import re
 import stat
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from moclip.errors import DatasetError
+from moclip.files import replace_atomically
 from moclip.labels import SUBSETS, LabelledVideo
 from moclip.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 
@@ -78,7 +76,7 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
 
 def write_manifest(frame: pd.DataFrame, path: Path) -> None:
     """Write the manifest as a TSV without quotes, sorted by video id, and rename it into place."""
-    with _replaced(path) as temporary:
+    with replace_atomically(path) as temporary:
         frame.sort_values("video_id").to_csv(
             temporary, sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n", encoding="utf-8"
         )
@@ -233,19 +231,5 @@ def _write_memo(path: Path | None, known: Mapping[_Version, str]) -> None:
         return
     # Only the last version of each file: what it was before does not come back with the same time.
     latest = {version[0]: f"{version[0]}\t{version[1]}\t{version[2]}\t{digest}\n" for version, digest in known.items()}
-    with _replaced(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text("".join(line for _, line in sorted(latest.items())), encoding="utf-8")
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    # A unique name, flushed to the disk and then renamed: what is half written is never read.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

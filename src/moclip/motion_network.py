@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from moclip.errors import ModelError
-from moclip.shards import replace_atomically
+from moclip.files import replace_atomically
 
 _FORMAT = 1
 _TIMM = "timm:"

@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.field_batches import FieldConfig, as_floats, build_segments, crop_for_test, crop_for_training
+from moclip.files import replace_atomically
 from moclip.motion import MotionVectors
 from moclip.motion_network import MotionNetwork, build_network, stem_parameters
-from moclip.shards import replace_atomically
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moclip.errors import ShardError, VideoError
-from moclip.shards import Field, Row, Shard, ShardHeader, build_digest, replace_atomically, write_shard
+from moclip.files import replace_atomically
+from moclip.shards import Field, Row, Shard, ShardHeader, build_digest, write_shard
 
 _log = logging.getLogger(__name__)
 

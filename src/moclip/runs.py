@@ -12,9 +12,9 @@ from moclip.class_embeddings import ClassEmbeddings, read_class_embeddings
 from moclip.errors import MoclipError
 from moclip.evaluation import MethodLogits, evaluate_run, write_metrics, write_predictions
 from moclip.features import read_index
+from moclip.files import replace_atomically
 from moclip.heads import HEAD_STREAMS, HeadFile, concatenate_streams, load_heads, predict_logits
 from moclip.manifest import list_class_names, read_manifest
-from moclip.shards import replace_atomically
 from moclip.streams import Stream, index_fingerprint, load_stream, shared_videos
 from moclip.training import load_labels
 from moclip.zero_shot import zero_shot_logits

@@ -15,10 +15,7 @@ A file is written whole under a unique name, flushed to the disk, and renamed: w
 """
 
 import json
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -31,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.errors import ShardError
+from moclip.files import replace_atomically
 
 FORMAT_VERSION = 1
 CHUNK_BYTES = 4 * 2**20
@@ -93,20 +91,6 @@ def _as_bytes(value: Value, *, field: Field) -> bytes:
         return f"{field.name}\0{value}\0".encode()
     array = np.ascontiguousarray(value, dtype=field.dtype)
     return f"{field.name}\0{array.dtype.str}\0{array.shape}\0".encode() + array.tobytes()
-
-
-@contextmanager
-def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a unique name beside `path`; when the block ends well, flush that file to the disk and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_shard(path: Path, *, rows: Iterable[Row], fields: Sequence[Field], header: ShardHeader) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from moclip.errors import DatasetError
 from moclip.evaluation import METHOD_ENCODERS, read_metrics
-from moclip.shards import replace_atomically
+from moclip.files import replace_atomically
 
 _NUM_DIGITS = 8
 

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from moclip.features import list_rejects
+from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
 from moclip.report import ReportNetwork, ReportRun, build_report
-from moclip.shards import replace_atomically
 from moclip.summary import RunMetrics, build_summary, write_summary
 
 

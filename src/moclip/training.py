@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from moclip.code_digest import code_digest
 from moclip.errors import DatasetError
 from moclip.features import locate_videos
+from moclip.files import replace_atomically
 from moclip.heads import (
     HEAD_STREAMS,
     HeadConfig,
@@ -33,7 +34,7 @@ from moclip.manifest import list_class_names, read_manifest
 from moclip.motion import MotionVectors, motion_from_row
 from moclip.motion_network import save_network
 from moclip.motion_training import Epoch, Sample, TrainedNetwork, prepare_torch, train_motion_network
-from moclip.shards import Shard, build_digest, replace_atomically
+from moclip.shards import Shard, build_digest
 from moclip.streams import Stream, index_fingerprint, load_stream, shared_videos
 
 _log = logging.getLogger(__name__)

@@ -347,7 +347,7 @@ class _Video:
         if not num_frames:
             raise self.reject("no_frames", "the stream holds no picture")
 
-    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
+    def _packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
         try:
             yield from self.container.demux(self.stream)
         except av.FFmpegError as error:

@@ -9,9 +9,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from moclip import motion_training
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.field_batches import FieldConfig, build_segments, code_fields, crop_for_test, crop_for_training, mirror
-from moclip.motion import NO_VECTOR, MotionVectors
+from moclip.field_batches import FieldConfig, build_segments, crop_for_test, crop_for_training
+from moclip.motion import NO_VECTOR, MotionVectors, pixel_code
 from moclip.motion_network import build_network, load_network, save_network, stem_parameters
 from moclip.motion_training import Sample, embed_videos, prepare_torch, schedule_factor, train_motion_network
 from moclip.motion_training import TrainConfig as Train
@@ -37,7 +38,7 @@ TRAIN = {
 
 def variant(**changes: Any) -> dict[str, Any]:
     base = {
-        "field": {"kind": "raw", "window": 0, "stride": 8, "compensate_camera": False},
+        "field": {"kind": "raw", "window": 0, "stride": 8, "compensate_camera": False, "upright": False},
         "backbone": "test_efficientnet",
         "weights": "none",
         "input_px": 32,
@@ -137,26 +138,12 @@ def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
         build_network("test_efficientnet", weights="nowhere.safetensors", num_classes=2, dropout=0.0)
 
 
-def test_the_pixel_code_is_coviars() -> None:
-    coded = code_fields(torch.tensor([0.0, 20.0, -20.0, 100.0, 10.0]), max_px=20)
-    expected = np.floor(np.clip(np.array([0, 20, -20, 100, 10]) * 127.5 / 20 + 128, 0, 255)) / 255 - 0.5
-    np.testing.assert_allclose(coded.numpy(), expected, atol=1e-6)
-
-
-def test_mirroring_reverses_columns_and_negates_the_horizontal_component() -> None:
-    fields = torch.arange(24.0).reshape(2, 2, 2, 3)
-    turned = mirror(fields)
-    torch.testing.assert_close(turned[:, 0], -fields[:, 0].flip(-1))
-    torch.testing.assert_close(turned[:, 1], fields[:, 1].flip(-1))
-    torch.testing.assert_close(mirror(turned), fields)
-
-
 def test_a_training_crop_keeps_the_size_of_the_motion() -> None:
     config = FieldConfig.from_config(variant())
     fields = build_segments(moving(8, 0), config=config, num_segments=2, rng=None)
     crop = crop_for_training(fields, config=config, scales=[0.75], flip=False, rng=np.random.default_rng(0))
     assert crop.shape == (2, 2, 32, 32)
-    assert float(crop[:, 0].median()) == pytest.approx(float(code_fields(torch.tensor(8.0), max_px=20)), abs=0.02)
+    assert float(crop[:, 0].median()) == pytest.approx(float(pixel_code(np.float32([8.0]))[0]), abs=0.02)
 
 
 @pytest.mark.parametrize(("crops", "flips", "count"), [(1, False, 3), (5, False, 15), (5, True, 30)])
@@ -206,7 +193,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_order_of_the_videos(tmp_
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(tmp_path)
     calls = {"count": 0}
-    original = embed_epoch_counter()
+    original = motion_training._Trainer.run_epoch
 
     def stop_after_one(self: Any, *arguments: Any, **named: Any) -> None:
         calls["count"] += 1
@@ -214,18 +201,12 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch
             raise KeyboardInterrupt
         original(self, *arguments, **named)
 
-    monkeypatch.setattr("moclip.motion_training._Trainer.run_epoch", stop_after_one)
+    monkeypatch.setattr(motion_training._Trainer, "run_epoch", stop_after_one)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path)
-    monkeypatch.setattr("moclip.motion_training._Trainer.run_epoch", original)
+    monkeypatch.setattr(motion_training._Trainer, "run_epoch", original)
     assert (tmp_path / "state.safetensors").is_file()
     assert same(whole, train(tmp_path))
-
-
-def embed_epoch_counter() -> Any:
-    from moclip.motion_training import _Trainer
-
-    return _Trainer.run_epoch
 
 
 def test_selection_on_validation_needs_validation_videos(tmp_path: Path) -> None:

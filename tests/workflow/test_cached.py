@@ -117,7 +117,7 @@ def test_a_wrong_configuration_is_one_line_and_exit_code_2(
 
 
 def test_every_job_has_a_log_that_says_how_far_it_got(finished: Project) -> None:
-    logs = [path for path in (finished.folder / "logs/toy").rglob("*.log")]
+    logs = list((finished.folder / "logs/toy").rglob("*.log"))
     assert {path.name for path in logs} >= {"manifest.log", "index.log", "shard-0.log", "head.log", "report.log"}
     assert all("8/8" in log.read_text() or "video" in log.read_text() for log in finished.logs("motion"))
 

@@ -10,13 +10,9 @@ rule appearance_shard:
     benchmark:
         f"{BENCHMARKS}/appearance/{{variant}}/shard-{{shard}}.tsv"
     resources:
-        gpu=lambda wildcards: int(
-            CONFIG["appearance"][wildcards.variant]["device"] != "cpu"
-        ),
+        gpu=lambda wildcards: int(CONFIG["appearance"][wildcards.variant]["device"] != "cpu"),
     params:
-        cfg=lambda wildcards: cfg(
-            "appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]
-        ),
+        cfg=lambda wildcards: cfg("appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),
         code=code("appearance_shard"),
     script:

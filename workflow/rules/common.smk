@@ -18,9 +18,7 @@ container: None
 
 def checked_config():
     """The configuration, checked, and the digest of the dataset's listing; what is wrong ends the run here."""
-    schema = yaml.safe_load(
-        Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text()
-    )
+    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
     try:
         checked = check_config(config, schema=schema)
         made_here = checked["dataset"]["generate"] != "none"
@@ -74,19 +72,12 @@ def table_sig(columns, where=None):
         return PENDING
     frame = read_manifest(path)
     rows = frame if where is None else frame[where(frame)]
-    return (
-        "sig:"
-        + blake2b(
-            rows[columns].to_csv(index=False).encode(), digest_size=16
-        ).hexdigest()
-    )
+    return "sig:" + blake2b(rows[columns].to_csv(index=False).encode(), digest_size=16).hexdigest()
 
 
 def shard_sig(shard):
     """The digest of the videos of one shard."""
-    return table_sig(
-        ["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard)
-    )
+    return table_sig(["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard))
 
 
 def split_sig(split, subsets):
@@ -94,9 +85,7 @@ def split_sig(split, subsets):
     column = f"split_{split}"
     return table_sig(
         ["video_id", "class_name", "class_index", column],
-        lambda frame: (
-            frame[column].isin(subsets) if column in frame else frame["shard"] < 0
-        ),
+        lambda frame: (frame[column].isin(subsets) if column in frame else frame["shard"] < 0),
     )
 
 
@@ -105,12 +94,7 @@ def index_sig(*folders):
     paths = [Path(folder, "index.json") for folder in folders]
     if not all(path.is_file() for path in paths):
         return PENDING
-    return (
-        "sig:"
-        + blake2b(
-            b"".join(path.read_bytes() for path in paths), digest_size=16
-        ).hexdigest()
-    )
+    return "sig:" + blake2b(b"".join(path.read_bytes() for path in paths), digest_size=16).hexdigest()
 
 
 def content_sig(folder, shard):
@@ -119,11 +103,7 @@ def content_sig(folder, shard):
     if not path.is_file():
         return PENDING
     return "sig:" + next(
-        (
-            entry.content
-            for entry in read_index(path).shards
-            if entry.file == f"shard-{shard}.h5"
-        ),
+        (entry.content for entry in read_index(path).shards if entry.file == f"shard-{shard}.h5"),
         "absent",
     )
 
@@ -144,38 +124,19 @@ def shard_files(folder):
 
 MANIFEST = f"{RESULTS}/manifest.tsv"
 MOTION = [f"{RESULTS}/motion/{variant}" for variant in list_used(CONFIG, "motion")]
-APPEARANCE = [
-    f"{RESULTS}/appearance/{variant}" for variant in list_used(CONFIG, "appearance")
-]
-NETWORKS = [
-    f"{run.experiment}/split-{run.split}/seed-{run.seed}"
-    for run in list_network_runs(CONFIG)
-]
+APPEARANCE = [f"{RESULTS}/appearance/{variant}" for variant in list_used(CONFIG, "appearance")]
+NETWORKS = [f"{run.experiment}/split-{run.split}/seed-{run.seed}" for run in list_network_runs(CONFIG)]
 EMBEDDINGS = [f"{RESULTS}/motion_embedding/{network}" for network in NETWORKS]
-TEXTS = [
-    f"{RESULTS}/text/{variant}/class_embeddings.safetensors"
-    for variant in list_used(CONFIG, "text")
-]
-RUNS = [
-    f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}"
-    for run in list_runs(CONFIG)
-]
+TEXTS = [f"{RESULTS}/text/{variant}/class_embeddings.safetensors" for variant in list_used(CONFIG, "text")]
+RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}" for run in list_runs(CONFIG)]
 INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
 
 
 def all_outputs():
     """Every output of every stage."""
-    shards = [
-        shard
-        for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]
-        for shard in shard_files(folder)
-    ]
+    shards = [shard for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS] for shard in shard_files(folder)]
     networks = [f"{RESULTS}/motion_network/{network}" for network in NETWORKS]
-    models = [
-        f"{network}/{name}"
-        for network in networks
-        for name in ("model.safetensors", "history.tsv")
-    ]
+    models = [f"{network}/{name}" for network in networks for name in ("model.safetensors", "history.tsv")]
     names = (
         "head.safetensors",
         "history.tsv",
@@ -184,9 +145,7 @@ def all_outputs():
         "run.yaml",
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
-    tables = [
-        f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")
-    ]
+    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")]
     return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables]
 
 
@@ -208,9 +167,7 @@ def run_folders(experiment, split, seed):
     entry = CONFIG["experiments"][experiment]
     folders = {}
     if uses(experiment, "motion"):
-        folders["motion"] = (
-            f"{RESULTS}/motion_embedding/{entry['motion_network']}/split-{split}/seed-{seed}"
-        )
+        folders["motion"] = f"{RESULTS}/motion_embedding/{entry['motion_network']}/split-{split}/seed-{seed}"
     if uses(experiment, "appearance"):
         folders["appearance"] = f"{RESULTS}/appearance/{entry['appearance']}"
     return folders
@@ -228,9 +185,7 @@ def run_index(stream):
 
 def run_sig(wildcards):
     """The digest of the features that a run reads."""
-    return index_sig(
-        *run_folders(wildcards.experiment, wildcards.split, wildcards.seed).values()
-    )
+    return index_sig(*run_folders(wildcards.experiment, wildcards.split, wildcards.seed).values())
 
 
 def run_text(wildcards):
@@ -244,9 +199,7 @@ def weight_files(path):
     """The file behind `weights` or `model`, if it is one of this machine, so that replacing it is seen."""
     if path.startswith("local-dir:"):
         folder = Path(path.removeprefix("local-dir:"))
-        return sorted(
-            str(file) for file in folder.glob("open_clip_*") if file.is_file()
-        )
+        return sorted(str(file) for file in folder.glob("open_clip_*") if file.is_file())
     return [path] if Path(path).is_file() else []
 
 
@@ -257,20 +210,12 @@ def encoder_files(variant):
 
 def prompt_files(variant):
     entry = CONFIG["text"][variant]
-    return [
-        entry[key]
-        for key in ("templates", "phrases")
-        if entry[key] != "from_class_names"
-    ]
+    return [entry[key] for key in ("templates", "phrases") if entry[key] != "from_class_names"]
 
 
 def training_cfg(variant):
     """What the training of a motion network reads: all of its variant but how it is tested."""
-    entry = {
-        key: value
-        for key, value in CONFIG["motion_network"][variant].items()
-        if key != "test"
-    }
+    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key != "test"}
     return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
@@ -278,11 +223,7 @@ def embedding_cfg(variant):
     """What the frozen motion network reads."""
     keys = ("field", "input_px", "max_px", "test", "threads", "device")
     return json.dumps(
-        {
-            "motion_network": {
-                key: CONFIG["motion_network"][variant][key] for key in keys
-            }
-        },
+        {"motion_network": {key: CONFIG["motion_network"][variant][key] for key in keys}},
         sort_keys=True,
     )
 

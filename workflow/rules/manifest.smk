@@ -1,16 +1,18 @@
 # The videos, their classes, fingerprints, shards and splits.
+# The demo writes `videos` and `lists` beside this file, which says that they are complete.
+COMPLETE = str(Path(DATASET["root"]).parent / "complete.json")
+
+
 if DATASET["generate"] == "demo":
 
     checkpoint demo_dataset:
         output:
-            complete=f"{DATASET['root']}/../complete.json",
+            complete=COMPLETE,
         log:
             f"{LOGS}/demo_dataset.log",
         threads: workflow.cores
         params:
-            cfg=json.dumps(
-                {"root": DATASET["root"], "lists": DATASET["lists"]}, sort_keys=True
-            ),
+            cfg=json.dumps({"root": DATASET["root"], "lists": DATASET["lists"]}, sort_keys=True),
             code=code("demo_dataset"),
         script:
             "../scripts/demo_dataset.py"
@@ -20,13 +22,12 @@ def dataset_sig(wildcards):
     """The digest of the dataset's listing; of videos that are made here, once they are there."""
     if LISTING is not None:
         return f"sig:{LISTING}"
-    complete = Path(DATASET["root"], "..", "complete.json")
-    return f"sig:{dataset_signature(DATASET)}" if complete.is_file() else PENDING
+    return f"sig:{dataset_signature(DATASET)}" if Path(COMPLETE).is_file() else PENDING
 
 
 checkpoint manifest:
     input:
-        [f"{DATASET['root']}/../complete.json"] if DATASET["generate"] == "demo" else [],
+        [COMPLETE] if DATASET["generate"] == "demo" else [],
     output:
         manifest=MANIFEST,
     log:

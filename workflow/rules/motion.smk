@@ -9,9 +9,7 @@ rule motion_shard:
     benchmark:
         f"{BENCHMARKS}/motion/{{variant}}/shard-{{shard}}.tsv"
     params:
-        cfg=lambda wildcards: cfg(
-            "motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]
-        ),
+        cfg=lambda wildcards: cfg("motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),
         code=code("motion_shard"),
     script:

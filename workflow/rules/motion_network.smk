@@ -3,9 +3,7 @@ rule motion_network:
     input:
         manifest=ancient(MANIFEST),
         motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
-        weights=lambda wildcards: weight_files(
-            CONFIG["motion_network"][wildcards.variant]["weights"]
-        ),
+        weights=lambda wildcards: weight_files(CONFIG["motion_network"][wildcards.variant]["weights"]),
     output:
         model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
         history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
@@ -15,9 +13,7 @@ rule motion_network:
         f"{BENCHMARKS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
-        gpu=lambda wildcards: int(
-            CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"
-        ),
+        gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
     params:
         cfg=lambda wildcards: training_cfg(wildcards.variant),
         sig=lambda wildcards: split_sig(wildcards.split, ["train", "val"]),
@@ -40,14 +36,10 @@ rule motion_embedding_shard:
         f"{BENCHMARKS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
-        gpu=lambda wildcards: int(
-            CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"
-        ),
+        gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
     params:
         cfg=lambda wildcards: embedding_cfg(wildcards.variant),
-        sig=lambda wildcards: content_sig(
-            motion_folder(wildcards.variant), wildcards.shard
-        ),
+        sig=lambda wildcards: content_sig(motion_folder(wildcards.variant), wildcards.shard),
         code=code("motion_embedding_shard"),
     script:
         "../scripts/motion_embedding_shard.py"
@@ -58,9 +50,7 @@ checkpoint motion_embedding_index:
         manifest=ancient(MANIFEST),
         motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
         model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
-        shards=shard_files(
-            f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}"
-        ),
+        shards=shard_files(f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}"),
     output:
         index=f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.json",
     log:

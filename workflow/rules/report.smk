@@ -21,9 +21,7 @@ rule report:
         indexes=ancient(INDEXES),
         metrics=[f"{run}/metrics.json" for run in RUNS],
         heads=[f"{run}/history.tsv" for run in RUNS],
-        networks=[
-            f"{RESULTS}/motion_network/{network}/history.tsv" for network in NETWORKS
-        ],
+        networks=[f"{RESULTS}/motion_network/{network}/history.tsv" for network in NETWORKS],
     output:
         report=f"{RESULTS}/report.html",
     log:

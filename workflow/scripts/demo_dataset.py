@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moclip.demo import build_demo_dataset
-from moclip.shards import replace_atomically
+from moclip.files import replace_atomically
 from moclip.stage import stage
 
 with stage(snakemake.log[0]):
