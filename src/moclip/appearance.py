@@ -1,25 +1,36 @@
 """Frozen open_clip encoders: frames and sentences to embeddings. The only module that imports open_clip."""
 
 import difflib
-import logging
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.factory import load_state_dict
 from PIL import Image
 
-from moclip.encoder_spec import LOCAL_DIR, EncoderSpec, check_encoder_spec, local_weights
+from moclip.encoder_spec import (
+    CONFIG_NAME,
+    LOCAL_DIR,
+    EncoderSpec,
+    check_encoder_spec,
+    local_weights,
+    weights_fingerprint,
+)
 from moclip.errors import ModelError
 
 Floats = NDArray[np.float32]
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Models of OpenAI's own release: their weights were trained with QuickGELU.
-_OPENAI_SUFFIX = "-quickgelu"
-_log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_QUICK_GELU = "-quickgelu"  # how open_clip names the twin of a model that has QuickGELU in place of GELU
+_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,105 +40,249 @@ class Encoder:
     spec: EncoderSpec
     model: Any
     preprocess: Callable[[Image.Image], torch.Tensor]
-    tokenizer: Callable[[Sequence[str]], torch.Tensor]
     device: torch.device
+    embedding_dim: int
 
-    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
-        """Return the embeddings, float32 (N, D), not normalised, of RGB pictures, uint8 (H, W, 3) each."""
-        batch = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
-        return self._run(self.model.encode_image, batch)
+    @cached_property
+    def tokenizer(self) -> Callable[[Sequence[str]], torch.Tensor]:
+        """The model's own tokenizer, made when first asked for: some need files or packages that images do not.
+
+        Raises:
+            ModelError: It cannot be made on this machine.
+        """
+        try:
+            return open_clip.get_tokenizer(self.spec.model)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise ModelError(f"{self.spec.model}: cannot make its tokenizer: {_one_line(error)}") from error
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What computed the embeddings: versions, device, precision and weights."""
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        return {
+            "open_clip": str(open_clip.__version__),
+            "torch": str(torch.__version__),
+            "device": gpu or "cpu",
+            "precision": self.spec.precision,
+            "weights": weights_fingerprint(self.spec),
+            "trained": not self.spec.untrained,
+        }
+
+    def encode_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = _BATCH_SIZE) -> Floats:
+        """Return the embeddings, float32 (N, D), not normalised, of RGB pictures, uint8 (H, W, 3) each.
+
+        Every forward pass has `batch_size` pictures, the last one filled up: the order of a matrix product's sums
+        follows from its size, so that a row's last bits would follow from the pictures that happened to be beside it.
+
+        Raises:
+            ModelError: A picture is of another kind, or an embedding is not finite.
+        """
+        return self._encode(images, batch_size=batch_size, prepare=self._prepare_images, tower=self.model.encode_image)
 
     def encode_texts(self, sentences: Sequence[str]) -> Floats:
-        """Return the embeddings, float32 (N, D), not normalised, of sentences."""
-        return self._run(self.model.encode_text, self.tokenizer(list(sentences)))
+        """Return the embeddings, float32 (N, D), not normalised, of sentences.
 
-    def _run(self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> Floats:
-        dtype = _PRECISIONS.get(self.spec.precision)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            embeddings = encode(batch.to(self.device)).float().cpu().numpy()
-        if not np.isfinite(embeddings).all():
+        Raises:
+            ModelError: There is no tokenizer, or an embedding is not finite.
+        """
+        tokenizer = self.tokenizer
+        return self._encode(
+            sentences,
+            batch_size=_BATCH_SIZE,
+            prepare=lambda chunk: tokenizer(list(chunk)),
+            tower=self.model.encode_text,
+        )
+
+    def _encode(
+        self,
+        items: Sequence[Item],
+        *,
+        batch_size: int,
+        prepare: Callable[[Sequence[Item]], torch.Tensor],
+        tower: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Floats:
+        chunks = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+        parts = [self._forward(prepare(chunk), batch_size=batch_size, tower=tower) for chunk in chunks]
+        embeddings = np.concatenate(parts) if parts else np.empty((0, self.embedding_dim), np.float32)
+        if embeddings.shape[1] != self.embedding_dim:
             raise ModelError(
-                f"{self.spec.model}: an embedding is not finite at precision {self.spec.precision}; use fp32"
+                f"{self.spec.model}: expected embeddings of {self.embedding_dim} values, found {embeddings.shape[1]}; "
+                "correct the key `embed_dim` of its config"
             )
+        if not np.isfinite(embeddings).all():
+            model, precision = self.spec.model, self.spec.precision
+            raise ModelError(f"{model}: an embedding is not finite at precision {precision}; use fp32")
+        return embeddings
+
+    def _prepare_images(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ModelError(f"expected pictures of uint8 (H, W, 3), found {image.dtype} {image.shape}")
+        batch = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
+        return batch.bfloat16() if self.device.type == "cpu" and self.spec.precision == "bf16" else batch
+
+    def _forward(
+        self, batch: torch.Tensor, *, batch_size: int, tower: Callable[[torch.Tensor], torch.Tensor]
+    ) -> Floats:
+        count = len(batch)
+        if count < batch_size:
+            batch = torch.cat([batch, batch[-1:].expand(batch_size - count, *batch.shape[1:])])
+        if batch.ndim == 4:  # pictures; a padded batch must have the layout of a full one, or it rounds otherwise
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        with torch.inference_mode(), _numerics(self.spec, device=self.device):
+            embeddings = tower(batch)[:count].float().cpu().numpy()
         return np.asarray(embeddings, dtype=np.float32)
+
+
+def _numerics(spec: EncoderSpec, *, device: torch.device) -> AbstractContextManager[None]:
+    if device.type == "cpu":
+        return nullcontext()
+    if spec.precision in _AUTOCAST:
+        return torch.autocast("cuda", dtype=_AUTOCAST[spec.precision])
+    # fp32 means fp32: cuDNN convolutions are TF32 otherwise.
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def load_encoder(spec: EncoderSpec) -> Encoder:
     """Return the encoder that a spec names, frozen, in eval mode, on its device.
 
+    `bf16` on a CPU is open_clip's own: weights in bf16, norms in fp32. On a GPU `bf16` and `fp16` are autocast over
+    fp32 weights.
+
     Raises:
-        ModelError: The name or tag is unknown, weights are missing or do not fit, QuickGELU weights are given to a GELU
-            model, or there is no such device.
+        ModelError: The name or tag is unknown, weights are missing or do not fit, QuickGELU weights meet a GELU model
+            or the other way round, or there is no such device.
     """
     check_encoder_spec(spec)
     if not spec.model.startswith(LOCAL_DIR):
         _check_names(spec)
+        _check_quick_gelu(spec)
     device = _choose_device(spec)
-    if spec.untrained:
-        torch.manual_seed(0)  # random on purpose, and the same random weights in every run
-    try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            spec.model,
-            pretrained=spec.weights,
-            load_weights=not spec.untrained,
-            pretrained_text=False,
-            require_pretrained=not spec.untrained,
-            device=device,
-        )
-        tokenizer = open_clip.get_tokenizer(spec.model)
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
-        detail = " ".join(str(error).split())[:300]
-        raise ModelError(f"{spec.model}: cannot load {_weights_name(spec)}: {detail}") from None
+    model, preprocess = _create_model(spec, device=device)
+    _check_shapes(spec, model)
     model.eval().requires_grad_(False)
-    return Encoder(spec=spec, model=model, preprocess=preprocess, tokenizer=tokenizer, device=device)
+    # Convolutions run 1.3 to 1.7 times as fast on a CPU in this layout; transformers do not mind.
+    model.visual.to(memory_format=torch.channels_last)
+    embedding_dim = int(open_clip.get_model_config(spec.model)["embed_dim"])
+    return Encoder(spec=spec, model=model, preprocess=preprocess, device=device, embedding_dim=embedding_dim)
 
 
-def _weights_name(spec: EncoderSpec) -> str:
-    return spec.weights or str(local_weights(spec) or "the model")
+def _create_model(spec: EncoderSpec, *, device: torch.device) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
+    low = device.type == "cpu" and spec.precision == "bf16"
+    try:
+        # Seeded apart: random weights are the same ones everywhere, and the caller's random numbers go on as before.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                spec.model,
+                pretrained=spec.weights,
+                load_weights=not spec.untrained,
+                require_pretrained=not spec.untrained,
+                pretrained_text=False,
+                precision="bf16" if low else "fp32",
+                weights_only=True,
+            )
+    except Exception as error:  # open_clip, timm, torch and safetensors raise whatever suits them
+        weights = spec.weights or local_weights(spec) or "the model"
+        raise ModelError(f"{spec.model}: cannot load {weights}: {_one_line(error)}") from error
+    return model.to(device), preprocess
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "weights_only" in text or "Weights only" in text:  # torch goes on to advise running what is in the file
+        return "it holds more than tensors (pickled code or TorchScript); save its state dict as .safetensors"
+    return f"{type(error).__name__}: {text[:300]}"
 
 
 def _check_names(spec: EncoderSpec) -> None:
     known = open_clip.list_models()
     if spec.model not in known:
-        near = difflib.get_close_matches(spec.model, known, n=3, cutoff=0.0)
-        raise ModelError(f"{spec.model}: no open_clip model of that name; the nearest are {', '.join(near)}")
-    if spec.weights and local_weights(spec) is None:
-        tags = open_clip.list_pretrained_tags_by_model(spec.model)
-        if spec.weights not in tags:
-            near = difflib.get_close_matches(spec.weights, tags, n=3, cutoff=0.0)
-            raise ModelError(f"{spec.model}: no weights tagged `{spec.weights}`; the nearest are {', '.join(near)}")
-    _check_quick_gelu(spec)
+        near = difflib.get_close_matches(spec.model.split(":")[-1], known, n=3, cutoff=0.0)
+        raise ModelError(
+            f"{spec.model}: no open_clip model of that name; the nearest are {', '.join(near)}; "
+            "a model of your own is `local-dir:PATH`"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(spec.model)
+    if spec.weights and local_weights(spec) is None and spec.weights not in tags:
+        near = difflib.get_close_matches(spec.weights, tags, n=3, cutoff=0.0)
+        known_tags = f"the nearest are {', '.join(near)}" if near else "it has none; give a file"
+        raise ModelError(f"{spec.model}: no weights tagged `{spec.weights}`; {known_tags}")
 
 
 def _check_quick_gelu(spec: EncoderSpec) -> None:
-    # open_clip turns QuickGELU on for the tag `openai`, and not for the same weights as a file.
+    # open_clip 3.3.0 warns where the tag tells, says nothing of a file, and computes with the wrong function in both.
+    has = bool(open_clip.get_model_config(spec.model).get("quick_gelu"))
     path = local_weights(spec)
-    config = open_clip.get_model_config(spec.model) or {}
-    if path is None or config.get("quick_gelu") or "openai" not in path.name.lower():
+    if path is None:
+        tag_wants = bool(open_clip.get_pretrained_cfg(spec.model, spec.weights or "").get("quick_gelu"))
+        wants = tag_wants or has  # the table leaves out the mark of some models that have QuickGELU of their own
+    else:
+        wants = _wants_quick_gelu(path, model=spec.model, otherwise=has)
+    if wants == has:
         return
-    better = f"{spec.model}{_OPENAI_SUFFIX}"
+    kinds = ("GELU", "QuickGELU")
+    twin = f"{spec.model}{_QUICK_GELU}" if wants else spec.model.removesuffix(_QUICK_GELU)
+    advice = f"set `model: {twin}`" if twin in open_clip.list_models() else "take the weights of another training"
     raise ModelError(
-        f"{path}: weights of OpenAI's release expect QuickGELU, and `{spec.model}` has GELU; "
-        f"set `model: {better if better in open_clip.list_models() else 'a -quickgelu model'}`"
+        f"{spec.weights}: these weights expect {kinds[wants]}, and `{spec.model}` has {kinds[has]}; {advice}"
     )
+
+
+def _wants_quick_gelu(path: Path, *, model: str, otherwise: bool) -> bool:
+    # What is known of a file: the config beside it, or the tag of a training in its name or its hub cache folder.
+    if (config := path.with_name(CONFIG_NAME)).is_file():
+        try:
+            return bool(json.loads(config.read_text(encoding="utf-8"))["model_cfg"].get("quick_gelu"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(f"{config}: expected an open_clip config, beside the weights of {model}") from None
+    folders = [part for part in path.parts[:-1] if part.startswith("models--")]
+    name = "/".join([*folders, path.name]).lower().replace("-", "_")
+    base = model.removesuffix(_QUICK_GELU)
+    tags = [tag for tag in open_clip.list_pretrained_tags_by_model(base) if tag in name]
+    if tags:
+        return bool(open_clip.get_pretrained_cfg(base, max(tags, key=len)).get("quick_gelu"))
+    return otherwise or "quickgelu" in name.replace("_", "")
+
+
+def _check_shapes(spec: EncoderSpec, model: Any) -> None:
+    # open_clip loads strictly, but resizes the position embeddings of another picture size or text length.
+    path = local_weights(spec)
+    if path is None:
+        return
+    own = {name: tensor.numel() for name, tensor in model.state_dict().items()}
+    for name, tensor in load_state_dict(str(path)).items():
+        if own.get(name, tensor.numel()) != tensor.numel():
+            raise ModelError(
+                f"{path}: {name} has {tensor.numel()} values, expected {own[name]}; "
+                f"a checkpoint of another picture size or text length than {spec.model}"
+            )
 
 
 def _choose_device(spec: EncoderSpec) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if spec.device == "cuda" and not has_gpu:
         raise ModelError(f"{spec.model}: `device: cuda`, and torch finds no GPU; set `device: cpu` or `auto`")
+    if spec.precision == "fp16" and not has_gpu:
+        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
     return torch.device("cuda" if spec.device != "cpu" and has_gpu else "cpu")
 
 
 def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> Floats:
     """Return one unit embedding for each class, float32 (K, D): the mean of its prompts' unit embeddings, made unit.
 
+    Raises:
+        ModelError: A class has no prompt.
+
     Source: Radford et al. 2021 (arXiv 2103.00020), section 3.1.4; each prompt is normalised before the mean.
     """
-    return np.stack([_mean_of_units(encoder.encode_texts(sentences)) for sentences in prompts.values()])
-
-
-def _mean_of_units(embeddings: Floats) -> Floats:
+    for class_name, sentences in prompts.items():
+        if not sentences:
+            raise ModelError(f"class {class_name}: expected at least one prompt, found none")
+    embeddings = encoder.encode_texts([sentence for sentences in prompts.values() for sentence in sentences])
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    mean = units.mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    ends = np.cumsum([len(sentences) for sentences in prompts.values()])
+    means = np.stack([part.mean(axis=0) for part in np.split(units, ends[:-1])])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)

@@ -57,6 +57,7 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
         "weights": weights_fingerprint(spec),
         "untrained": variant["untrained"],
         "frames": dict(frames),
+        "batch_size": variant["batch_size"],
         "frames_version": FRAMES_VERSION,
         "device": variant["device"],
         "precision": variant["precision"],
@@ -89,7 +90,11 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
                     yield reject_row(key, video, outcome)
             kept = [(video, outcome) for video, outcome in batch if isinstance(outcome, Frames)]
             images = [image for _, outcome in kept for image in outcome.images]
-            embeddings = encoder.encode_images(images) if images else np.empty((0, 0), np.float32)
+            embeddings = (
+                encoder.encode_images(images, batch_size=variant["batch_size"])
+                if images
+                else np.empty((0, 0), np.float32)
+            )
             start = 0
             for video, outcome in kept:
                 stop = start + len(outcome.images)

@@ -8,12 +8,20 @@ from typing import Literal
 from moclip.errors import ModelError
 
 LOCAL_DIR = "local-dir:"
-_WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
+CONFIG_NAME = "open_clip_config.json"
+# In the order in which open_clip 3.3.0 prefers them, so that the file that is fingerprinted is the file that is loaded.
+_LOCAL_DIR_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
-    """An open_clip model and its weights.
+    """An open_clip model, its weights and how it computes.
 
     `model` is an open_clip name, or `local-dir:PATH`; `weights` a pretrained tag or the path of a checkpoint, None with
     `local-dir:`. `untrained` asks for random weights, on purpose.
@@ -27,62 +35,77 @@ class EncoderSpec:
 
 
 def check_encoder_spec(spec: EncoderSpec) -> None:
-    """Check that the spec says where its weights come from, and that files of this machine are there.
+    """Check that the spec says where its weights come from, once, and that files of this machine are there.
 
     Raises:
-        ModelError: Weights are given twice, not at all, or are missing.
+        ModelError: Weights are given twice, not at all, are missing or of another kind; or fp16 is asked of a CPU.
     """
-    if spec.untrained and spec.weights:
-        raise ModelError(f"{spec.model}: `untrained: true` and `weights: {spec.weights}` exclude each other; drop one")
     if spec.model.startswith(LOCAL_DIR):
-        if spec.weights:
-            raise ModelError(f"{spec.model}: a local folder brings its own weights; drop `weights: {spec.weights}`")
         _check_local_dir(spec)
+    elif spec.untrained and spec.weights:
+        raise ModelError(f"{spec.model}: `untrained: true` and `weights: {spec.weights}` exclude each other; drop one")
     elif not spec.weights and not spec.untrained:
         raise ModelError(
             f"{spec.model}: expected `weights` (a pretrained tag or a file), found none; "
             "say `untrained: true` if random weights are what you mean"
         )
-    elif spec.weights and _looks_like_file(spec.weights) and not Path(spec.weights).is_file():
-        raise ModelError(f"{spec.weights}: no such checkpoint file, the `weights` of {spec.model}")
+    elif spec.weights and _looks_like_file(spec.weights):
+        _check_file(spec)
+    if spec.precision == "fp16" and spec.device == "cpu":
+        raise ModelError(f"{spec.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
 
 
 def _check_local_dir(spec: EncoderSpec) -> None:
-    folder = Path(spec.model.removeprefix(LOCAL_DIR))
-    if not (folder / "open_clip_config.json").is_file():
-        raise ModelError(
-            f"{folder}: expected a folder with open_clip_config.json, the `model` of an appearance variant"
-        )
-    if not spec.untrained and local_weights(spec) is None:
-        raise ModelError(f"{folder}: expected one of {', '.join(_WEIGHT_NAMES)}, found none; or say `untrained: true`")
+    folder, found = _folder(spec), local_weights(spec)
+    if spec.weights:
+        raise ModelError(f"{spec.model}: a local folder brings its own weights; drop `weights: {spec.weights}`")
+    if not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{folder}: expected a folder with {CONFIG_NAME}, the `model` of an appearance variant")
+    if spec.untrained and found:
+        raise ModelError(f"{folder}: `untrained: true`, but the folder holds {found.name}; drop one of the two")
+    if not spec.untrained and found is None:
+        names = ", ".join(_LOCAL_DIR_WEIGHTS)
+        raise ModelError(f"{folder}: expected one of {names}, found none; or say `untrained: true`")
+
+
+def _check_file(spec: EncoderSpec) -> None:
+    path = Path(str(spec.weights))
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint file, the `weights` of {spec.model}")
+    if path.suffix not in _SUFFIXES:
+        raise ModelError(f"{path}: expected a checkpoint named {', '.join(_SUFFIXES)}, the `weights` of {spec.model}")
 
 
 def _looks_like_file(weights: str) -> bool:
-    return "/" in weights or Path(weights).suffix in {".safetensors", ".pt", ".pth", ".bin"}
+    return "/" in weights or Path(weights).suffix in _SUFFIXES
+
+
+def _folder(spec: EncoderSpec) -> Path:
+    return Path(spec.model.removeprefix(LOCAL_DIR))
 
 
 def local_weights(spec: EncoderSpec) -> Path | None:
     """Return the file of weights on this machine, or None where they come from a hub or are random."""
     if spec.model.startswith(LOCAL_DIR):
-        folder = Path(spec.model.removeprefix(LOCAL_DIR))
-        return next((folder / name for name in _WEIGHT_NAMES if (folder / name).is_file()), None)
-    return Path(spec.weights) if spec.weights and Path(spec.weights).is_file() else None
+        return next((path for name in _LOCAL_DIR_WEIGHTS if (path := _folder(spec) / name).is_file()), None)
+    return Path(spec.weights) if spec.weights and _looks_like_file(spec.weights) else None
 
 
 def weights_fingerprint(spec: EncoderSpec) -> str:
-    """Return what tells one set of weights from another: a digest of the files, or model name and tag.
+    """Return what tells one set of weights from another: digests of the files, or model name and tag.
+
+    The place of a local file does not count, its bytes do; a folder's config is part of it.
 
     Raises:
         ModelError: As `check_encoder_spec`.
     """
     check_encoder_spec(spec)
-    parts = [f"{spec.model}|{spec.weights}|{spec.untrained}"] if not spec.model.startswith(LOCAL_DIR) else []
-    if spec.model.startswith(LOCAL_DIR):
-        parts.append(_digest(Path(spec.model.removeprefix(LOCAL_DIR)) / "open_clip_config.json"))
-    weights = local_weights(spec)
-    if weights is not None and not spec.untrained:
-        parts = [part.replace(str(spec.weights), "") for part in parts] + [_digest(weights)]
-    return "+".join(parts)
+    local_dir = spec.model.startswith(LOCAL_DIR)
+    model = _digest(_folder(spec) / CONFIG_NAME) if local_dir else spec.model
+    if spec.untrained:
+        return f"{model}|untrained"
+    path = local_weights(spec)
+    return f"{model}|tag {spec.weights}" if path is None else f"{model}|{_digest(path)}"
 
 
 def _digest(path: Path) -> str:

@@ -14,8 +14,6 @@ from moclip.motion_trace import Chain, Steps, accumulate_densely, trace_back
 
 FieldKind = Literal["raw", "accumulated"]
 CELL_PX = 8
-# From this stride on, following single points back costs less than moving whole pictures forward.
-_SPARSE_STRIDE = 4
 _INTRA_TYPES = np.frombuffer(b"Iib", np.uint8)
 _B_TYPE = ord("B")
 _STORED_AS_THEY_ARE = (
@@ -188,8 +186,10 @@ def _raw_fields(
 def _accumulated_fields(motion: MotionVectors, frames: NDArray[np.intp], *, spec: FieldSpec) -> NDArray[np.float32]:
     steps = Steps(vectors=motion.past, scale=motion.motion_scale, width_px=motion.width_px, height_px=motion.height_px)
     chains = _chains(motion, frames, window=spec.window)
-    accumulate = accumulate_densely if spec.stride < _SPARSE_STRIDE else trace_back
-    return accumulate(steps, chains, stride=spec.stride)
+    # What each way has to do: move whole pictures, or follow the sample along each chain at a third of the speed.
+    num_pictures = len({row for chain in chains for row in chain}) if spec.window is None else sum(map(len, chains))
+    num_samples = 3 * sum(map(len, chains)) / spec.stride**2
+    return (accumulate_densely if num_pictures < num_samples else trace_back)(steps, chains, stride=spec.stride)
 
 
 def _chains(motion: MotionVectors, frames: NDArray[np.intp], *, window: int | None) -> list[Chain]:
@@ -254,7 +254,7 @@ def motion_from_row(row: Mapping[str, Any]) -> MotionVectors:
 def _pack_cells(vectors: NDArray[np.int16]) -> NDArray[np.int16]:
     number, height, width, _ = vectors.shape
     cells = np.ascontiguousarray(vectors).view(np.int32).reshape(number, height // 2, 2, width // 2, 2)
-    packed = np.ascontiguousarray(cells.transpose(0, 2, 4, 1, 3)).reshape(number, 4, height // 2, width // 2)
+    packed = cells.transpose(0, 2, 4, 1, 3).copy(order="C").reshape(number, 4, height // 2, width // 2)
     packed[:, 1:] ^= packed[:, :1]
     return packed.view(np.int16).reshape(number, 4, height // 2, width // 2, 2)
 

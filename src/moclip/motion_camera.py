@@ -18,6 +18,8 @@ def remove_camera(fields: NDArray[np.float32], *, valid: NDArray[np.bool_] | Non
         fields: (S, h, w, 2) float32, px.
         valid: (S, h, w) bool, which points count and are changed; None for all. A field with hardly any is left alone.
     """
+    if not fields.size:
+        return
     num_fields, height, width, _ = fields.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     design = np.stack([np.ones_like(x), x, y], axis=-1)
@@ -48,15 +50,20 @@ def fit_affine(
     """
     target = motion.astype(np.float64)
     affine = np.zeros((len(target), 3, 2))
-    affine[:, 0] = np.nan_to_num(np.nanmedian(np.where(counted[..., None], target, np.nan), axis=1))
-    middle = counted.sum(axis=1) // 2
+    affine[:, 0] = np.stack([_median(target[..., axis], counted=counted) for axis in (0, 1)], axis=-1)
     for _ in range(_NUM_ROUNDS):
         residual = np.linalg.norm(target - points @ affine, axis=-1)
-        ordered = np.sort(np.where(counted, residual, np.inf), axis=1)
-        median = ordered[np.arange(len(ordered)), np.minimum(middle, ordered.shape[1] - 1)]
-        sigma = np.maximum(1.4826 * np.where(np.isfinite(median), median, 0), _MIN_SIGMA_PX)
+        sigma = np.maximum(1.4826 * _median(residual, counted=counted), _MIN_SIGMA_PX)
         weight = np.clip(1 - (residual / (_TUKEY * sigma[:, None])) ** 2, 0, None) ** 2 * counted
         weighted = (points * weight[..., None]).transpose(0, 2, 1)
         # A trace of ridge keeps the fit where all the points that are left lie on one line.
         affine = np.linalg.solve(weighted @ points + 1e-6 * np.eye(3), weighted @ target)
     return affine
+
+
+def _median(values: NDArray[np.float64], *, counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # Of each row of (S, N) values, among those that count; 0 where none does.
+    ordered = np.sort(np.where(counted, values, np.inf), axis=1)
+    number = counted.sum(axis=1)
+    middle = ordered[np.arange(len(ordered)), np.maximum(number - 1, 0) // 2]
+    return np.where(number > 0, middle, 0.0)

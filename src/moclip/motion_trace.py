@@ -56,12 +56,14 @@ def trace_back(steps: Steps, chains: Sequence[Chain], *, stride: int) -> NDArray
     rows = np.arange(stride // 2, steps.height_px, stride, dtype=np.int32)
     columns = np.arange(stride // 2, steps.width_px, stride, dtype=np.int32)
     fields = np.empty((len(chains), len(rows), len(columns), 2), np.float32)
+    if not fields.size:
+        return fields
     used = sorted({row for chain in chains for row in chain})
     # Both components of a cell in one int32: the x below, the y above.
     table = steps.whole_px(used).view(np.int32).reshape(-1)
     place = {row: index for index, row in enumerate(used)}
     order = sorted(range(len(chains)), key=lambda index: -len(chains[index]))
-    at_once = max(1, _MAX_POINTS // max(1, len(rows) * len(columns)))
+    at_once = max(1, _MAX_POINTS // (len(rows) * len(columns)))
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
         x, y = _follow(
@@ -129,59 +131,73 @@ def accumulate_densely(steps: Steps, chains: Sequence[Chain], *, stride: int) ->
 
 
 class _Mover:
-    """Moves a table of origins (int32 a pixel: x and y as int16) one step on, eight pixels of a row at a time."""
+    """Moves a table of origins (int32 a pixel: x and y as int16) one step on, in runs of pixels as long as may be."""
 
     def __init__(self, steps: Steps, rows: Sequence[int]) -> None:
         num_rows, num_columns = steps.vectors.shape[1:3]
         self.height, self.width = num_rows * _CELL, num_columns * _CELL
-        self._steps = steps
+        self._picture = (steps.width_px, steps.height_px)
         identity = np.empty((self.height, self.width, 2), np.int16)
         identity[..., 0] = np.arange(self.width)
         identity[..., 1] = np.arange(self.height)[:, None]
         self.identity = identity.view(np.int32).reshape(-1)
-        # Of each cell: its corner, and its first run of eight pixels.
-        self._cell_y, self._cell_x = np.indices((num_rows, num_columns), np.int32).reshape(2, -1) * _CELL
-        self._cell_run = self._cell_y * num_columns + (self._cell_x >> 3)
-        self._moves = dict(zip(rows, steps.whole_px(rows).reshape(len(rows), -1, 2), strict=True))
+        cell_y, cell_x = np.indices((num_rows, num_columns), np.int32).reshape(2, -1) * _CELL
+        self._cell_x, self._cell_y, self._corner = cell_x, cell_y, cell_y * self.width + cell_x
+        self._line, self._column = np.indices((_CELL, _CELL), np.int32).reshape(2, -1)
+        self._moves = dict(zip(rows, steps.whole_px(rows).view(np.int32).reshape(len(rows), -1), strict=True))
 
     def move(self, table: NDArray[np.int32], row: int) -> NDArray[np.int32]:
         """Return the table after the blocks of a row of `Steps.vectors` have moved."""
         step = self._moves[row]
-        cells = np.flatnonzero(step.view(np.int32))
-        step = step[cells]
-        x, y = self._cell_x[cells] + step[:, 0], self._cell_y[cells] + step[:, 1]
-        # As unsigned numbers, negative ones lie far outside too.
-        last_x, last_y = self._steps.width_px - _CELL, self._steps.height_px - _CELL
-        whole = (x.view(np.uint32) <= max(last_x, 0)) & (y.view(np.uint32) <= max(last_y, 0))
-        whole &= last_x >= 0 <= last_y
-        source = (y * self.width + x)[whole].astype(np.intp)
-        target = self._cell_run[cells[whole]].astype(np.intp)
         moved = table.copy()
-        # Runs of eight pixels as single items; those of the source may start anywhere.
-        run_from = np.lib.stride_tricks.as_strided(table.view("V32"), (len(table) - _CELL + 1,), (4,))
-        run_to = moved.view("V32")
-        for line in range(_CELL):
-            run_to[line * (self.width // _CELL) :][target] = run_from[line * self.width :][source]
-        if len(source) < len(cells):
-            self._move_pixels(table, moved, cells[~whole], x=x[~whole], y=y[~whole])
+        # Where two cells side by side move alike, as they mostly do, they move as one.
+        pairs = step.reshape(-1, 2)
+        alike = pairs[:, 0] == pairs[:, 1]
+        both = 2 * np.flatnonzero(alike & (pairs[:, 0] != 0))
+        single = np.flatnonzero((pairs != 0) & ~alike[:, None])
+        partly = self._move_runs(table, moved, both, step=step, num_cells=2)
+        partly = np.concatenate([partly, partly + 1, self._move_runs(table, moved, single, step=step, num_cells=1)])
+        if len(partly):
+            self._move_pixels(table, moved, partly, step=step)
         return moved
 
-    def _move_pixels(
+    def _move_runs(
         self,
         table: NDArray[np.int32],
         moved: NDArray[np.int32],
         cells: NDArray[np.intp],
         *,
-        x: NDArray[np.int32],
-        y: NDArray[np.int32],
+        step: NDArray[np.int32],
+        num_cells: int,
+    ) -> NDArray[np.intp]:
+        # Moves the blocks that begin at `cells`, line by line, a line being one item; those of the source may start at
+        # any pixel. Returns the cells whose source leaves the picture.
+        length = num_cells * _CELL
+        x, y = self._source_corner(cells, step=step)
+        inside = (x.view(np.uint32) <= self._picture[0] - length) & (y.view(np.uint32) <= self._picture[1] - _CELL)
+        source = (y * self.width + x)[inside].astype(np.intp)
+        target = (self._corner[cells[inside]] // length).astype(np.intp)
+        runs_from = np.ndarray((len(table) - length + 1,), f"V{4 * length}", buffer=table, strides=(4,))
+        runs_to = moved.view(f"V{4 * length}")
+        for line in range(_CELL):
+            runs_to[line * (self.width // length) :][target] = runs_from[line * self.width :][source]
+        return cells[~inside]
+
+    def _source_corner(
+        self, cells: NDArray[np.intp], *, step: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        # Negative ones, which lie outside, are large when they are read as unsigned numbers.
+        parts = step[cells].view(np.int16).reshape(-1, 2)
+        return self._cell_x[cells] + parts[:, 0], self._cell_y[cells] + parts[:, 1]
+
+    def _move_pixels(
+        self, table: NDArray[np.int32], moved: NDArray[np.int32], cells: NDArray[np.intp], *, step: NDArray[np.int32]
     ) -> None:
-        # Blocks whose source leaves the picture somewhere: only their pixels that come from inside it move. (Those of
-        # the grid that lie outside the picture themselves may hold anything, since nothing is ever read from there.)
-        line, column = np.indices((_CELL, _CELL), np.int32).reshape(2, -1)
-        from_x, from_y = x[:, None] + column, y[:, None] + line
-        inside = from_x.view(np.uint32) < self._steps.width_px
-        inside &= from_y.view(np.uint32) < self._steps.height_px
+        # Only those pixels move that come from inside the picture. (What the grid has outside the picture may hold
+        # anything, since nothing is ever read from there.)
+        x, y = self._source_corner(cells, step=step)
+        from_x, from_y = x[:, None] + self._column, y[:, None] + self._line
+        inside = (from_x.view(np.uint32) < self._picture[0]) & (from_y.view(np.uint32) < self._picture[1])
         source = from_y * self.width + from_x
-        corner = self._cell_y[cells] * self.width + self._cell_x[cells]
-        target = corner[:, None] + (line * self.width + column)
+        target = self._corner[cells][:, None] + (self._line * self.width + self._column)
         moved[target[inside]] = table[source[inside]]

@@ -214,7 +214,12 @@ def _read_transcoded(path: Path, *, video_id: str) -> MotionVectors:
         again = transcode_frames(
             stamped(), rotation_degrees=_rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
         )
-        motion = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), rotation_degrees=0, source=RECIPE)
+        try:
+            motion = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), rotation_degrees=0, source=RECIPE)
+        except av.FFmpegError as error:
+            raise video.reject("decode_error", f"the frames cannot be transcoded: {error.strerror}") from None
+        if motion.num_frames != len(timestamps):
+            raise video.reject("decode_error", f"{len(timestamps)} frames became {motion.num_frames} in transcoding")
         return replace(motion, time_seconds=video.seconds(timestamps))
 
 
@@ -372,6 +377,8 @@ def _open_video(path: Path, *, video_id: str) -> Iterator[_Video]:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise VideoError(reason="no_video_stream", detail=str(path.name), video_id=video_id)
+        if "enc_key_id" in stream.metadata:
+            raise VideoError(reason="encrypted", detail="the stream names an encryption key", video_id=video_id)
         if stream.codec_context is None:
             raise VideoError(reason="unsupported_codec", detail="FFmpeg names no decoder", video_id=video_id)
         stream.thread_type = "NONE"

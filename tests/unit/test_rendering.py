@@ -121,7 +121,7 @@ def test_emblems_cover_the_same_area_so_that_only_their_shape_tells_them_apart()
         middle = badge.texture.reshape(-1, 3)
         ground, figure = (np.array(COLOURS[colour]) for colour in (badge.badge_colour, badge.emblem_colour))
         areas[name] = np.mean(np.linalg.norm(middle - figure, axis=1) < np.linalg.norm(middle - ground, axis=1))
-    assert min(areas.values()) > 0.9 * max(areas.values())
+    assert min(areas.values()) > 0.85 * max(areas.values())
 
 
 def test_an_emblem_is_told_from_its_badge_by_lightness() -> None:

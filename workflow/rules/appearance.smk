@@ -9,6 +9,8 @@ rule appearance_shard:
         f"{LOGS}/appearance/{{variant}}/shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/appearance/{{variant}}/shard-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         gpu=lambda wildcards: int(CONFIG["appearance"][wildcards.variant]["device"] != "cpu"),
     params:
@@ -28,6 +30,8 @@ checkpoint appearance_index:
         index=f"{RESULTS}/appearance/{{variant}}/index.json",
     log:
         f"{LOGS}/appearance/{{variant}}/index.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant),
         sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),

@@ -12,8 +12,8 @@ from moclip.errors import MoclipError
 from moclip.features import read_index
 from moclip.manifest import dataset_signature, read_manifest
 
-
-container: None
+# Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
+ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
 
 
 def checked_config():
@@ -65,6 +65,10 @@ def code(rule_name):
 PENDING = "sig:pending"
 
 
+def sig_of(content):
+    return f"sig:{blake2b(content, digest_size=16).hexdigest()}"
+
+
 def table_sig(columns, where=None):
     """The digest of some columns of the manifest, in the rows that `where` accepts."""
     path = Path(RESULTS, "manifest.tsv")
@@ -72,7 +76,7 @@ def table_sig(columns, where=None):
         return PENDING
     frame = read_manifest(path)
     rows = frame if where is None else frame[where(frame)]
-    return "sig:" + blake2b(rows[columns].to_csv(index=False).encode(), digest_size=16).hexdigest()
+    return sig_of(rows[columns].to_csv(index=False).encode())
 
 
 def shard_sig(shard):
@@ -94,18 +98,16 @@ def index_sig(*folders):
     paths = [Path(folder, "index.json") for folder in folders]
     if not all(path.is_file() for path in paths):
         return PENDING
-    return "sig:" + blake2b(b"".join(path.read_bytes() for path in paths), digest_size=16).hexdigest()
+    return sig_of(b"".join(path.read_bytes() for path in paths))
 
 
 def content_sig(folder, shard):
     """The digest of the content of one shard of a feature set."""
-    path = Path(folder, "index.json")
-    if not path.is_file():
+    try:
+        contents = {entry.file: entry.content for entry in read_index(Path(folder, "index.json")).shards}
+    except MoclipError:  # not there yet, or damaged: the job that reads it says so
         return PENDING
-    return "sig:" + next(
-        (entry.content for entry in read_index(path).shards if entry.file == f"shard-{shard}.h5"),
-        "absent",
-    )
+    return f"sig:{contents.get(f'shard-{shard}.h5', 'absent')}"
 
 
 # Feature sets, each a folder of shards and an index.

@@ -12,6 +12,8 @@ rule evaluate:
         run=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/run.yaml",
     log:
         f"{LOGS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/evaluate.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: run_cfg(wildcards.experiment),
         policy=DATASET["rejected_test_videos"],
@@ -30,6 +32,8 @@ rule summary:
         summary=f"{RESULTS}/summary.tsv",
     log:
         f"{LOGS}/summary.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=json.dumps(RUNS),
         code=code("summary"),

@@ -11,6 +11,8 @@ rule head:
         f"{LOGS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.log",
     benchmark:
         f"{BENCHMARKS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.tsv"
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: head_cfg(wildcards.experiment),
         sig=lambda wildcards: split_sig(wildcards.split, ["train", "val"]),

@@ -10,6 +10,8 @@ if DATASET["generate"] == "demo":
             complete=COMPLETE,
         log:
             f"{LOGS}/demo_dataset.log",
+        conda:
+            ENVIRONMENT
         threads: workflow.cores
         params:
             cfg=json.dumps({"root": DATASET["root"], "lists": DATASET["lists"]}, sort_keys=True),
@@ -32,6 +34,8 @@ checkpoint manifest:
         manifest=MANIFEST,
     log:
         f"{LOGS}/manifest.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=cfg("dataset"),
         sig=dataset_sig,

@@ -8,6 +8,8 @@ rule motion_shard:
         f"{LOGS}/motion/{{variant}}/shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/motion/{{variant}}/shard-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),
@@ -24,6 +26,8 @@ checkpoint motion_index:
         index=f"{RESULTS}/motion/{{variant}}/index.json",
     log:
         f"{LOGS}/motion/{{variant}}/index.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant),
         sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),

@@ -11,6 +11,8 @@ rule motion_network:
         f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
         gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
@@ -34,6 +36,8 @@ rule motion_embedding_shard:
         f"{LOGS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
         gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
@@ -55,6 +59,8 @@ checkpoint motion_embedding_index:
         index=f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.json",
     log:
         f"{LOGS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: embedding_cfg(wildcards.variant),
         sig=lambda wildcards: index_sig(motion_folder(wildcards.variant)),

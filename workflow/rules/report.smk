@@ -6,6 +6,8 @@ rule rejects:
         rejects=f"{RESULTS}/rejects.tsv",
     log:
         f"{LOGS}/rejects.log",
+    conda:
+        ENVIRONMENT
     params:
         sig=lambda wildcards: index_sig(*MOTION, *APPEARANCE),
         code=code("rejects"),
@@ -26,6 +28,8 @@ rule report:
         report=f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=json.dumps(CONFIG, sort_keys=True),
         sig=lambda wildcards: table_sig(["video_id", "class_name", "split_1"]),

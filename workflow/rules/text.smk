@@ -8,6 +8,8 @@ rule text:
         classes=f"{RESULTS}/text/{{variant}}/class_embeddings.safetensors",
     log:
         f"{LOGS}/text/{{variant}}.log",
+    conda:
+        ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg(
             "text",
