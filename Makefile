@@ -24,7 +24,8 @@ demo: $(READY)
 	@$(BIN)/moclip summary results/demo
 
 test: $(READY)
-	$(PYTEST)
+	$(PYTEST) -m "not workflow" -n 2 -q
+	$(PYTEST) -m workflow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -135,8 +135,13 @@ def _check_request(motion: MotionVectors, frames: NDArray[np.intp], *, spec: Fie
 
 
 def frames_with_motion(motion: MotionVectors) -> NDArray[np.int32]:
-    """Return the ascending indices of the frames that a field says something about: P and B with vectors."""
-    return motion.past_frame_index[~_is_reset(motion)[motion.past_frame_index]]
+    """Return the ascending indices of the frames whose field says what moves: P-frames with vectors.
+
+    B-frames, which may be predicted from the future alone, count only where there are no others.
+    """
+    index = motion.past_frame_index[~_is_reset(motion)[motion.past_frame_index]]
+    anchors = index[motion.picture_type[index] != _B_TYPE]
+    return anchors if len(anchors) else index
 
 
 def pixel_code(field: NDArray[np.float32], *, max_px: float = 20.0) -> NDArray[np.float32]:

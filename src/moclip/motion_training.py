@@ -236,7 +236,10 @@ class _Trainer:
             tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
         note = {"history": [asdict(entry) for entry in progress.history], "best_epoch": progress.best_epoch}
         with replace_atomically(path) as temporary:
-            copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+            copies = {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in tensors.items()
+            }
             save_file(copies, str(temporary), metadata={"moclip": json.dumps(note)})
 
     def resume(self, path: Path) -> _Progress:

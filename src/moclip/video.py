@@ -5,9 +5,7 @@ instead. Files are opened with the `file` protocol alone, so that a playlist can
 """
 
 import gc
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
@@ -16,8 +14,8 @@ from typing import Any, Literal, cast
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.sidedata.sidedata import SideDataContainer
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
@@ -25,18 +23,16 @@ from moclip.errors import MoclipError, VideoError
 from moclip.motion import MotionVectors
 from moclip.motion_grid import MotionGrid, VectorError
 from moclip.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
-
-_log = logging.getLogger(__name__)
+from moclip.video_file import VideoFile, open_video
 
 MotionSource = Literal["original", "transcode", "auto"]
 VideoCodec = Literal["h264", "mpeg4"]
 
-# Decoders of FFmpeg that hand out their vectors; those but H.264 can decode at an eighth of the size, same vectors.
-_LOWRES_DECODERS = {"mpeg4", "mpeg1video", "mpeg2video", "h261", "h263", "flv", "rv10", "rv20", "wmv1", "wmv2"} | {
-    "msmpeg4v1",
-    "msmpeg4v2",
-    "msmpeg4",
-}
+# FFmpeg's decoders that hand out their vectors. Those of two families give the same ones when they decode at an eighth
+# of the size; and those of H.263's never write the vectors of B-frames, where they hand out zeros or what lay there.
+_MPEG_DECODERS = {"mpeg1video", "mpeg2video"}
+_H263_DECODERS = {"h261", "h263", "flv", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "rv10", "rv20", "wmv1", "wmv2"}
+_LOWRES_DECODERS = _MPEG_DECODERS | _H263_DECODERS
 _VECTOR_DECODERS = _LOWRES_DECODERS | {"h264"}
 _EXPORT = {"flags2": "+export_mvs", "skip_loop_filter": "all"}
 _EXPORT_LOWRES = {**_EXPORT, "skip_idct": "all", "lowres": "3"}
@@ -49,6 +45,7 @@ _side_data = cast(Callable[[av.VideoFrame], Mapping[str, Any]], SideDataContaine
 
 _ENCODERS: dict[VideoCodec, Literal["libx264", "mpeg4"]] = {"h264": "libx264", "mpeg4": "mpeg4"}
 _DEFAULT_QUALITY: dict[VideoCodec, int] = {"h264": 20, "mpeg4": 4}
+_MAX_GOP = 600
 _NO_SCENE_CUTS = {"h264": "0", "mpeg4": "1000000000"}
 
 
@@ -113,7 +110,7 @@ def read_frames(path: Path, *, video_id: str, choose: Callable[[int], Sequence[i
     """
     num_expected = 0
     for _ in range(2):
-        with _open_video(path, video_id=video_id) as video:
+        with open_video(path, video_id=video_id) as video:
             wanted = {int(index) for index in choose(num_expected or video.likely_num_frames())}
             kept, num_frames = _keep_frames(video, wanted)
         indices = [int(index) for index in choose(num_frames)]
@@ -168,12 +165,15 @@ def write_video(
         stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
         context = stream.codec_context
         context.thread_count = 1
-        context.gop_size = gop
+        # Keyframes are asked for one by one: an encoder that counts by itself puts them elsewhere among B-frames.
+        context.gop_size = min(2 * gop, _MAX_GOP)
         context.max_b_frames = max_b_frames
         context.time_base = Fraction(1, frame_rate)
         for index, image in enumerate(chain([first], coming)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = index, context.time_base
+            if index % gop == 0:
+                frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
@@ -183,26 +183,26 @@ def _encoder_options(codec: VideoCodec, *, quality: int | None) -> dict[str, str
     chosen = str(_DEFAULT_QUALITY[codec] if quality is None else quality)
     common = {"threads": "1", "sc_threshold": _NO_SCENE_CUTS[codec], "flags": "+bitexact"}
     if codec == "h264":
-        return {**common, "crf": chosen, "preset": "medium"}
+        # x264's look-ahead by macroblock trees gives other bytes in some runs, even with one thread.
+        common["mbtree"] = "0"
+        return {**common, "crf": chosen, "preset": "medium", "forced-idr": "1"}
     return {**common, "qmin": chosen, "qmax": chosen}
 
 
 def _read_original(path: Path, *, video_id: str) -> MotionVectors:
-    with _open_video(path, video_id=video_id) as video:
+    with open_video(path, video_id=video_id) as video:
         context = video.stream.codec_context
         if context.name not in _VECTOR_DECODERS:
             detail = f"FFmpeg exports none of {video.codec_name}; transcode the video (motion source `auto`)"
             raise video.reject("no_motion_vectors", detail)
-        lowres = context.name in _LOWRES_DECODERS
-        context.options = dict(_EXPORT_LOWRES if lowres else _EXPORT)
+        video.set_options(_EXPORT_LOWRES if context.name in _LOWRES_DECODERS else _EXPORT)
         first, frames = _peek(video.decode())
-        # A decoder at an eighth of the size keeps the full size here.
-        size = (context.coded_width, context.coded_height) if lowres else (first.width, first.height)
+        size = video.picture_size(first)
         return _collect_motion(video, frames, size=size, rotation_degrees=_rotation_degrees(first), source="original")
 
 
 def _read_transcoded(path: Path, *, video_id: str) -> MotionVectors:
-    with _open_video(path, video_id=video_id) as video:
+    with open_video(path, video_id=video_id) as video:
         first, frames = _peek(video.decode())
         timestamps: list[int | None] = []
 
@@ -229,7 +229,7 @@ def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.V
 
 
 def _collect_motion(
-    video: "_Video",
+    video: VideoFile,
     frames: Iterable[av.VideoFrame],
     *,
     size: tuple[int, int],
@@ -237,15 +237,19 @@ def _collect_motion(
     source: str,
 ) -> MotionVectors:
     grid = MotionGrid(width_px=size[0], height_px=size[1], num_frames=video.stream.frames)
+    decoder = video.stream.codec_context.name
+    without_vectors = {PictureType.B} if decoder in _H263_DECODERS else set()
     types: list[int] = []
     keyframes: list[bool] = []
     timestamps: list[int | None] = []
     try:
         for index, frame in enumerate(frames):
-            vectors = _side_data(frame).get("MOTION_VECTORS")
-            if vectors is not None:
-                grid.add(index, memoryview(vectors))
-            types.append(frame.pict_type)
+            kind = frame.pict_type
+            if kind not in without_vectors:
+                vectors = _side_data(frame).get("MOTION_VECTORS")
+                if vectors is not None:
+                    grid.add(index, memoryview(vectors))
+            types.append(kind)
             keyframes.append(frame.key_frame)
             timestamps.append(frame.pts)
         gridded = grid.finish()
@@ -271,7 +275,7 @@ def _collect_motion(
     )
 
 
-def _keep_frames(video: "_Video", wanted: Set[int]) -> tuple[dict[int, tuple[NDArray[np.uint8], float]], int]:
+def _keep_frames(video: VideoFile, wanted: Set[int]) -> tuple[dict[int, tuple[NDArray[np.uint8], float]], int]:
     kept: dict[int, tuple[NDArray[np.uint8], float]] = {}
     num_frames = 0
     for frame in video.decode():
@@ -281,7 +285,7 @@ def _keep_frames(video: "_Video", wanted: Set[int]) -> tuple[dict[int, tuple[NDA
     return kept, num_frames
 
 
-def _to_rgb(video: "_Video", frame: av.VideoFrame) -> NDArray[np.uint8]:
+def _to_rgb(video: VideoFile, frame: av.VideoFrame) -> NDArray[np.uint8]:
     try:
         rgb = frame.reformat(format="rgb24", interpolation=_TO_RGB, threads=1)
     except av.FFmpegError as error:
@@ -293,94 +297,3 @@ def _to_rgb(video: "_Video", frame: av.VideoFrame) -> NDArray[np.uint8]:
 def _rotation_degrees(frame: av.VideoFrame) -> int:
     # FFmpeg gives the counterclockwise turn; one that is no quarter turn (or nan, an integer by then) is none at all.
     return -frame.rotation % 360 if frame.rotation % 90 == 0 else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Video:
-    """An open file and its best video stream, ready to decode."""
-
-    container: InputContainer
-    stream: av.VideoStream
-    video_id: str
-
-    def reject(self, reason: str, detail: str) -> VideoError:
-        return VideoError(reason=reason, detail=detail, video_id=self.video_id)
-
-    @property
-    def codec_name(self) -> str:
-        return self.stream.codec_context.codec.canonical_name
-
-    @property
-    def frame_rate(self) -> float:
-        rate = self.stream.average_rate or self.stream.guessed_rate
-        return float(rate) if rate else float("nan")
-
-    def likely_num_frames(self) -> int:
-        if self.stream.frames:
-            return self.stream.frames
-        seconds = (self.container.duration or 0) / av.time_base
-        return max(1, round(seconds * self.frame_rate)) if np.isfinite(self.frame_rate) else 1
-
-    def seconds(self, timestamps: Sequence[int | None]) -> NDArray[np.float64]:
-        tick = float(self.stream.time_base) if self.stream.time_base else float("nan")
-        return np.array([np.nan if stamp is None else stamp * tick for stamp in timestamps], np.float64)
-
-    def decode(self) -> Iterator[av.VideoFrame]:
-        """Yield the frames in display order, all of one size; a packet that cannot be decoded is passed over."""
-        decode = self.stream.codec_context.decode
-        size: tuple[int, int] | None = None
-        num_frames = num_errors = 0
-        for packet in self._packets():
-            try:
-                frames = decode(packet)
-            except av.FFmpegError as error:
-                if packet.has_sidedata("encryption_info"):
-                    raise self.reject("encrypted", "the packets carry encryption data") from None
-                num_errors += 1
-                last_error = error.strerror
-                continue
-            for frame in frames:
-                if (frame.width, frame.height) != size:
-                    self._check_size(size, frame)
-                    size = (frame.width, frame.height)
-                yield frame
-            num_frames += len(frames)
-        if num_errors:
-            if not num_frames:
-                raise self.reject("decode_error", f"none of {num_errors} packets could be decoded: {last_error}")
-            _log.warning("video %s: %d packets could not be decoded: %s", self.video_id, num_errors, last_error)
-        if not num_frames:
-            raise self.reject("no_frames", "the stream holds no picture")
-
-    def _packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
-        try:
-            yield from self.container.demux(self.stream)
-        except av.FFmpegError as error:
-            raise self.reject("decode_error", f"the container breaks off: {error.strerror}") from None
-
-    def _check_size(self, size: tuple[int, int] | None, frame: av.VideoFrame) -> None:
-        if size is not None:
-            detail = f"from {size[0]}x{size[1]} to {frame.width}x{frame.height} px"
-            raise self.reject("resolution_change", detail)
-
-
-@contextmanager
-def _open_video(path: Path, *, video_id: str) -> Iterator[_Video]:
-    try:
-        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except av.FileNotFoundError:
-        raise VideoError(reason="missing", detail=str(path), video_id=video_id) from None
-    except (av.FFmpegError, ValueError) as error:
-        detail = getattr(error, "strerror", None) or str(error)
-        raise VideoError(reason="unreadable", detail=detail, video_id=video_id) from None
-    with container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
-            raise VideoError(reason="no_video_stream", detail=str(path.name), video_id=video_id)
-        if "enc_key_id" in stream.metadata:
-            raise VideoError(reason="encrypted", detail="the stream names an encryption key", video_id=video_id)
-        if stream.codec_context is None:
-            raise VideoError(reason="unsupported_codec", detail="FFmpeg names no decoder", video_id=video_id)
-        stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        yield _Video(container=container, stream=stream, video_id=video_id)

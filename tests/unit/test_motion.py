@@ -170,9 +170,11 @@ def test_raw_motion_keeps_the_fractions_of_a_pixel_and_is_zero_where_there_is_no
     assert raw[1, 15, 40].tolist() == [0.75, -0.25]
 
 
-def test_frames_with_motion_are_those_that_have_vectors_into_the_past() -> None:
-    motion = make_motion({1: pan(4, 0), 4: pan(4, 0)}, types="IPPIP")
-    assert frames_with_motion(motion).tolist() == [1, 4]
+def test_frames_with_motion_are_p_frames_with_vectors_and_b_frames_only_where_there_are_no_others() -> None:
+    vectors = {t: pan(4, 0) for t in (1, 2, 4)}
+    assert frames_with_motion(make_motion(vectors, types="IPBIPP")).tolist() == [1, 4]
+    assert frames_with_motion(make_motion(vectors, types="IBBIBI")).tolist() == [1, 2, 4]
+    assert frames_with_motion(make_motion(vectors, types="IPIIII")).tolist() == [1]
 
 
 def test_mirroring_turns_left_into_right() -> None:

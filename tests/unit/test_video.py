@@ -1,6 +1,5 @@
 import gc
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,18 +7,19 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from moclip.errors import REJECT_REASONS, MoclipError, VideoError
-from moclip.motion import FieldSpec, MotionVectors, build_fields, flip_fields
+from moclip.errors import MoclipError, VideoError
+from moclip.motion import FieldSpec, MotionVectors, build_fields, flip_fields, frames_with_motion
 from moclip.motion_grid import NO_VECTOR
 from moclip.video import read_frames, read_motion, write_video
 
 Images = list[NDArray[np.uint8]]
 Warp = Callable[[NDArray[np.float64], NDArray[np.float64], int], tuple[NDArray[np.float64], NDArray[np.float64]]]
-ROBUST = Path(__file__).resolve().parents[3] / "shared" / "data" / "robust"
+WITH_B_VECTORS = ("h264", "mpeg1video", "mpeg2video")
 
 
 def make_texture(*, size: int = 512, seed: int = 5) -> NDArray[np.float64]:
@@ -95,20 +95,24 @@ def test_a_pan_of_four_pixels_a_frame_gives_four_raw_and_four_t_accumulated(tmp_
         assert np.mean(inner(raw[t - 1])[..., 0] == 4) > 0.9
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    dx=st.integers(-7, 7),
-    dy=st.integers(-7, 7),
-    codec=st.sampled_from(["h264", "mpeg4"]),
-    b_frames=st.sampled_from([0, 2]),
+    dx=st.integers(-6, 6),
+    dy=st.integers(-6, 6),
+    codec=st.sampled_from([("libx264", "0"), ("libx264", "2"), ("mpeg4", "0"), ("mpeg2video", "0")]),
 )
-def test_any_pan_comes_out_as_it_went_in(tmp_path: Path, dx: int, dy: int, codec: str, b_frames: int) -> None:
-    path = encode(tmp_path / "any.mp4", render(7, warp=pan(dx, dy)), codec=codec, max_b_frames=b_frames)
+def test_any_pan_comes_out_as_it_went_in(tmp_path: Path, dx: int, dy: int, codec: tuple[str, str]) -> None:
+    encoder, b_frames = codec
+    # One reference frame: FFmpeg does not tell which of several a vector of H.264 points to.
+    path = encode_as(
+        tmp_path / "any.mkv", render(10, warp=pan(dx, dy)), encoder=encoder, bf=b_frames, refs="1", g="30", qmax="4"
+    )
     motion = read_motion(path, video_id="any")
-    accumulated = build_fields(motion, [6], spec=FieldSpec(stride=8))[0]
-    moved = np.median(accumulated[6:-6, 6:-6], axis=(0, 1))
-    # Each of up to six steps may round by a quarter pixel, and is cut to whole ones.
-    assert np.abs(moved - (6 * dx, 6 * dy)).max() <= 2
+    candidates = frames_with_motion(motion)
+    last = int(candidates[candidates >= 4][0])
+    accumulated = build_fields(motion, [last], spec=FieldSpec(stride=8))[0]
+    moved = np.median(accumulated[5:-5, 7:-7], axis=(0, 1))
+    assert moved.tolist() == [last * dx, last * dy]
 
 
 @pytest.mark.parametrize("codec", ["h264", "mpeg4"])
@@ -196,6 +200,8 @@ def check_against_plain_export(path: Path, motion: MotionVectors, *, every: int 
             assert motion.time_seconds[index] == pytest.approx(frame.time)
             assert (motion.width_px, motion.height_px) == (frame.width, frame.height)
             vectors = frame.side_data.get("MOTION_VECTORS")
+            if frame.pict_type == PictureType.B and stream.codec_context.name not in WITH_B_VECTORS:
+                vectors = None
             table = None if vectors is None else vectors.to_ndarray()
             for source, fields, indices in (
                 (-1, motion.past, motion.past_frame_index),
@@ -216,15 +222,28 @@ def check_against_plain_export(path: Path, motion: MotionVectors, *, every: int 
 
 
 def test_b_frames_have_vectors_of_both_directions_and_p_frames_of_one(tmp_path: Path) -> None:
-    path = encode(tmp_path / "b.mp4", render(13, warp=pan(4, 0)), max_b_frames=2)
+    path = encode(tmp_path / "b.mp4", render(13, warp=pan(4, 0)), codec="h264", max_b_frames=2)
+    motion = read_motion(path, video_id="b")
+    types = motion.picture_type.tobytes().decode()
+    assert {types[index] for index in motion.future_frame_index} == {"B"}
+    assert {types[index] for index in motion.past_frame_index} == {"P", "B"}
+    last_b = int(motion.future_frame_index[-1])
+    future = motion.future[-1]
+    assert np.median(future[..., 0][future[..., 0] != NO_VECTOR]) == 4 * motion.motion_scale
+    raw = build_fields(motion, [last_b], spec=FieldSpec(kind="raw"))[0]
+    assert np.median(raw[..., 0][raw[..., 0] != 0]) == 4
+
+
+def test_b_frames_of_mpeg_4_have_no_vectors_since_ffmpeg_never_writes_them(tmp_path: Path) -> None:
+    path = encode(tmp_path / "b.mp4", render(13, warp=pan(4, 0)), codec="mpeg4", max_b_frames=2)
     motion = read_motion(path, video_id="b")
     types = motion.picture_type.tobytes().decode()
     assert "B" in types
-    assert {types[index] for index in motion.future_frame_index} == {"B"}
-    assert {types[index] for index in motion.past_frame_index} == {"P", "B"}
-    first_b = int(np.flatnonzero(motion.picture_type == ord("B"))[0])
-    future = motion.future[motion.future_frame_index == first_b][0]
-    assert np.median(future[..., 0][future[..., 0] != NO_VECTOR]) > 0
+    assert {types[index] for index in motion.past_frame_index} == {"P"}
+    assert len(motion.future) == 0
+    # Their accumulated motion is that of the frame they were predicted from.
+    fields = build_fields(motion, range(7), spec=FieldSpec(stride=8))
+    assert np.median(fields[:, 5:-5, 7:-5], axis=(1, 2))[:, 0].tolist() == [0, 0, 0, 12, 12, 12, 24]
 
 
 def test_extracting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -283,7 +302,7 @@ def test_a_codec_without_vectors_is_rejected_or_transcoded_as_asked(
     np.testing.assert_allclose(motion.time_seconds, np.arange(14) / 25, atol=1e-3)
     raw = build_fields(motion, [5], spec=FieldSpec(kind="raw"))[0]
     np.testing.assert_allclose(np.median(inner(raw), axis=(0, 1)), [4 * 340 / 160, 0], atol=0.5)
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_auto_takes_the_original_vectors_where_there_are_any(tmp_path: Path) -> None:
@@ -334,29 +353,18 @@ def test_a_transcoded_video_is_upright(rotated: Path) -> None:
     np.testing.assert_allclose(np.median(inner(field), axis=(0, 1)), [0, 4 * 256 / 160], atol=0.5)
 
 
-@pytest.mark.shared
-def test_real_rotated_files_stand_upright(shared_dir: Path) -> None:
-    for name, rotation, shape in (
-        ("decord__video_90.mov", 90, (568, 320, 3)),
-        ("decord__video_180.mov", 180, (320, 568, 3)),
-        ("decord__video_270.mov", 270, (568, 320, 3)),
-    ):
-        path = shared_dir / "data" / "robust" / name
-        assert read_motion(path, video_id=name).rotation_degrees == rotation
-        assert read_frames(path, video_id=name, choose=lambda number: [0]).images[0].shape == shape
-
-
-def test_a_change_of_size_inside_a_file_is_a_named_reject(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("encoder", "suffix"), [("libx264", ".h264"), ("mpeg2video", ".m2v")])
+def test_a_change_of_size_inside_a_file_is_a_named_reject(tmp_path: Path, encoder: str, suffix: str) -> None:
     small, large = render(4, warp=pan(2, 0)), render(4, width=192, height=128, warp=pan(2, 0))
-    raw = b"".join(encode_as(tmp_path / f"{len(i[0])}.m4v", i, encoder="mpeg4").read_bytes() for i in (small, large))
-    path = tmp_path / "v.m4v"
-    path.write_bytes(raw)
+    parts = [encode_as(tmp_path / f"{len(i[0])}{suffix}", i, encoder=encoder).read_bytes() for i in (small, large)]
+    path = tmp_path / f"v{suffix}"
+    path.write_bytes(b"".join(parts))
     for read in (
         lambda: read_motion(path, video_id="v"),
         lambda: read_motion(path, video_id="v", source="transcode"),
         lambda: read_frames(path, video_id="v", choose=lambda number: [0]),
     ):
-        with pytest.raises(VideoError, match="v: resolution_change"):
+        with pytest.raises(VideoError, match=r"v: resolution_change .* from 160x112 to 192x128 px"):
             read()
 
 
@@ -391,37 +399,10 @@ def test_a_sound_file_holds_no_video_stream(tmp_path: Path) -> None:
         read_motion(path, video_id="sound")
 
 
-def robust_files() -> Iterator[Any]:
-    names = sorted(path.name for path in ROBUST.iterdir() if path.suffix != ".tsv") if ROBUST.is_dir() else ["absent"]
-    return (pytest.param(name, id=name) for name in names)
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("name", robust_files())
-def test_every_odd_or_broken_file_ends_in_vectors_or_in_a_named_reason(shared_dir: Path, name: str) -> None:
-    path = shared_dir / "data" / "robust" / name
-    reasons = []
-    for source in ("original", "auto"):
-        try:
-            motion = read_motion(path, video_id=name, source=source)  # type: ignore[arg-type]
-        except VideoError as error:
-            assert error.reason in REJECT_REASONS
-            reasons.append(error.reason)
-            continue
-        assert len(motion.past_frame_index) == len(motion.past) > 0
-        assert motion.num_frames == len(motion.time_seconds) == len(motion.is_keyframe) > max(motion.past_frame_index)
-        assert (motion.past != NO_VECTOR).any(axis=(1, 2, 3)).all()
-    try:
-        frames = read_frames(path, video_id=name, choose=lambda number: [0, number - 1])
-        assert len(frames.images) == 2
-    except VideoError as error:
-        assert error.reason in REJECT_REASONS
-        assert reasons
-
-
-def plain_frames(path: Path) -> Images:
+def plain_frames(path: Path) -> tuple[Images, list[float]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in container.decode(video=0)]
+        frames = list(container.decode(video=0))
+        return [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in frames], [f.time for f in frames]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
@@ -436,8 +417,8 @@ def test_chosen_frames_are_those_of_a_decode_from_start_to_end(tmp_path: Path, s
     frames = read_frames(path, video_id="v", choose=choose)
     assert asked[-1] == frames.num_frames == 23
     assert frames.frame_index.tolist() == [22, 0, 11, 0]
-    np.testing.assert_allclose(frames.time_seconds, [22 / 25, 0, 11 / 25, 0], atol=2e-3)
-    every = plain_frames(path)
+    every, times = plain_frames(path)
+    np.testing.assert_allclose(frames.time_seconds, [times[index] for index in (22, 0, 11, 0)])
     for image, index in zip(frames.images, (22, 0, 11, 0), strict=True):
         # Colours are converted exactly here, and roughly there.
         assert np.abs(image.astype(int) - every[index]).max() <= 3
@@ -465,5 +446,5 @@ def test_writing_twice_gives_the_same_bytes_and_keyframes_where_they_were_asked_
 def test_what_cannot_be_encoded_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MoclipError, match="at least one frame"):
         encode(tmp_path / "v.mp4", [])
-    with pytest.raises(MoclipError, match="even sizes for H.264, found 33x16"):
+    with pytest.raises(MoclipError, match=r"even sizes for H\.264, found 33x16"):
         encode(tmp_path / "v.mp4", [np.zeros((16, 33, 3), np.uint8)], codec="h264")

@@ -1,0 +1,131 @@
+"""An open video file: its best stream, decoded frame by frame, every fault by name. Opens FFmpeg."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from moclip.errors import VideoError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class VideoFile:
+    """An open file and its best video stream, ready to decode."""
+
+    container: InputContainer
+    stream: av.VideoStream
+    video_id: str
+    lowres: bool = False
+
+    def set_options(self, options: Mapping[str, str]) -> None:
+        """Give the decoder its options, which it takes before its first packet."""
+        self.stream.codec_context.options = dict(options)
+        self.lowres = "lowres" in options
+
+    def reject(self, reason: str, detail: str) -> VideoError:
+        """Return the error that rejects this video."""
+        return VideoError(reason=reason, detail=detail, video_id=self.video_id)
+
+    @property
+    def codec_name(self) -> str:
+        """FFmpeg's name of the codec, whatever decoder it takes."""
+        return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second as the container has it, nan where it does not."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else float("nan")
+
+    def likely_num_frames(self) -> int:
+        """Return what the container says or implies, which can be wrong."""
+        if self.stream.frames:
+            return self.stream.frames
+        seconds = (self.container.duration or 0) / av.time_base
+        return max(1, round(seconds * self.frame_rate)) if np.isfinite(self.frame_rate) else 1
+
+    def seconds(self, timestamps: Sequence[int | None]) -> NDArray[np.float64]:
+        """Return the timestamps of frames as (T,) float64 seconds, nan where there is none."""
+        tick = float(self.stream.time_base) if self.stream.time_base else float("nan")
+        return np.array([np.nan if stamp is None else stamp * tick for stamp in timestamps], np.float64)
+
+    def picture_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return width and height in px of a decoded frame, the full ones where it was decoded smaller."""
+        if self.lowres:
+            return self.stream.codec_context.coded_width, self.stream.codec_context.coded_height
+        return frame.width, frame.height
+
+    def decode(self) -> Iterator[av.VideoFrame]:
+        """Yield the frames in display order, all of one size; a packet that cannot be decoded is passed over.
+
+        Raises:
+            VideoError: There is not one frame, their size changes, the container breaks off, or it is encrypted.
+        """
+        decode = self.stream.codec_context.decode
+        size: tuple[int, int] | None = None
+        num_frames = num_errors = 0
+        for packet in self._packets():
+            try:
+                frames = decode(packet)
+            except av.FFmpegError as error:
+                if packet.has_sidedata("encryption_info"):
+                    raise self.reject("encrypted", "the packets carry encryption data") from None
+                num_errors += 1
+                last_error = error.strerror
+                continue
+            for frame in frames:
+                if self.picture_size(frame) != size:
+                    if size is not None:
+                        width_px, height_px = self.picture_size(frame)
+                        detail = f"from {size[0]}x{size[1]} to {width_px}x{height_px} px"
+                        raise self.reject("resolution_change", detail)
+                    size = self.picture_size(frame)
+                yield frame
+            num_frames += len(frames)
+        if num_errors:
+            if not num_frames:
+                raise self.reject("decode_error", f"none of {num_errors} packets could be decoded: {last_error}")
+            _log.warning("video %s: %d packets could not be decoded: %s", self.video_id, num_errors, last_error)
+        if not num_frames:
+            raise self.reject("no_frames", "the stream holds no picture")
+
+    def _packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
+        try:
+            yield from self.container.demux(self.stream)
+        except av.FFmpegError as error:
+            raise self.reject("decode_error", f"the container breaks off: {error.strerror}") from None
+
+
+@contextmanager
+def open_video(path: Path, *, video_id: str) -> Iterator[VideoFile]:
+    """Open a file with the `file` protocol alone, and one decoder thread.
+
+    Raises:
+        VideoError: The file is missing, unreadable, encrypted, without video or of an unknown codec.
+    """
+    try:
+        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except av.FileNotFoundError:
+        raise VideoError(reason="missing", detail="no such file", video_id=video_id) from None
+    except (av.FFmpegError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or str(error)
+        raise VideoError(reason="unreadable", detail=detail, video_id=video_id) from None
+    with container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            raise VideoError(reason="no_video_stream", detail="only other streams", video_id=video_id)
+        if "enc_key_id" in stream.metadata:
+            raise VideoError(reason="encrypted", detail="the stream names an encryption key", video_id=video_id)
+        if stream.codec_context is None:
+            raise VideoError(reason="unsupported_codec", detail="FFmpeg names no decoder", video_id=video_id)
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        yield VideoFile(container=container, stream=stream, video_id=video_id)
