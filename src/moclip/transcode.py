@@ -38,7 +38,7 @@ def transcode_frames(
     encoder.global_quality = _QUANTISER_1
     encoder.options = _ENCODER_OPTIONS
     decoder = av.CodecContext.create("mpeg4", "r")
-    decoder.thread_type, decoder.thread_count = "NONE", 1  # type: ignore[assignment]
+    decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.options = decoder_options
     reformatter = VideoReformatter()
     for index, frame in enumerate(frames):
@@ -67,5 +67,5 @@ def _upright(reformatter: VideoReformatter, frame: av.VideoFrame, *, rotation_de
 
 
 def _plane(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
-    data = np.frombuffer(memoryview(plane), np.uint8)  # type: ignore[arg-type]
+    data = np.frombuffer(memoryview(plane), np.uint8)
     return data.reshape(plane.height, plane.line_size)[:, : plane.width]

@@ -9,8 +9,8 @@ from moclip.code_digest import module_digest
 
 # The modules that the numbers of each extractor come from.
 SOURCES = {
-    "MOTION_VERSION": ("video", "transcode", "motion", "motion_grid", "motion_extraction"),
-    "FRAMES_VERSION": ("video", "sampling"),
+    "MOTION_VERSION": ("video", "video_file", "transcode", "motion", "motion_grid", "motion_extraction"),
+    "FRAMES_VERSION": ("video", "video_file", "sampling"),
     "APPEARANCE_VERSION": ("appearance", "appearance_extraction", "encoder_spec"),
     "TEXT_VERSION": ("appearance", "prompts", "class_embeddings"),
     "MOTION_EMBEDDING_VERSION": (
@@ -32,6 +32,6 @@ def test_the_source_of_an_extractor_is_that_of_its_version(name: str) -> None:
     digests = [module_digest(f"moclip.{module}") for module in SOURCES[name]]
     found = (getattr(versions, name), blake2b("".join(digests).encode(), digest_size=8).hexdigest())
     assert found == PINS.get(name), (
-        f"the source behind {name} changed. If a number that it computes changed, raise {name} in versions.py and note it "
-        f"under Cache in CHANGELOG.md; then, in either case, set PINS[{name!r}] to {found}"
+        f"the source behind {name} changed. If a number that it computes changed, raise {name} in versions.py and "
+        f"note it under Cache in CHANGELOG.md; then, in either case, set PINS[{name!r}] to {found}"
     )

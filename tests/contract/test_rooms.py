@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
     ),
-    ("video", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
+    ("video", "video_file", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
     (
         "extraction",
         "motion_extraction",
@@ -64,7 +64,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
-    "av": {"video", "transcode"},
+    "av": {"video", "video_file", "transcode"},
     "h5py": {"shards"},
     "hdf5plugin": {"shards"},
     "pandas": {"manifest"},

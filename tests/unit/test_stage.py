@@ -4,11 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 
 def run(tmp_path: Path, body: str) -> "subprocess.CompletedProcess[str]":
-    code = f"from moclip.stage import stage\nfrom moclip.errors import DatasetError\nwith stage({str(tmp_path / 'log')!r}):\n"
+    code = "from moclip.stage import stage\nfrom moclip.errors import DatasetError\n"
+    code += f"with stage({str(tmp_path / 'log')!r}):\n"
     code += "".join(f"    {line}\n" for line in body.splitlines())
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
@@ -34,9 +33,12 @@ def test_what_the_block_prints_goes_to_the_log(tmp_path: Path) -> None:
     assert {"seen", "told"} <= set((tmp_path / "log").read_text().split())
 
 
-@pytest.mark.parametrize("body", ["import os, signal\nos.kill(os.getpid(), signal.SIGTERM)"])
-def test_sigterm_unwinds_the_block(tmp_path: Path, body: str) -> None:
+def test_sigterm_unwinds_the_block(tmp_path: Path) -> None:
     marker = tmp_path / "unwound"
-    body = f"try:\n    {body.splitlines()[0]}\n    {body.splitlines()[1]}\nfinally:\n    open({str(marker)!r}, 'w').close()"
+    body = f"""import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+finally:
+    open({str(marker)!r}, "w").close()"""
     assert run(tmp_path, body).returncode == 143
     assert marker.exists()
