@@ -12,7 +12,8 @@ NO_VECTOR = -32768
 _BYTES = 40
 _BLOCK_16X16, _BLOCK_8X16, _BLOCK_16X8, _BLOCK_8X8 = 0x1010, 0x1008, 0x0810, 0x0808
 _EMPTY_PAIR = np.array([NO_VECTOR] * 4, np.int16).view(np.int64)[0]
-_BUFFER_BYTES = 1 << 20
+# What a processor's cache holds beside the arrays that are made of it.
+_BUFFER_BYTES = 1 << 19
 _FIRST_ROWS, _MOST_EXPECTED_ROWS = 64, 1024
 
 
@@ -118,11 +119,10 @@ class MotionGrid:
         counts = np.array(self._counts)
         frames = np.array(self._frames, np.int32)
         self._check_scale(table, np.cumsum(counts) - counts)
-        block = self._macroblock(table)
-        outside = block < 0
-        if outside.any():
-            counts = np.add.reduceat(~outside, np.cumsum(counts) - counts, dtype=np.intp)
-            frames, counts, table, block = frames[counts > 0], counts[counts > 0], table[~outside], block[~outside]
+        block, inside = self._macroblock(table)
+        if inside is not None:
+            counts = np.add.reduceat(inside, np.cumsum(counts) - counts, dtype=np.intp)
+            frames, counts, table, block = frames[counts > 0], counts[counts > 0], table[inside], block[inside]
         if len(table):
             self._lay(table, block, counts=counts, frames=frames)
         self._clear()
@@ -133,19 +133,19 @@ class MotionGrid:
             raise VectorError(f"expected one unit of vectors, found 1/{min(scales)} and 1/{max(scales)} px")
         self._scale = scales.pop()
 
-    def _macroblock(self, table: NDArray[np.int64]) -> NDArray[np.int64]:
-        # Where the upper pair of cells of each vector's macroblock lies in its frame; -1 outside the picture.
+    def _macroblock(self, table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        # Where the upper pair of cells of each vector's macroblock lies in its frame; and which ones lie in the picture
+        # at all, None for all of them: coded pictures may be larger than what is shown.
         # dst_x and dst_y are a block's centre, so that a sixteenth of them is its macroblock whatever its size.
         place = table[:, 1] >> 20
         place &= 0x0FFF0FFF
         row = place >> 16
+        inside = None
         if row.max() >= self._rows or (place & 0xFFF).max() >= self._columns:
-            # Coded pictures may be larger than what is shown.
-            place[(row >= self._rows) | ((place & 0xFFF) >= self._columns)] = -1
-            row[place < 0] = 0
+            inside = (row < self._rows) & ((place & 0xFFF) < self._columns)
         row *= 2 * self._columns - (1 << 16)
         place += row
-        return place
+        return place, inside
 
     def _lay(
         self,

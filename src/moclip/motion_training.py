@@ -50,6 +50,7 @@ class TrainConfig:
     flip: bool
     dropout: float
     label_smoothing: float
+    freeze_norm: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +192,8 @@ class _Trainer:
 
     def _train(self, epoch: int, train: Sequence[Sample]) -> tuple[float, float]:
         self.network.train()
+        if self.config.freeze_norm:
+            freeze_norms(self.network.backbone)
         torch.manual_seed(_seed_of(self.seed, epoch, "dropout"))
         ordered = sorted(train, key=lambda sample: _seed_of(self.seed, epoch, sample.video_id, "order"))
         total, hits = 0.0, 0
@@ -263,6 +266,16 @@ class _Trainer:
         history = [Epoch(**entry) for entry in note["history"]]
         _log.info("%s: training goes on after epoch %d", path, len(history))
         return _Progress(history=history, best_epoch=note["best_epoch"], best=_below("best.", tensors))
+
+
+def freeze_norms(backbone: torch.nn.Module) -> None:
+    """Let the batch norms of a backbone use, and keep, the statistics that they started with.
+
+    Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2, "partial BN".
+    """
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ TRAIN = {
     "flip": False,
     "dropout": 0.5,
     "label_smoothing": 0.0,
+    "freeze_norm": False,
 }
 
 
@@ -207,6 +208,14 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch
     monkeypatch.setattr(motion_training._Trainer, "run_epoch", original)
     assert (tmp_path / "state.safetensors").is_file()
     assert same(whole, train(tmp_path))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_norms_keep_their_statistics(tmp_path: Path, frozen: bool) -> None:
+    state = train(tmp_path, train={**TRAIN, "freeze_norm": frozen})
+    names = [name for name in state if name.startswith("backbone.") and name.endswith("running_mean")]
+    assert all(bool((state[name] == 0).all()) for name in names) is frozen
+    assert bool((state["input_norm.running_mean"] != 0).any())
 
 
 def test_selection_on_validation_needs_validation_videos(tmp_path: Path) -> None:
