@@ -1,6 +1,6 @@
 # make demo   render the demo videos, run the whole workflow on them, print the table of results
 # make test   every test          make check   format, lint, types, workflow lint, fast tests
-# make bench  every benchmark     make lock    pin the dependencies of pyproject.toml anew
+# make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
 # Each makes .venv by itself when it is missing or older than the lock. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
@@ -41,7 +41,7 @@ format: $(READY)
 	$(BIN)/snakefmt Snakefile workflow
 
 bench: $(READY)
-	$(BIN)/python benchmarks/motion_decode.py
+	$(BIN)/python benchmarks/motion_decode.py $(CLIPS)
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -1,12 +1,9 @@
 """The demo dataset: videos of badges that move, class list and three splits, laid out as UCF101 is."""
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
@@ -18,6 +15,7 @@ from tqdm import tqdm
 
 from moclip.code_digest import code_digest
 from moclip.errors import DatasetError
+from moclip.files import replace_atomically
 from moclip.rendering import MOTIONS, OBJECTS, build_badge, build_theme, class_name_of, render_video
 from moclip.video import VideoCodec, write_video
 
@@ -70,7 +68,7 @@ def build_demo_dataset(root: Path, *, seed: int, num_workers: int) -> Path:
     videos = list_demo_videos()
     _claim(root, recipe=_recipe(seed))
     for name, text in build_lists(videos).items():
-        with _replacing(root / "lists" / name) as temporary:
+        with replace_atomically(root / "lists" / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     jobs = [(root / "videos" / video.path, video, seed) for video in videos]
     missing = [job for job in jobs if not job[0].exists()]
@@ -114,7 +112,7 @@ def write_demo_video(path: Path, *, video: DemoVideo, seed: int) -> None:
     num_frames = int(rng.integers(NUM_FRAMES[0], NUM_FRAMES[1] + 1))
     badge = build_badge(rng, object_name=video.object_name)
     frames = render_video(rng, theme=theme, badge=badge, motion=video.motion, num_frames=num_frames)
-    with _replacing(path) as temporary:
+    with replace_atomically(path, suffix=path.suffix) as temporary:
         write_video(
             temporary,
             frames,
@@ -137,10 +135,10 @@ def _claim(root: Path, *, recipe: str) -> None:
     if folder.exists() and not stamp.exists():
         raise DatasetError(f"{folder}: expected a new folder, found one that the demo did not make; name another root")
     if folder.exists() and stamp.read_text(encoding="utf-8") != recipe:
-        with _replacing(stamp) as temporary:
+        with replace_atomically(stamp) as temporary:
             temporary.write_text("{}\n", encoding="utf-8")  # still ours if this is cut short
         shutil.rmtree(folder)
-    with _replacing(stamp) as temporary:
+    with replace_atomically(stamp) as temporary:
         temporary.write_text(recipe, encoding="utf-8")
     for unfinished in folder.glob("*/.*"):
         unfinished.unlink()
@@ -162,17 +160,3 @@ def _run(jobs: Sequence[tuple[Path, DemoVideo, int]], *, num_workers: int) -> It
 def _do(job: tuple[Path, DemoVideo, int]) -> None:
     path, video, seed = job
     write_demo_video(path, video=video, seed=seed)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a unique hidden name with the same suffix, which names a video's container; rename it at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 
 @contextmanager
-def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a unique name beside `path`; when the block ends well, flush that file to the disk and rename it."""
+def replace_atomically(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
+    """Yield a unique hidden name beside `path`; when the block ends well, flush that file to the disk and rename it.
+
+    `suffix` ends that name, for a writer that goes by it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{suffix}")
     try:
         yield temporary
         with temporary.open("rb") as written:

@@ -119,12 +119,12 @@ class MotionGrid:
         counts = np.array(self._counts)
         frames = np.array(self._frames, np.int32)
         self._check_scale(table, np.cumsum(counts) - counts)
-        block, inside = self._macroblock(table)
+        cell, inside = self._centre_cell(table)
         if inside is not None:
             counts = np.add.reduceat(inside, np.cumsum(counts) - counts, dtype=np.intp)
-            frames, counts, table, block = frames[counts > 0], counts[counts > 0], table[inside], block[inside]
+            frames, counts, table, cell = frames[counts > 0], counts[counts > 0], table[inside], cell[inside]
         if len(table):
-            self._lay(table, block, counts=counts, frames=frames)
+            self._lay(table, cell, counts=counts, frames=frames)
         self._clear()
 
     def _check_scale(self, table: NDArray[np.int64], starts: NDArray[np.intp]) -> None:
@@ -133,98 +133,83 @@ class MotionGrid:
             raise VectorError(f"expected one unit of vectors, found 1/{min(scales)} and 1/{max(scales)} px")
         self._scale = scales.pop()
 
-    def _macroblock(self, table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-        # Where the upper pair of cells of each vector's macroblock lies in its frame; and which ones lie in the picture
-        # at all, None for all of them: coded pictures may be larger than what is shown.
-        # dst_x and dst_y are a block's centre, so that a sixteenth of them is its macroblock whatever its size.
-        place = table[:, 1] >> 20
-        place &= 0x0FFF0FFF
-        row = place >> 16
+    def _centre_cell(self, table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        # The cell of each vector's (dst_x, dst_y), in its frame: of a block of 8 px that block; of one of 16 px its
+        # right or lower half. Also which ones lie in the picture, or None for all: coded pictures may be larger.
+        width = 2 * self._columns
+        cell = table[:, 1] >> 19
+        cell &= 0x1FFF1FFF
+        row = cell >> 16
         inside = None
-        if row.max() >= self._rows or (place & 0xFFF).max() >= self._columns:
-            inside = (row < self._rows) & ((place & 0xFFF) < self._columns)
-        row *= 2 * self._columns - (1 << 16)
-        place += row
-        return place, inside
+        if row.max() >= 2 * self._rows or (cell & 0x1FFF).max() >= width:
+            inside = (row < 2 * self._rows) & ((cell & 0x1FFF) < width)
+        row *= width - (1 << 16)
+        cell += row
+        return cell, inside
 
     def _lay(
         self,
         table: NDArray[np.int64],
-        pair: NDArray[np.int64],
+        cell: NDArray[np.int64],
         *,
         counts: NDArray[np.intp],
         frames: NDArray[np.int32],
     ) -> None:
         source = table.view(np.int32)[:, 0]
-        num_pairs = self._past.num_pairs
+        num_cells = 2 * self._past.num_pairs
         if source.max() < 0:
-            pair += np.repeat(np.arange(len(frames)) * num_pairs, counts)
-            self._scatter(self._past.extend(frames), table, pair)
+            cell += np.repeat(np.arange(len(frames)) * num_cells, counts)
+            self._scatter(self._past.extend(frames), table, cell)
             return
         is_future = source > 0
         num_future = np.add.reduceat(is_future, np.cumsum(counts) - counts, dtype=np.intp)
         in_past, in_future = num_future < counts, num_future > 0
         past_row = np.cumsum(in_past) - 1
         future_row = np.cumsum(in_future) + in_past.sum() - 1
-        step = np.repeat((future_row - past_row) * num_pairs, counts)
+        step = np.repeat((future_row - past_row) * num_cells, counts)
         step *= is_future
-        pair += step
-        pair += np.repeat(past_row * num_pairs, counts)
-        out = np.empty((in_past.sum() + in_future.sum(), num_pairs), np.int64)
-        self._scatter(out, table, pair)
+        cell += step
+        cell += np.repeat(past_row * num_cells, counts)
+        out = np.empty((in_past.sum() + in_future.sum(), self._past.num_pairs), np.int64)
+        self._scatter(out, table, cell)
         self._past.extend(frames[in_past])[...] = out[: in_past.sum()]
         self._future.extend(frames[in_future])[...] = out[in_past.sum() :]
 
-    def _scatter(self, out: NDArray[np.int64], table: NDArray[np.int64], pair: NDArray[np.int64]) -> None:
+    def _scatter(self, out: NDArray[np.int64], table: NDArray[np.int64], cell: NDArray[np.int64]) -> None:
         out.fill(_EMPTY_PAIR)
-        pairs = out.reshape(-1)
+        cells = out.reshape(-1).view(np.int32)
         # Both components side by side in 32 bits, as two int16 of one cell.
-        vector = table[:, 3] >> 16
-        vector &= 0xFFFF0000
-        vector |= table[:, 3] & 0xFFFF
+        vector = table.view(np.int32)[:, 7] << 16
+        vector |= table.view(np.int32)[:, 6] & 0xFFFF
         size = table.view(np.uint16)[:, 2]
         whole = size == _BLOCK_16X16
         if whole.all():
-            self._fill_pairs(pairs, pair, vector, both=True)
+            self._fill_pairs(cells, cell, vector, both=True)
             return
+        cells[cell] = vector
         index = np.flatnonzero(whole)
-        self._fill_pairs(pairs, pair[index], vector[index], both=True)
-        index = np.flatnonzero(~whole)
-        self._scatter_parts(pairs, pair[index], vector[index], size=size[index], place=table[index, 1])
-
-    def _scatter_parts(
-        self,
-        pairs: NDArray[np.int64],
-        pair: NDArray[np.int64],
-        vector: NDArray[np.int64],
-        *,
-        size: NDArray[np.uint16],
-        place: NDArray[np.int64],
-    ) -> None:
-        row = self._columns
-        right, below = (place >> 19) & 1, (place >> 35) & 1
-        cells = pairs.view(np.int32)
-        small = size == _BLOCK_8X8
-        if small.all():
-            cells[2 * (pair + row * below) + right] = vector
-            return
-        index = np.flatnonzero(small)
-        cells[2 * (pair[index] + row * below[index]) + right[index]] = vector[index]
-        index = np.flatnonzero(size == _BLOCK_8X16)
-        cell = 2 * pair[index] + right[index]
-        cells[cell] = vector[index]
-        cells[cell + 2 * row] = vector[index]
-        index = np.flatnonzero(size == _BLOCK_16X8)
-        self._fill_pairs(pairs, pair[index] + row * below[index], vector[index], both=False)
-        if unknown := set(size.tolist()) - {_BLOCK_8X8, _BLOCK_8X16, _BLOCK_16X8}:
+        self._fill_pairs(cells, cell[index], vector[index], both=True)
+        num_placed = len(index) + np.count_nonzero(size == _BLOCK_8X8)
+        if num_placed < len(table):
+            wide, tall = np.flatnonzero(size == _BLOCK_16X8), np.flatnonzero(size == _BLOCK_8X16)
+            self._fill_pairs(cells, cell[wide], vector[wide], both=False)
+            cells[cell[tall] - 2 * self._columns] = vector[tall]
+            num_placed += len(wide) + len(tall)
+        if num_placed < len(table):
+            unknown = set(size.tolist()) - {_BLOCK_16X16, _BLOCK_8X8, _BLOCK_8X16, _BLOCK_16X8}
             sizes = [f"{code & 0xFF}x{code >> 8}" for code in sorted(unknown)]
             raise VectorError(f"expected blocks of 8 or 16 px, found {sizes}")
 
     def _fill_pairs(
-        self, pairs: NDArray[np.int64], pair: NDArray[np.int64], vector: NDArray[np.int64], *, both: bool
+        self, cells: NDArray[np.int32], cell: NDArray[np.int64], vector: NDArray[np.int32], *, both: bool
     ) -> None:
-        twice = vector << 32
-        twice |= vector
+        # Two cells side by side at once, `cell` being the right one of them; and those above them.
+        twice = vector.astype(np.int64)
+        twice &= 0xFFFFFFFF
+        twice |= twice << 32
+        pairs = cells.view(np.int64)
+        pair = cell >> 1
         pairs[pair] = twice
         if both:
-            pairs[pair + self._columns] = twice
+            pair -= self._columns
+            pairs[pair] = twice

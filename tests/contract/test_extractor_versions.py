@@ -24,7 +24,13 @@ SOURCES = {
         "motion_embedding_extraction",
     ),
 }
-PINS: dict[str, tuple[int, str]] = {}
+PINS: dict[str, tuple[int, str]] = {
+    "APPEARANCE_VERSION": (1, "9b500ff7a02e29e8"),
+    "FRAMES_VERSION": (1, "91531656c3b86c88"),
+    "MOTION_EMBEDDING_VERSION": (1, "8830d40c3b48c4dd"),
+    "MOTION_VERSION": (1, "224b2eb3b2e481a9"),
+    "TEXT_VERSION": (1, "f535f391a85a44af"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
