@@ -14,7 +14,7 @@ _BLOCK_16X16, _BLOCK_8X16, _BLOCK_16X8, _BLOCK_8X8 = 0x1010, 0x1008, 0x0810, 0x0
 _EMPTY_PAIR = np.array([NO_VECTOR] * 4, np.int16).view(np.int64)[0]
 # What a processor's cache holds beside the arrays that are made of it.
 _BUFFER_BYTES = 1 << 19
-_FIRST_ROWS, _MOST_EXPECTED_ROWS = 64, 1024
+_FEWEST_ROWS, _MOST_EXPECTED_BYTES = 64, 1 << 29
 
 
 class VectorError(ValueError):
@@ -71,7 +71,7 @@ class MotionGrid:
         self._columns = -(-width_px // 16)
         self._rows = -(-height_px // 16)
         pairs = 2 * self._columns * self._rows
-        capacity = min(max(num_frames, _FIRST_ROWS), _MOST_EXPECTED_ROWS)
+        capacity = max(min(num_frames, _MOST_EXPECTED_BYTES // (8 * pairs)), _FEWEST_ROWS)
         self._past = _Rows(num_pairs=pairs, capacity=capacity)
         self._future = _Rows(num_pairs=pairs, capacity=capacity)
         self._scale = 0

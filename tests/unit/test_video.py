@@ -278,7 +278,7 @@ def test_no_frame_outlives_the_reading_of_its_video(tmp_path: Path) -> None:
     try:
         read_motion(path, video_id="v")
         read_frames(path, video_id="v", choose=lambda number: [number // 2])
-        alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
     finally:
         gc.enable()
     assert alive <= 2
