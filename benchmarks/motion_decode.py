@@ -1,10 +1,10 @@
 """How fast motion vectors come out of videos, as ratios to a bare decode of the same files in the same run.
 
-    python benchmarks/motion_decode.py CLIP_OR_FOLDER ... [--num-clips 50] [--repeats 5]
+    python benchmarks/motion_decode.py VIDEO_OR_FOLDER ... [--num-videos 50] [--repeats 5]
 
-Each argument is one line of the table; of a folder, clips are taken evenly spread. Without any, two clips are made.
+Each argument is one line of the table; of a folder, videos are taken evenly spread. Without any, two videos are made.
 `bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `read` is `read_motion`;
-`stage` also writes them to one shard; `exact` builds 25 accumulated fields a clip at every pixel, `stride 8` the same
+`stage` also writes them to one shard; `exact` builds 25 accumulated fields a video at every pixel, `stride 8` the same
 at every eighth, both from vectors already read. Times are processor seconds of this process, medians of interleaved
 repeats.
 """
@@ -32,19 +32,19 @@ HEADER = ShardHeader(extractor="benchmark", extractor_version=1, parameters={}, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path)
-    parser.add_argument("--num-clips", type=int, default=50)
+    parser.add_argument("--num-videos", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        paths = options.paths or make_clips(Path(folder))
-        print(f"{'clips':32} frames  bare f/s | ratio to bare: read  stage | bytes a frame | of bare: exact  stride 8")
+        paths = options.paths or make_videos(Path(folder))
+        print(f"{'videos':32} frames  bare f/s | ratio to bare: read  stage | bytes a frame | of bare: exact  stride 8")
         prepare_worker()
         for path in paths:
-            clips = list_clips(path, num_clips=options.num_clips)
-            print(line_of(path.stem, clips, repeats=options.repeats, shard=Path(folder) / "shard.h5"), flush=True)
+            videos = list_videos(path, num_videos=options.num_videos)
+            print(line_of(path.stem, videos, repeats=options.repeats, shard=Path(folder) / "shard.h5"), flush=True)
 
 
-def make_clips(folder: Path) -> list[Path]:
+def make_videos(folder: Path) -> list[Path]:
     rng = np.random.default_rng(0)
     texture = np.kron(rng.integers(0, 255, (60, 120, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     frames = [texture[t : t + 256, 3 * t : 3 * t + 340] for t in range(120)]
@@ -55,13 +55,13 @@ def make_clips(folder: Path) -> list[Path]:
     return paths
 
 
-def list_clips(path: Path, *, num_clips: int) -> list[Path]:
+def list_videos(path: Path, *, num_videos: int) -> list[Path]:
     if path.is_file():
         return [path]
-    every = sorted(clip for clip in path.rglob("*") if clip.suffix.lower() in SUFFIXES)
+    every = sorted(video for video in path.rglob("*") if video.suffix.lower() in SUFFIXES)
     if not every:
         raise SystemExit(f"error: expected videos below {path}, found none")
-    chosen = np.unique(np.linspace(0, len(every) - 1, num_clips).astype(int))
+    chosen = np.unique(np.linspace(0, len(every) - 1, num_videos).astype(int))
     return [every[index] for index in chosen]
 
 
@@ -74,9 +74,9 @@ def decode_bare(path: Path) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def run_stage(clips: Sequence[Path], *, shard: Path) -> None:
+def run_stage(videos: Sequence[Path], *, shard: Path) -> None:
     rows = (
-        Row(video_id=str(clip), row_key="", values=motion_to_row(read_motion(clip, video_id="v"))) for clip in clips
+        Row(video_id=str(video), row_key="", values=motion_to_row(read_motion(video, video_id="v"))) for video in videos
     )
     write_shard(shard, rows=rows, fields=MOTION_FIELDS, header=HEADER)
 
@@ -89,15 +89,15 @@ def run_fields(motions: Sequence[MotionVectors], *, stride: int) -> NDArray[np.f
     return fields
 
 
-def line_of(name: str, clips: Sequence[Path], *, repeats: int, shard: Path) -> str:
-    motions = [read_motion(clip, video_id=clip.stem) for clip in clips]
-    run_stage(clips, shard=shard)
+def line_of(name: str, videos: Sequence[Path], *, repeats: int, shard: Path) -> str:
+    motions = [read_motion(video, video_id=video.stem) for video in videos]
+    run_stage(videos, shard=shard)
     num_bytes = shard.stat().st_size
     num_frames = sum(motion.num_frames for motion in motions)
     runs: dict[str, Callable[[], object]] = {
-        "bare": lambda: [decode_bare(clip) for clip in clips],
-        "read": lambda: [read_motion(clip, video_id="v") for clip in clips],
-        "stage": lambda: run_stage(clips, shard=shard),
+        "bare": lambda: [decode_bare(video) for video in videos],
+        "read": lambda: [read_motion(video, video_id="v") for video in videos],
+        "stage": lambda: run_stage(videos, shard=shard),
         "exact": lambda: run_fields(motions, stride=1),
         "stride 8": lambda: run_fields(motions, stride=8),
     }
@@ -110,7 +110,7 @@ def line_of(name: str, clips: Sequence[Path], *, repeats: int, shard: Path) -> s
     median = {run: statistics.median(times) for run, times in seconds.items()}
     ratio = {run: statistics.median(b / t for b, t in zip(seconds["bare"], seconds[run], strict=True)) for run in runs}
     return (
-        f"{name[:25]:25} ({len(clips):4}) {num_frames:7} {num_frames / median['bare']:9.0f} |"
+        f"{name[:25]:25} ({len(videos):4}) {num_frames:7} {num_frames / median['bare']:9.0f} |"
         f"               {ratio['read']:5.2f}  {ratio['stage']:5.2f} | {num_bytes / num_frames:13.0f} |"
         f"          {1 / ratio['exact']:6.2f}    {1 / ratio['stride 8']:6.2f}"
     )
