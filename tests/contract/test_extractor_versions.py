@@ -28,7 +28,7 @@ PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (1, "9b500ff7a02e29e8"),
     "FRAMES_VERSION": (1, "91531656c3b86c88"),
     "MOTION_EMBEDDING_VERSION": (1, "8830d40c3b48c4dd"),
-    "MOTION_VERSION": (1, "019944a0f9644d26"),
+    "MOTION_VERSION": (1, "cc34de1ba5ffcee9"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),
 }
 
