@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
 from moclip.errors import VideoError
 from moclip.extraction import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
 from moclip.sampling import choose_frames
-from moclip.shards import Field, Row, build_digest
+from moclip.shards import Field, Row, Value, build_digest
 from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
 from moclip.video import Frames, libavcodec_version, prepare_worker, read_frames
 
@@ -85,30 +87,9 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
         prepare_worker()
         decoded = _read_ahead(videos, read=read, num_threads=num_threads)
         for batch in _batches(decoded, num_images=variant["batch_size"]):
-            for video, outcome in batch:
-                if isinstance(outcome, VideoError):
-                    yield reject_row(key, video, outcome)
-            kept = [(video, outcome) for video, outcome in batch if isinstance(outcome, Frames)]
-            images = [image for _, outcome in kept for image in outcome.images]
-            embeddings = (
-                encoder.encode_images(images, batch_size=variant["batch_size"])
-                if images
-                else np.empty((0, 0), np.float32)
+            yield from _embed_batch(
+                batch, key=key, encode=partial(encoder.encode_images, batch_size=variant["batch_size"])
             )
-            start = 0
-            for video, outcome in kept:
-                stop = start + len(outcome.images)
-                yield Row(
-                    video_id=video.video_id,
-                    row_key=key(video),
-                    values={
-                        "embedding": embeddings[start:stop],
-                        "frame_index": outcome.frame_index,
-                        "time_seconds": outcome.time_seconds,
-                        "num_frames": outcome.num_frames,
-                    },
-                )
-                start = stop
 
     return Extractor(
         name="appearance",
@@ -122,6 +103,31 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
 
 
 Outcome = Frames | VideoError
+
+
+def _embed_batch(
+    batch: Sequence[tuple[Video, Outcome]],
+    *,
+    key: Callable[[Video], str],
+    encode: Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]],
+) -> Iterator[Row]:
+    for video, outcome in batch:
+        if isinstance(outcome, VideoError):
+            yield reject_row(key, video, outcome)
+    kept = [(video, outcome) for video, outcome in batch if isinstance(outcome, Frames)]
+    images = [image for _, outcome in kept for image in outcome.images]
+    embeddings = encode(images) if images else np.empty((0, 0), np.float32)
+    start = 0
+    for video, outcome in kept:
+        stop = start + len(outcome.images)
+        values: Mapping[str, Value] = {
+            "embedding": embeddings[start:stop],
+            "frame_index": outcome.frame_index,
+            "time_seconds": outcome.time_seconds,
+            "num_frames": outcome.num_frames,
+        }
+        yield Row(video_id=video.video_id, row_key=key(video), values=values)
+        start = stop
 
 
 def _read_ahead(

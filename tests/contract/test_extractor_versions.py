@@ -25,7 +25,7 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (1, "9b500ff7a02e29e8"),
+    "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
     "FRAMES_VERSION": (1, "91531656c3b86c88"),
     "MOTION_EMBEDDING_VERSION": (1, "8830d40c3b48c4dd"),
     "MOTION_VERSION": (1, "cc34de1ba5ffcee9"),
