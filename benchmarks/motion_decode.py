@@ -2,31 +2,48 @@
 
     python benchmarks/motion_decode.py VIDEO_OR_FOLDER ... [--num-videos 50] [--repeats 5]
 
-Each argument is one line of the table; of a folder, videos are taken evenly spread. Without any, two videos are made.
-`bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `read` is `read_motion`;
-`stage` also writes them to one shard; `exact` builds 25 accumulated fields a video at every pixel, `stride 8` the same
-at every eighth, both from vectors already read. Times are processor seconds of this process, medians of interleaved
-repeats.
+Each argument is one line of the tables; of a folder, videos are taken evenly spread; a single video is taken several
+times, until there are 2,000 frames, as a shard holds many. Without any argument, two videos are made.
+
+`bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `stage` is what a job of the
+workflow does: decode, pack, compress, write the rows to the cache, put the shard together. `vectors-only` is the
+package motion-vector-extractor in that mode, where it is installed. `exact` builds 25 accumulated fields a video at
+every pixel, `stride 8` the same at every eighth, both from vectors already read. Those times are processor seconds on
+one core, to which the process is bound, medians of interleaved repeats. `read` is the wall time to read one video of
+the shard, check it and unpack it.
+
+Then the wall time of two shards in one process after the other against two processes at once, and the peak memory of a
+worker on a video and on one thirty times as long.
 """
 
 import argparse
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-from moclip.motion import FieldSpec, MotionVectors, build_fields, motion_to_row
-from moclip.motion_extraction import MOTION_FIELDS
-from moclip.shards import Row, ShardHeader, write_shard
+from moclip.extraction import ShardJob, Video, extract_shard
+from moclip.motion import FieldSpec, MotionVectors, build_fields, motion_from_row
+from moclip.motion_extraction import build_motion_extractor
+from moclip.shards import Shard
 from moclip.video import prepare_worker, read_motion, write_video
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg"}
-HEADER = ShardHeader(extractor="benchmark", extractor_version=1, parameters={}, signature="", provenance={})
+FEWEST_FRAMES = 2000
+HEAD = (
+    f"{'videos':28} frames  bare f/s | times as fast as bare: stage  vectors-only | bytes/frame | "
+    "ms/100 frames: read | of bare: exact  stride 8"
+)
 
 
 def main() -> None:
@@ -35,13 +52,22 @@ def main() -> None:
     parser.add_argument("--num-videos", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = options.paths or make_videos(Path(folder))
-        print(f"{'videos':32} frames  bare f/s | ratio to bare: read  stage | bytes a frame | of bare: exact  stride 8")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = options.paths or make_videos(folder)
         prepare_worker()
-        for path in paths:
-            videos = list_videos(path, num_videos=options.num_videos)
-            print(line_of(path.stem, videos, repeats=options.repeats, shard=Path(folder) / "shard.h5"), flush=True)
+        all_cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(all_cores)})
+        sets = {path.stem: list_videos(path, num_videos=options.num_videos) for path in paths}
+        print(HEAD)
+        for title, videos in sets.items():
+            print(line_of(title, videos, repeats=options.repeats, folder=folder), flush=True)
+        largest = max(sets.values(), key=len)
+        print(
+            f"\ntwo processes against one: {measure_scaling(largest, repeats=options.repeats, folder=folder):.2f} times"
+        )
+        for path in (path for path in paths if path.is_file()):
+            print(f"peak memory of a worker, {path.name}: {measure_memory(path, folder=folder)}", flush=True)
 
 
 def make_videos(folder: Path) -> list[Path]:
@@ -51,13 +77,13 @@ def make_videos(folder: Path) -> list[Path]:
     paths = []
     for codec, max_b_frames in (("mpeg4", 0), ("h264", 2)):
         paths.append(folder / f"made_{codec}.mp4")
-        write_video(paths[-1], frames, codec=codec, frame_rate=25, gop=12, max_b_frames=max_b_frames)
+        write_video(paths[-1], frames, codec=codec, frame_rate=25, gop=12, max_b_frames=max_b_frames)  # type: ignore[arg-type]
     return paths
 
 
 def list_videos(path: Path, *, num_videos: int) -> list[Path]:
     if path.is_file():
-        return [path]
+        return [path] * -(-FEWEST_FRAMES // decode_bare(path))
     every = sorted(video for video in path.rglob("*") if video.suffix.lower() in SUFFIXES)
     if not every:
         raise SystemExit(f"error: expected videos below {path}, found none")
@@ -74,46 +100,159 @@ def decode_bare(path: Path) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def run_stage(videos: Sequence[Path], *, shard: Path) -> None:
-    rows = (
-        Row(video_id=str(video), row_key="", values=motion_to_row(read_motion(video, video_id="v"))) for video in videos
+def decode_vectors_only(path: Path) -> None:
+    # An option of this benchmark, and no dependency of the project.
+    capture = importlib.import_module("mvextractor.videocap").VideoCap()
+    capture.set_decode_frames(False)
+    capture.open(str(path))
+    while capture.read()[0]:
+        pass
+    capture.release()
+
+
+def run_stage(videos: Sequence[Path], *, folder: Path) -> Path:
+    """Build a shard in an empty cache, as a job of the workflow does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = [Video(video_id=f"{i:04d}", path=path, fingerprint=str(i)) for i, path in enumerate(videos)]
+    job = ShardJob(
+        dataset="benchmark",
+        root=Path("/"),
+        shard=0,
+        num_shards=1,
+        output=folder / "shard-0.h5",
+        cache_dir=folder / "cache",
+        on_bad_video="fail",
     )
-    write_shard(shard, rows=rows, fields=MOTION_FIELDS, header=HEADER)
+    extract_shard(build_motion_extractor({"source": "original"}, spool_folder=folder), videos=chosen, job=job)
+    return job.output
 
 
-def run_fields(motions: Sequence[MotionVectors], *, stride: int) -> NDArray[np.float32] | None:
-    fields = None
+def run_fields(motions: Sequence[MotionVectors], *, stride: int) -> None:
     for motion in motions:
         frames = np.linspace(0, motion.num_frames - 1, 25).astype(int)
-        fields = build_fields(motion, frames, spec=FieldSpec(stride=stride))
-    return fields
+        build_fields(motion, frames, spec=FieldSpec(stride=stride))
 
 
-def line_of(name: str, videos: Sequence[Path], *, repeats: int, shard: Path) -> str:
+def read_all(path: Path) -> float:
+    """Return the seconds it takes to read and unpack every row of a shard, in an order drawn anew."""
+    seconds = 0.0
+    with Shard(path) as shard:
+        for video_id in np.random.default_rng(0).permutation(shard.video_ids).tolist():
+            start = time.perf_counter()
+            motion_from_row(shard.read_row(video_id).values)
+            seconds += time.perf_counter() - start
+    return seconds
+
+
+def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path) -> str:
     motions = [read_motion(video, video_id=video.stem) for video in videos]
-    run_stage(videos, shard=shard)
-    num_bytes = shard.stat().st_size
+    shard = run_stage(videos, folder=folder / "stage")
     num_frames = sum(motion.num_frames for motion in motions)
-    runs: dict[str, Callable[[], object]] = {
+    num_bytes = shard.stat().st_size
+    reading = statistics.median(read_all(shard) for _ in range(max(3, repeats)))
+    runs: dict[str, Callable[[], Any]] = {
         "bare": lambda: [decode_bare(video) for video in videos],
-        "read": lambda: [read_motion(video, video_id="v") for video in videos],
-        "stage": lambda: run_stage(videos, shard=shard),
+        "stage": lambda: run_stage(videos, folder=folder / "stage"),
         "exact": lambda: run_fields(motions, stride=1),
         "stride 8": lambda: run_fields(motions, stride=8),
     }
+    if importlib.util.find_spec("mvextractor"):
+        runs["vectors-only"] = lambda: [decode_vectors_only(video) for video in videos]
     seconds: dict[str, list[float]] = {run: [] for run in runs}
     for _ in range(repeats):
         for run, act in runs.items():
             start = time.process_time()
             act()
             seconds[run].append(time.process_time() - start)
-    median = {run: statistics.median(times) for run, times in seconds.items()}
-    ratio = {run: statistics.median(b / t for b, t in zip(seconds["bare"], seconds[run], strict=True)) for run in runs}
+    ratio = {
+        run: statistics.median(b / t for b, t in zip(seconds["bare"], times, strict=True))
+        for run, times in seconds.items()
+    }
+    other = f"{ratio['vectors-only']:12.2f}" if "vectors-only" in ratio else f"{'-':>12}"
     return (
-        f"{name[:25]:25} ({len(videos):4}) {num_frames:7} {num_frames / median['bare']:9.0f} |"
-        f"               {ratio['read']:5.2f}  {ratio['stage']:5.2f} | {num_bytes / num_frames:13.0f} |"
-        f"          {1 / ratio['exact']:6.2f}    {1 / ratio['stride 8']:6.2f}"
+        f"{name[:21]:21} ({len(videos):4}) {num_frames:7} {num_frames / statistics.median(seconds['bare']):9.0f} |"
+        f"                        {ratio['stage']:5.2f}  {other} | {num_bytes / num_frames:11.0f} |"
+        f"               {1e5 * reading / num_frames:5.2f} |"
+        f"          {1 / ratio['exact']:5.2f}     {1 / ratio['stride 8']:5.2f}"
     )
+
+
+def measure_scaling(videos: Sequence[Path], *, repeats: int, folder: Path) -> float:
+    """Return how many times as fast two processes are with two shards as one process with both."""
+    halves = [videos[::2], videos[1::2]]
+    ratios = []
+    for _ in range(repeats):
+        walls = [time_processes([half], folder=folder) for half in halves]
+        ratios.append(sum(walls) / time_processes(halves, folder=folder))
+    return statistics.median(ratios)
+
+
+def time_processes(parts: Sequence[Sequence[Path]], *, folder: Path) -> float:
+    """Return the wall seconds of one process a part, all at once, without their start."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(len(parts) + 1)
+    workers = [
+        context.Process(target=work_on_part, args=(list(part), folder / f"part-{index}", ready))
+        for index, part in enumerate(parts)
+    ]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.perf_counter()
+    ready.wait()
+    seconds = time.perf_counter() - start
+    for worker in workers:
+        worker.join()
+    return seconds
+
+
+def work_on_part(videos: list[Path], folder: Path, ready: Any) -> None:
+    prepare_worker()
+    run_stage(videos[:1], folder=folder)
+    ready.wait()
+    run_stage(videos, folder=folder)
+    ready.wait()
+
+
+def measure_memory(path: Path, *, folder: Path) -> str:
+    """Return the peak resident memory of a process that builds a shard of a video, and of one 30 times as long."""
+    long = folder / "long.mkv"
+    repeat_video(path, long, times=30)
+    context = multiprocessing.get_context("spawn")
+    found = []
+    for video in (path, long):
+        receiver, sender = context.Pipe(duplex=False)
+        worker = context.Process(target=report_memory, args=(video, folder / "memory", sender))
+        worker.start()
+        megabytes, num_frames = receiver.recv()
+        worker.join()
+        found.append(f"{megabytes:.0f} MB ({num_frames} frames)")
+    return ", ".join(found)
+
+
+def repeat_video(path: Path, output: Path, *, times: int) -> None:
+    with av.open(str(path)) as source:
+        video = source.streams.video[0]
+        packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video) if p.dts is not None]
+        step = max(1, round(1 / (video.average_rate * video.time_base)))  # type: ignore[operator]
+        with av.open(str(output), "w") as container:
+            stream = container.add_stream_from_template(video)
+            for turn in range(times):
+                for data, pts, dts, is_keyframe in packets:
+                    packet = av.Packet(data)
+                    packet.pts, packet.dts = (stamp + turn * step * len(packets) for stamp in (pts, dts))  # type: ignore[operator]
+                    packet.time_base, packet.stream, packet.is_keyframe = video.time_base, stream, is_keyframe
+                    container.mux(packet)
+
+
+def report_memory(path: Path, folder: Path, sender: Any) -> None:
+    shard = run_stage([path], folder=folder)
+    with Shard(shard) as opened:
+        row = opened.read_row_at(0, check=False, load_bytes=False)
+        num_frames = len(row.values["picture_type"])  # type: ignore[arg-type]
+    # Of this process alone: getrusage also counts the process that this one was forked from.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    sender.send((int(status["VmHWM"].split()[0]) / 1024, num_frames))
 
 
 if __name__ == "__main__":

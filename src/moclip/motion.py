@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import MoclipError
 from moclip.motion_camera import remove_camera
-from moclip.motion_grid import NO_VECTOR
+from moclip.motion_packing import NO_VECTOR, pack_fields, unpack_fields
 from moclip.motion_trace import Chain, Steps, accumulate_densely, trace_back
 
 FieldKind = Literal["raw", "accumulated"]
@@ -227,26 +227,21 @@ def _row_of_frame(motion: MotionVectors) -> NDArray[np.intp]:
 
 
 def motion_to_row(motion: MotionVectors) -> dict[str, NDArray[Any] | str | float | int]:
-    """Return what a shard stores of the vectors: arrays by name, and scalars.
-
-    `past` and `future` are int16 in one dimension, a third or a quarter of the grid, and less under zstd too:
-
-    1. of every macroblock (N, Hb / 2, Wb / 2) the vector of its upper left cell, x and y;
-    2. one bit a macroblock, the first one highest: whether its other cells differ; filled up to whole int16;
-    3. of those that differ, the other cells: all upper right, all lower left, all lower right ones, each xor the first.
-    """
+    """Return what a shard stores of the vectors: arrays by name, and scalars; `past` and `future` packed."""
     as_they_are = {name: getattr(motion, name) for name in _STORED_AS_THEY_ARE}
-    return {"past": _pack_cells(motion.past), "future": _pack_cells(motion.future), **as_they_are}
+    return {"past": pack_fields(motion.past), "future": pack_fields(motion.future), **as_they_are}
 
 
 def motion_from_row(row: Mapping[str, Any]) -> MotionVectors:
     """Return the vectors that `motion_to_row` took apart, bit for bit."""
-    grid = (-(-int(row["height_px"]) // 16), -(-int(row["width_px"]) // 16))
+    height, width = -(-int(row["height_px"]) // 16), -(-int(row["width_px"]) // 16)
+    past_frame_index = np.asarray(row["past_frame_index"], np.int32)
+    future_frame_index = np.asarray(row["future_frame_index"], np.int32)
     return MotionVectors(
-        past=_unpack_cells(np.asarray(row["past"], np.int16), shape=(len(row["past_frame_index"]), *grid)),
-        past_frame_index=np.asarray(row["past_frame_index"], np.int32),
-        future=_unpack_cells(np.asarray(row["future"], np.int16), shape=(len(row["future_frame_index"]), *grid)),
-        future_frame_index=np.asarray(row["future_frame_index"], np.int32),
+        past=unpack_fields(row["past"], num_fields=len(past_frame_index), height=height, width=width),
+        past_frame_index=past_frame_index,
+        future=unpack_fields(row["future"], num_fields=len(future_frame_index), height=height, width=width),
+        future_frame_index=future_frame_index,
         picture_type=np.asarray(row["picture_type"], np.uint8),
         is_keyframe=np.asarray(row["is_keyframe"], np.bool_),
         time_seconds=np.asarray(row["time_seconds"], np.float64),
@@ -258,36 +253,3 @@ def motion_from_row(row: Mapping[str, Any]) -> MotionVectors:
         frame_rate=float(row["frame_rate"]),
         source=str(row["source"]),
     )
-
-
-def _pack_cells(vectors: NDArray[np.int16]) -> NDArray[np.int16]:
-    number, height, width, _ = vectors.shape
-    cells = np.ascontiguousarray(vectors).view(np.int32).reshape(number, height // 2, 2, width // 2, 2)
-    pairs = cells.view(np.int64)[..., 0]
-    first = cells[:, :, 0, :, 0].copy()
-    differs = pairs[:, :, 0] != pairs[:, :, 1]
-    differs |= first != cells[:, :, 0, :, 1]
-    upper, lower = pairs[:, :, 0][differs], pairs[:, :, 1][differs]
-    others = np.stack([upper >> 32, lower, lower >> 32]).astype(np.int32) ^ first[differs]
-    bits = np.packbits(differs.reshape(-1))
-    bits = np.concatenate([bits, np.zeros(len(bits) % 2, np.uint8)])
-    return np.concatenate([part.reshape(-1).view(np.int16) for part in (first, bits, others)])
-
-
-def _unpack_cells(packed: NDArray[np.int16], *, shape: tuple[int, int, int]) -> NDArray[np.int16]:
-    number, height, width = shape
-    num_blocks = number * height * width
-    num_bytes = -(-num_blocks // 8)
-    first, bits, others = np.split(packed, [2 * num_blocks, 2 * num_blocks + -(-num_bytes // 2)])
-    differs = np.unpackbits(bits.view(np.uint8)[:num_bytes], count=num_blocks).view(np.bool_)
-    pairs = first.copy().view(np.int32).astype(np.int64)
-    pairs &= 0xFFFFFFFF
-    pairs |= pairs << 32
-    cells = np.empty((number, height, 2, width), np.int64)
-    cells[:, :, 0] = cells[:, :, 1] = pairs.reshape(shape)
-    # The xor with the first cell leaves what the pairs hold already where nothing differs.
-    right, lower, lower_right = others.copy().view(np.int32).reshape(3, -1).astype(np.int64)
-    at = differs.reshape(shape)
-    cells[:, :, 0][at] ^= right << 32
-    cells[:, :, 1][at] ^= (lower & 0xFFFFFFFF) | (lower_right << 32)
-    return cells.view(np.int16).reshape(number, 2 * height, 2 * width, 2)

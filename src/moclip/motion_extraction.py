@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from moclip.extraction import Extractor, ShardJob, Video, build_row, extract_shard, index_shards, list_videos
-from moclip.motion import motion_to_row
 from moclip.shards import Field, Row, Value
 from moclip.versions import MOTION_VERSION
-from moclip.video import libavcodec_version, prepare_worker, read_motion
+from moclip.video import libavcodec_version, prepare_worker, read_motion_row
 
 MOTION_FIELDS = (
-    Field(name="past", kind="blob", dtype="int16"),
-    Field(name="future", kind="blob", dtype="int16"),
+    Field(name="past", kind="bytes", dtype="uint8"),
+    Field(name="future", kind="bytes", dtype="uint8"),
     Field(name="past_frame_index", kind="packed", dtype="int32"),
     Field(name="future_frame_index", kind="packed", dtype="int32"),
     Field(name="picture_type", kind="packed", dtype="uint8"),
@@ -31,7 +30,7 @@ MOTION_FIELDS = (
 def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
     """Write one shard of motion vectors, as `extraction.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
-    extract_shard(build_motion_extractor(variant), videos=videos, job=job)
+    extract_shard(build_motion_extractor(variant, spool_folder=job.cache_dir), videos=videos, job=job)
 
 
 def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
@@ -40,13 +39,16 @@ def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 
 
-def build_motion_extractor(variant: Mapping[str, Any]) -> Extractor:
-    """Return the extractor of a motion variant of the configuration."""
+def build_motion_extractor(variant: Mapping[str, Any], *, spool_folder: Path | None = None) -> Extractor:
+    """Return the extractor of a motion variant of the configuration.
+
+    `spool_folder` takes what does not fit into memory of a very long video until it is written.
+    """
     # B-frame vectors of MPEG-4 differ between versions of libavcodec, so its version is part of the key.
     parameters = {**variant, "libavcodec": libavcodec_version()}
 
     def compute(video: Video) -> Mapping[str, Value]:
-        return motion_to_row(read_motion(video.path, video_id=video.video_id, source=variant["source"]))
+        return read_motion_row(video.path, video_id=video.video_id, source=variant["source"], spool_folder=spool_folder)
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         prepare_worker()

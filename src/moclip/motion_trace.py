@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.motion_grid import NO_VECTOR
+from moclip.motion_packing import EMPTY
 
 _CELL = 8
-_EMPTY = np.array([NO_VECTOR] * 2, np.int16).view(np.int32)[0]
 # Points followed at a time: what stays in a processor's cache.
 _MAX_POINTS = 1 << 16
 
@@ -44,7 +43,7 @@ class Steps:
         """Return (len(rows), Hb, Wb, 2) int16, px: the steps of some rows, cut towards zero; 0 where there is none."""
         vectors = self.vectors[list(rows)]
         cells = vectors.view(np.int32)
-        cells[cells == _EMPTY] = 0
+        cells[cells == EMPTY] = 0
         if self.scale > 1:
             vectors += (vectors >> 15) & (self.scale - 1)
             vectors >>= self.scale.bit_length() - 1
@@ -143,6 +142,7 @@ class _Mover:
         self.identity = identity.view(np.int32).reshape(-1)
         cell_y, cell_x = np.indices((num_rows, num_columns), np.int32).reshape(2, -1) * _CELL
         self._cell_x, self._cell_y, self._corner = cell_x, cell_y, cell_y * self.width + cell_x
+        self._lines = np.arange(_CELL) * self.width
         self._line, self._column = np.indices((_CELL, _CELL), np.int32).reshape(2, -1)
         self._moves = dict(zip(rows, steps.whole_px(rows).view(np.int32).reshape(len(rows), -1), strict=True))
 
@@ -179,8 +179,8 @@ class _Mover:
         target = (self._corner[cells[inside]] // length).astype(np.intp)
         runs_from = np.ndarray((len(table) - length + 1,), f"V{4 * length}", buffer=table, strides=(4,))
         runs_to = moved.view(f"V{4 * length}")
-        for line in range(_CELL):
-            runs_to[line * (self.width // length) :][target] = runs_from[line * self.width :][source]
+        source, target = source[:, None] + self._lines, target[:, None] + self._lines // length
+        runs_to[target] = runs_from[source]
         return cells[~inside]
 
     def _source_corner(

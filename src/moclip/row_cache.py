@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from moclip.errors import ShardError, VideoError
 from moclip.files import replace_atomically
-from moclip.shards import Field, Row, Shard, ShardHeader, build_digest, write_shard
+from moclip.shards import Field, Row, Shard, ShardHeader, ShardWriter, build_digest, open_writer, write_shard
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitSta
 
 def _is_sound(shard: Shard, index: int) -> bool:
     try:
-        shard.read_row_at(index)
+        shard.read_row_at(index, load_bytes=False)
     except ShardError as error:
         _log.warning("%s; the row is computed again", error)
         return False
@@ -125,7 +126,7 @@ def _read_rows(wanted: Sequence[Wanted], places: Mapping[str, Place], *, allow_r
     for row in sorted(wanted, key=lambda row: row.video_id):
         shard, index = places[row.row_key]
         # The pool's row may have been computed for another video of the same bytes: the key is what counts.
-        found = replace(shard.read_row_at(index, check=False), video_id=row.video_id)
+        found = replace(shard.read_row_at(index, check=False, load_bytes=False), video_id=row.video_id)
         if found.reject_reason and not allow_rejects:
             raise VideoError(reason=found.reject_reason, detail=found.reject_detail, video_id=found.video_id)
         yield found
@@ -141,24 +142,28 @@ def _compute(
     header: ShardHeader,
 ) -> list[Path]:
     parts: list[Path] = []
-    waiting: list[Row] = []
-    since = time.monotonic()
-
-    def flush() -> None:
-        if waiting:
-            parts.append(pool / f"{name}.part-{uuid.uuid4().hex[:12]}.h5")
-            write_shard(parts[-1], rows=waiting, fields=fields, header=header)
-            waiting.clear()
-
-    try:
-        for row in extract(missing) if missing else ():
-            waiting.append(row)
-            if len(waiting) >= FLUSH_ROWS or time.monotonic() - since > FLUSH_SECONDS:
-                flush()
-                since = time.monotonic()
-    finally:
-        flush()  # also when stopped by an error or a signal: what was computed is kept
+    rows = iter(extract(missing) if missing else ())
+    for first in rows:
+        part = pool / f"{name}.part-{uuid.uuid4().hex[:12]}.h5"
+        with open_writer(part, fields=fields, header=header) as writer:
+            stopped = _fill(writer, chain([first], rows))
+        parts.append(part)
+        if stopped is not None:
+            raise stopped
     return parts
+
+
+def _fill(writer: ShardWriter, rows: Iterable[Row]) -> BaseException | None:
+    # Returns the error or signal that stopped the rows, so that those before it are kept.
+    since = time.monotonic()
+    try:
+        for row in rows:
+            writer.add(row)
+            if writer.num_rows >= FLUSH_ROWS or time.monotonic() - since > FLUSH_SECONDS:
+                break
+    except BaseException as error:
+        return error
+    return None
 
 
 def _check_complete(wanted: Sequence[Wanted], places: Mapping[str, Place]) -> None:

@@ -9,13 +9,15 @@ Layout (`docs/formats.md` has the table)::
     digest       (N,) text, of the row's data
     packed/F     rows concatenated along axis 0, with offsets/F (N + 1,) int64
     scalar/F     (N,) one value a row
-    blob/I/F     the array of row I as a data set of its own, compressed
+    bytes/F      the bytes of all rows, compressed in chunks, none of which is shared by two rows;
+                 starts/F and sizes/F (N,) int64 say where those of each row lie
 
 A file is written whole under a unique name, flushed to the disk, and renamed: what is half written is never read.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -29,12 +31,15 @@ from numpy.typing import NDArray
 
 from moclip.errors import ShardError
 from moclip.files import replace_atomically
+from moclip.spool import Spool
 
-FORMAT_VERSION = 1
-CHUNK_BYTES = 4 * 2**20
+FORMAT_VERSION = 2
+# Part of the format: chunks are copied from shard to shard as they are.
+CHUNK_BYTES = 2**17
+# Version 1 had another way to store bytes, and no field of today was stored so.
+_READABLE_VERSIONS = (1, FORMAT_VERSION)
 
-Value = NDArray[Any] | str | int | float | bool
-Kind = Literal["packed", "scalar", "blob"]
+Kind = Literal["packed", "scalar", "bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,7 @@ class Field:
     """How one field of a row is stored.
 
     `packed`: arrays of any length along axis 0 and one common tail shape; read all at once in one go.
-    `scalar`: one number or text a row. `blob`: an array of any shape, compressed, read row by row.
+    `scalar`: one number or text a row. `bytes`: any number of bytes, compressed, read row by row.
     """
 
     name: str
@@ -51,14 +56,36 @@ class Field:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredBytes:
+    """Bytes of a row that lie in an open shard, not read yet."""
+
+    dataset: h5py.Dataset
+    start: int
+    num_bytes: int
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield them, `size` at a time."""
+        for start in range(self.start, self.start + self.num_bytes, size):
+            yield self.dataset[start : min(start + size, self.start + self.num_bytes)]
+
+
+Bytes = NDArray[np.uint8] | Spool | StoredBytes
+Value = NDArray[Any] | str | int | float | bool | Spool | StoredBytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """The features of one video from one extractor, or the reason why there are none."""
+    """The features of one video from one extractor, or the reason why there are none.
+
+    `digest` is that of its data where it is known already, which writes the row without looking at its bytes.
+    """
 
     video_id: str
     row_key: str
     values: Mapping[str, Value]
     reject_reason: str = ""
     reject_detail: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,36 +109,103 @@ def build_row_digest(row: Row, *, fields: Sequence[Field]) -> str:
     digest = blake2b(f"{row.reject_reason}\0{row.reject_detail}\0".encode(), digest_size=16)
     for field in fields:
         if field.name in row.values:
-            digest.update(_as_bytes(row.values[field.name], field=field))
+            for part in _digested(row.values[field.name], field=field):
+                digest.update(part)
     return digest.hexdigest()
 
 
-def _as_bytes(value: Value, *, field: Field) -> bytes:
+def _digested(value: Any, *, field: Field) -> Iterator[bytes | memoryview]:
     if field.dtype == "text":
-        return f"{field.name}\0{value}\0".encode()
-    array = np.ascontiguousarray(value, dtype=field.dtype)
-    return f"{field.name}\0{array.dtype.str}\0{array.shape}\0".encode() + array.tobytes()
+        yield f"{field.name}\0{value}\0".encode()
+    elif field.kind == "bytes":
+        yield f"{field.name}\0bytes\0{_num_bytes(value)}\0".encode()
+        yield from (block.data for block in _blocks(value))
+    else:
+        array = np.ascontiguousarray(value, dtype=field.dtype)
+        yield f"{field.name}\0{array.dtype.str}\0{array.shape}\0".encode()
+        yield array.tobytes()
+
+
+def _num_bytes(value: Bytes) -> int:
+    return len(value) if isinstance(value, np.ndarray) else value.num_bytes
+
+
+def _blocks(value: Bytes) -> Iterator[NDArray[np.uint8]]:
+    if isinstance(value, np.ndarray):
+        return (value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES))
+    return value.blocks(CHUNK_BYTES)
 
 
 def write_shard(path: Path, *, rows: Iterable[Row], fields: Sequence[Field], header: ShardHeader) -> None:
-    """Write the rows, in the order given, and rename the file into place.
+    """Write the rows, in the order given, as `ShardWriter` does."""
+    with open_writer(path, fields=fields, header=header) as writer:
+        for row in rows:
+            writer.add(row)
 
-    Rows are taken one by one and their blobs written at once, so that memory does not grow with the shard.
 
-    Raises:
-        ShardError: A row lacks a field or has one of another type or tail shape.
-    """
-    with replace_atomically(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+@contextmanager
+def open_writer(path: Path, *, fields: Sequence[Field], header: ShardHeader) -> Iterator["ShardWriter"]:
+    """Yield the writer of a shard, whose file appears when the block ends well."""
+    # No lock: nobody else knows the name, and shared folders of clusters often have none to give.
+    with replace_atomically(path) as temporary, h5py.File(temporary, "w", libver="latest", locking=False) as file:
         _write_header(file, header=header, fields=fields)
-        light: list[Row] = []
-        digests: list[str] = []
-        for index, row in enumerate(rows):
-            digests.append(build_row_digest(row, fields=fields))
-            light.append(_write_blobs(file, row, index=index, fields=fields))
-        _write_table(file, rows=light, digests=digests)
-        for field in fields:
-            if field.kind != "blob":
-                _WRITERS[field.kind](file, field, light)
+        writer = ShardWriter(file, fields=fields)
+        yield writer
+        writer.finish()
+
+
+class ShardWriter:
+    """A shard that is being written. Bytes go to the disk as rows come: memory does not grow with their number."""
+
+    def __init__(self, file: h5py.File, *, fields: Sequence[Field]) -> None:
+        """Take the open file, and the fields of its rows."""
+        self._file, self._fields = file, fields
+        self._rows: list[Row] = []
+        self._datasets = {field.name: _create_bytes(file, field.name) for field in fields if field.kind == "bytes"}
+        self._places: list[dict[str, tuple[int, int]]] = []
+        self._ends = dict.fromkeys(self._datasets, 0)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows so far."""
+        return len(self._rows)
+
+    def add(self, row: Row) -> None:
+        """Write a row.
+
+        Raises:
+            ShardError: It lacks a field.
+        """
+        _check_fields(row, fields=self._fields)
+        digest = row.digest or build_row_digest(row, fields=self._fields)
+        self._places.append({name: self._write_bytes(name, row.values.get(name)) for name in self._datasets})
+        light = {name: value for name, value in row.values.items() if name not in self._datasets}
+        self._rows.append(replace(row, values=light, digest=digest))
+
+    def _write_bytes(self, name: str, value: Any) -> tuple[int, int]:
+        # Returns where they start and how many they are. Each row fills whole chunks, the last one with zeros.
+        start, number = self._ends[name], 0 if value is None else _num_bytes(value)
+        if number:
+            self._ends[name] += -(-number // CHUNK_BYTES) * CHUNK_BYTES
+            dataset = self._datasets[name]
+            dataset.resize((self._ends[name],))
+            if isinstance(value, StoredBytes):
+                _copy_chunks(value, dataset, start=start)
+            else:
+                for at, block in zip(range(start, start + number, CHUNK_BYTES), _blocks(value), strict=True):
+                    dataset[at : at + len(block)] = block
+        return start, number
+
+    def finish(self) -> None:
+        """Write all but the bytes."""
+        _write_table(self._file, rows=self._rows)
+        for field in self._fields:
+            if field.kind == "bytes":
+                places = np.array([place[field.name] for place in self._places], np.int64).reshape(-1, 2)
+                self._file.create_dataset(f"starts/{field.name}", data=places[:, 0])
+                self._file.create_dataset(f"sizes/{field.name}", data=places[:, 1])
+            else:
+                _WRITERS[field.kind](self._file, field, self._rows)
 
 
 def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Field]) -> None:
@@ -125,31 +219,44 @@ def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Fiel
     file.attrs["fields"] = json.dumps([[field.name, field.kind, field.dtype] for field in fields])
 
 
-def _write_table(file: h5py.File, *, rows: Sequence[Row], digests: Sequence[str]) -> None:
+def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
     ids = [row.video_id for row in rows]
     columns = {
         "video_id": ids,
         "row_key": [row.row_key for row in rows],
         "reject_reason": [row.reject_reason for row in rows],
         "reject_detail": [row.reject_detail for row in rows],
-        "digest": digests,
+        "digest": [row.digest for row in rows],
     }
     for name, values in columns.items():
-        file.create_dataset(name, data=np.array(values, dtype=object), dtype=h5py.string_dtype(), shape=(len(rows),))
-    file.attrs["content"] = build_digest(ids, list(digests))
+        _write_texts(file, name, values)
+    file.attrs["content"] = build_digest(ids, columns["digest"])
 
 
-def _write_blobs(file: h5py.File, row: Row, *, index: int, fields: Sequence[Field]) -> Row:
-    _check_fields(row, fields=fields)
-    blobs = {field.name: field.dtype for field in fields if field.kind == "blob" and field.name in row.values}
-    for name, dtype in blobs.items():
-        array = np.asarray(row.values[name], dtype=dtype)
-        if array.size == 0:
-            file.create_dataset(f"blob/{index:06d}/{name}", data=array)
-        else:
-            options = {"chunks": _chunk_shape(array), "shuffle": True, "compression": hdf5plugin.Zstd(3)}
-            file.create_dataset(f"blob/{index:06d}/{name}", data=array, **options)
-    return replace(row, values={name: value for name, value in row.values.items() if name not in blobs})
+def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    # Of one length, which HDF5 keeps in less room than texts of their own lengths each.
+    encoded = [text.encode() for text in texts]
+    length = max((len(text) for text in encoded), default=0)
+    dtype = h5py.string_dtype("utf-8", max(1, length))
+    file.create_dataset(name, data=np.array(encoded, dtype=dtype), dtype=dtype)
+
+
+def _create_bytes(file: h5py.File, name: str) -> h5py.Dataset:
+    return file.create_dataset(
+        f"bytes/{name}",
+        shape=(0,),
+        maxshape=(None,),
+        dtype=np.uint8,
+        chunks=(CHUNK_BYTES,),
+        compression=hdf5plugin.Zstd(clevel=1),
+    )
+
+
+def _copy_chunks(value: StoredBytes, dataset: h5py.Dataset, *, start: int) -> None:
+    source, target = value.dataset.id, dataset.id
+    for offset in range(0, value.num_bytes, CHUNK_BYTES):
+        filters, chunk = source.read_direct_chunk((value.start + offset,))
+        target.write_direct_chunk((start + offset,), chunk, filters)
 
 
 def _check_fields(row: Row, *, fields: Sequence[Field]) -> None:
@@ -177,18 +284,11 @@ def _write_packed(file: h5py.File, field: Field, rows: Sequence[Row]) -> None:
 def _write_scalar(file: h5py.File, field: Field, rows: Sequence[Row]) -> None:
     values = _values_of(field, rows)
     if field.dtype == "text":
-        data = np.array(["" if value is None else value for value in values], dtype=object)
-        file.create_dataset(f"scalar/{field.name}", data=data, dtype=h5py.string_dtype(), shape=(len(rows),))
+        _write_texts(file, f"scalar/{field.name}", ["" if value is None else str(value) for value in values])
     else:
         file.create_dataset(
             f"scalar/{field.name}", data=np.array([0 if v is None else v for v in values], dtype=field.dtype)
         )
-
-
-def _chunk_shape(array: NDArray[Any]) -> tuple[int, ...]:
-    # Whole frames up to a bound: one chunk for a usual video, a few for a long one, whose reading then stays bounded.
-    length = max(1, min(len(array), CHUNK_BYTES // max(1, array[:1].nbytes)))
-    return (length, *array.shape[1:])
 
 
 _WRITERS = {"packed": _write_packed, "scalar": _write_scalar}
@@ -218,7 +318,7 @@ class Shard:
     def _read_table(self) -> None:
         attributes = self._file.attrs
         version = int(attributes["format_version"])
-        if version != FORMAT_VERSION:
+        if version not in _READABLE_VERSIONS:
             raise ShardError(
                 f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
             )
@@ -228,6 +328,7 @@ class Shard:
         self.parameters: dict[str, Any] = json.loads(attributes["parameters"])
         self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
         self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in json.loads(attributes["fields"]))
+        self._bytes = {field.name: self._file[f"bytes/{field.name}"] for field in self.fields if field.kind == "bytes"}
         self.video_ids = self._texts("video_id")
         self.row_keys = self._texts("row_key")
         self.reject_reasons = self._texts("reject_reason")
@@ -261,23 +362,30 @@ class Shard:
             raise ShardError(f"{self.path}: no row for video {video_id}; run the workflow again")
         return self.read_row_at(self._index[video_id], check=check)
 
-    def read_row_at(self, index: int, *, check: bool = True) -> Row:
-        """Return the row at a place in the table, as `read_row` does."""
-        reason = self.reject_reasons[index]
+    def read_row_at(self, index: int, *, check: bool = True, load_bytes: bool = True) -> Row:
+        """Return the row at a place in the table, as `read_row` does; without `load_bytes`, its bytes stay stored."""
         try:
-            values = {} if reason else {field.name: self._read_value(field, index) for field in self.fields}
+            row = self._read_row(index, load_bytes=load_bytes)
+            found = build_row_digest(row, fields=self.fields) if check else row.digest
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise self._damaged(index, str(error)) from None
-        row = Row(
+        if found != row.digest:
+            raise self._damaged(index, "its data does not match its digest")
+        return row
+
+    def _read_row(self, index: int, *, load_bytes: bool) -> Row:
+        reason = self.reject_reasons[index]
+        values = {} if reason else {field.name: self._read_value(field, index) for field in self.fields}
+        if load_bytes:
+            values |= {name: _load(value) for name, value in values.items() if isinstance(value, StoredBytes)}
+        return Row(
             video_id=self.video_ids[index],
             row_key=self.row_keys[index],
             values=values,
             reject_reason=reason,
             reject_detail=self.reject_details[index],
+            digest=self.digests[index],
         )
-        if check and build_row_digest(row, fields=self.fields) != self.digests[index]:
-            raise self._damaged(index, "its data does not match its digest")
-        return row
 
     def _damaged(self, index: int, what: str) -> ShardError:
         return ShardError(
@@ -285,8 +393,9 @@ class Shard:
         )
 
     def _read_value(self, field: Field, index: int) -> Value:
-        if field.kind == "blob":
-            return np.asarray(self._file[f"blob/{index:06d}/{field.name}"][...])
+        if field.kind == "bytes":
+            start, size = (int(self._column(field, of=of)[index]) for of in ("starts", "sizes"))
+            return StoredBytes(dataset=self._bytes[field.name], start=start, num_bytes=size)
         column = self._column(field)
         if field.kind == "packed":
             start, stop = self._column(field, of="offsets")[index : index + 2]
@@ -294,12 +403,19 @@ class Shard:
         return str(column[index]) if field.dtype == "text" else _as_scalar(column[index])
 
     def _column(self, field: Field, *, of: str = "") -> NDArray[Any]:
-        # Packed and scalar fields are small beside blobs: one read of the whole column serves every row of it.
+        # Packed and scalar fields are small: one read of the whole column serves every row of it.
         name = f"{of or field.kind}/{field.name}"
         if name not in self._columns:
             stored = self._file[name]
             self._columns[name] = np.asarray((stored.asstr() if field.dtype == "text" else stored)[...])
         return self._columns[name]
+
+
+def _load(value: StoredBytes) -> NDArray[np.uint8]:
+    whole = np.empty(value.num_bytes, np.uint8)
+    if value.num_bytes:
+        value.dataset.read_direct(whole, np.s_[value.start : value.start + value.num_bytes])
+    return whole
 
 
 def _as_scalar(value: np.generic) -> Value:

@@ -3,7 +3,7 @@
 A contract test pins a digest of each extractor's source beside its version, so that an edit asks for a decision.
 """
 
-MOTION_VERSION = 1  # motion vectors of a video, as stored
+MOTION_VERSION = 2  # motion vectors of a video, as stored
 FRAMES_VERSION = 1  # which frames are chosen and how they are decoded
 APPEARANCE_VERSION = 1  # frames to embeddings
 TEXT_VERSION = 1  # prompts to class embeddings

@@ -4,8 +4,9 @@ One thread decodes: with several, FFmpeg loses vectors of some frames, different
 instead. Files are opened with the `file` protocol alone, so that a playlist cannot make FFmpeg fetch anything.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -13,16 +14,17 @@ from typing import Any, Literal, cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
-from moclip.motion import MotionVectors
-from moclip.motion_grid import MotionGrid, VectorError
+from moclip.motion import MotionVectors, motion_from_row
+from moclip.motion_stream import MotionStream, VectorError
+from moclip.spool import Spool
 from moclip.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
-from moclip.video_file import VideoFile, open_video
+from moclip.video_file import NO_TIME, VideoFile, open_video
 
 MotionSource = Literal["original", "transcode", "auto"]
 VideoCodec = Literal["h264", "mpeg4"]
@@ -40,7 +42,7 @@ _PICTURE_TYPES = np.frombuffer(b"?IPBSipb", np.uint8)
 _TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 # A frame keeps the container that its own property makes, and the container the frame: a cycle, hundreds of megabytes
 # before it is collected. Made here, the container goes with its last name.
-_side_data = cast(Callable[[av.VideoFrame], Mapping[str, Any]], SideDataContainer)
+_side_data = cast(Callable[[av.VideoFrame], Mapping[Type, Any]], SideDataContainer)
 
 _ENCODERS: dict[VideoCodec, Literal["libx264", "mpeg4"]] = {"h264": "libx264", "mpeg4": "mpeg4"}
 _DEFAULT_QUALITY: dict[VideoCodec, int] = {"h264": 20, "mpeg4": 4}
@@ -81,13 +83,24 @@ def prepare_worker() -> None:
 
 
 def read_motion(path: Path, *, video_id: str, source: MotionSource = "original") -> MotionVectors:
-    """Return every motion vector of a video.
+    """Return every motion vector of a video, as `read_motion_row` finds them."""
+    row = read_motion_row(path, video_id=video_id, source=source)
+    return motion_from_row(row | {name: cast(Spool, row[name]).read() for name in ("past", "future")})
+
+
+def read_motion_row(
+    path: Path, *, video_id: str, source: MotionSource = "original", spool_folder: Path | None = None
+) -> dict[str, Any]:
+    """Return every motion vector of a video as a shard stores it: what `motion_to_row` gives, spooled.
+
+    Memory does not grow with the length of the video.
 
     Args:
         path: The file.
         video_id: The video's name in errors.
         source: `original` takes the vectors of the file's own stream; `transcode` those of the frames re-encoded in
             memory (`moclip.transcode`); `auto` the original ones where there are any.
+        spool_folder: Where packed vectors wait that are too many for memory; None for the system's own place.
 
     Raises:
         VideoError: The video has no vectors, for a reason of `errors.REJECT_REASONS`.
@@ -96,11 +109,11 @@ def read_motion(path: Path, *, video_id: str, source: MotionSource = "original")
         raise MoclipError(f"motion source: expected original, transcode or auto, found {source!r}")
     if source != "transcode":
         try:
-            return _read_original(path, video_id=video_id)
+            return _read_original(path, video_id=video_id, spool_folder=spool_folder)
         except VideoError as error:
             if source == "original" or error.reason != "no_motion_vectors":
                 raise
-    return _read_transcoded(path, video_id=video_id)
+    return _read_transcoded(path, video_id=video_id, spool_folder=spool_folder)
 
 
 def read_frames(path: Path, *, video_id: str, choose: Callable[[int], Sequence[int]]) -> Frames:
@@ -192,7 +205,7 @@ def _encoder_options(codec: VideoCodec, *, quality: int | None) -> dict[str, str
     return {**common, "qmin": chosen, "qmax": chosen}
 
 
-def _read_original(path: Path, *, video_id: str) -> MotionVectors:
+def _read_original(path: Path, *, video_id: str, spool_folder: Path | None) -> dict[str, Any]:
     with open_video(path, video_id=video_id) as video:
         context = video.stream.codec_context
         if context.name not in _VECTOR_DECODERS:
@@ -200,30 +213,31 @@ def _read_original(path: Path, *, video_id: str) -> MotionVectors:
             raise video.reject("no_motion_vectors", detail)
         video.set_options(_EXPORT_LOWRES if context.name in _LOWRES_DECODERS else _EXPORT)
         first, frames = _peek(video.decode())
-        size = video.picture_size(first)
-        return _collect_motion(video, frames, size=size, rotation_degrees=_rotation_degrees(first), source="original")
+        row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
+        return row | {"rotation_degrees": _rotation_degrees(first), "source": "original"}
 
 
-def _read_transcoded(path: Path, *, video_id: str) -> MotionVectors:
+def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) -> dict[str, Any]:
     with open_video(path, video_id=video_id) as video:
         first, frames = _peek(video.decode())
-        timestamps: list[int | None] = []
+        timestamps = array("q")
 
         def stamped() -> Iterator[av.VideoFrame]:
             for frame in frames:
-                timestamps.append(frame.pts)
+                timestamps.append(NO_TIME if frame.pts is None else frame.pts)
                 yield frame
 
         again = transcode_frames(
             stamped(), rotation_degrees=_rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
         )
         try:
-            motion = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), rotation_degrees=0, source=RECIPE)
+            row = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), spool_folder=spool_folder)
         except av.FFmpegError as error:
             raise video.reject("decode_error", f"the frames cannot be transcoded: {error.strerror}") from None
-        if motion.num_frames != len(timestamps):
-            raise video.reject("decode_error", f"{len(timestamps)} frames became {motion.num_frames} in transcoding")
-        return replace(motion, time_seconds=video.seconds(timestamps))
+        num_frames = len(row["picture_type"])
+        if num_frames != len(timestamps):
+            raise video.reject("decode_error", f"{len(timestamps)} frames became {num_frames} in transcoding")
+        return row | {"rotation_degrees": 0, "source": RECIPE, "time_seconds": video.seconds(timestamps)}
 
 
 def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]]:
@@ -232,50 +246,40 @@ def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.V
 
 
 def _collect_motion(
-    video: VideoFile,
-    frames: Iterable[av.VideoFrame],
-    *,
-    size: tuple[int, int],
-    rotation_degrees: int,
-    source: str,
-) -> MotionVectors:
-    grid = MotionGrid(width_px=size[0], height_px=size[1], num_frames=video.stream.frames)
-    decoder = video.stream.codec_context.name
-    without_vectors = {PictureType.B} if decoder in _H263_DECODERS else set()
-    types: list[int] = []
-    keyframes: list[bool] = []
-    timestamps: list[int | None] = []
+    video: VideoFile, frames: Iterable[av.VideoFrame], *, size: tuple[int, int], spool_folder: Path | None
+) -> dict[str, Any]:
+    past, future = Spool(folder=spool_folder), Spool(folder=spool_folder)
+    stream = MotionStream(width_px=size[0], height_px=size[1], emit_past=past.append, emit_future=future.append)
+    without_vectors = PictureType.B if video.stream.codec_context.name in _H263_DECODERS else None
+    types, keyframes, timestamps = bytearray(), bytearray(), array("q")
     try:
         for index, frame in enumerate(frames):
             kind = frame.pict_type
-            if kind not in without_vectors:
-                vectors = _side_data(frame).get("MOTION_VECTORS")
+            if kind != without_vectors:
+                vectors = _side_data(frame).get(Type.MOTION_VECTORS)
                 if vectors is not None:
-                    grid.add(index, memoryview(vectors))
+                    stream.add(index, memoryview(vectors))
             types.append(kind)
             keyframes.append(frame.key_frame)
-            timestamps.append(frame.pts)
-        gridded = grid.finish()
+            pts = frame.pts
+            timestamps.append(NO_TIME if pts is None else pts)
+        found = stream.finish()
     except VectorError as error:
         raise video.reject("decode_error", str(error)) from None
-    if not gridded.motion_scale:
+    if not found.motion_scale:
         raise video.reject("no_motion_vectors", f"none of {len(types)} {video.codec_name} frames has any")
-    return MotionVectors(
-        past=gridded.past,
-        past_frame_index=gridded.past_frame_index,
-        future=gridded.future,
-        future_frame_index=gridded.future_frame_index,
-        picture_type=_PICTURE_TYPES[types],
-        is_keyframe=np.array(keyframes, np.bool_),
-        time_seconds=video.seconds(timestamps),
-        motion_scale=gridded.motion_scale,
-        width_px=size[0],
-        height_px=size[1],
-        rotation_degrees=rotation_degrees,
-        codec_name=video.codec_name,
-        frame_rate=video.frame_rate,
-        source=source,
-    )
+    return {
+        "past": past,
+        "future": future,
+        **vars(found),
+        "picture_type": _PICTURE_TYPES[np.frombuffer(types, np.uint8)],
+        "is_keyframe": np.frombuffer(keyframes, np.bool_),
+        "time_seconds": video.seconds(timestamps),
+        "width_px": size[0],
+        "height_px": size[1],
+        "codec_name": video.codec_name,
+        "frame_rate": video.frame_rate,
+    }
 
 
 def _keep_frames(video: VideoFile, wanted: Set[int]) -> tuple[dict[int, tuple[NDArray[np.uint8], float]], int]:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from moclip.errors import VideoError
 
+# Stands for no timestamp, as FFmpeg's AV_NOPTS_VALUE does.
+NO_TIME = -(2**63)
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,9 +56,10 @@ class VideoFile:
         return max(1, round(seconds * self.frame_rate)) if np.isfinite(self.frame_rate) else 1
 
     def seconds(self, timestamps: Sequence[int | None]) -> NDArray[np.float64]:
-        """Return the timestamps of frames as (T,) float64 seconds, nan where there is none."""
+        """Return the timestamps of frames as (T,) float64 seconds, nan for None and `NO_TIME`."""
         tick = float(self.stream.time_base) if self.stream.time_base else float("nan")
-        return np.array([np.nan if stamp is None else stamp * tick for stamp in timestamps], np.float64)
+        stamps = np.array([NO_TIME if stamp is None else stamp for stamp in timestamps], np.int64)
+        return np.where(stamps == NO_TIME, np.nan, stamps * tick)
 
     def picture_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """Return width and height in px of a decoded frame, the full ones where it was decoded smaller."""

@@ -9,7 +9,15 @@ from moclip.code_digest import module_digest
 
 # The modules that the numbers of each extractor come from.
 SOURCES = {
-    "MOTION_VERSION": ("video", "video_file", "transcode", "motion", "motion_grid", "motion_extraction"),
+    "MOTION_VERSION": (
+        "video",
+        "video_file",
+        "transcode",
+        "motion",
+        "motion_packing",
+        "motion_stream",
+        "motion_extraction",
+    ),
     "FRAMES_VERSION": ("video", "video_file", "sampling"),
     "APPEARANCE_VERSION": ("appearance", "appearance_extraction", "encoder_spec"),
     "TEXT_VERSION": ("appearance", "prompts", "class_embeddings"),
@@ -26,9 +34,9 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
-    "FRAMES_VERSION": (1, "91531656c3b86c88"),
-    "MOTION_EMBEDDING_VERSION": (1, "8830d40c3b48c4dd"),
-    "MOTION_VERSION": (1, "cc34de1ba5ffcee9"),
+    "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
+    "MOTION_EMBEDDING_VERSION": (1, "e465d041fbd77a54"),
+    "MOTION_VERSION": (2, "70ad6211c508a910"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),
 }
 

@@ -18,7 +18,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "motion",
         "motion_camera",
-        "motion_grid",
+        "motion_packing",
+        "motion_stream",
         "motion_trace",
         "sampling",
         "labels",
@@ -33,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "files",
+        "spool",
         "shards",
         "row_cache",
         "manifest",

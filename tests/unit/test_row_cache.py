@@ -12,7 +12,7 @@ from moclip.row_cache import ShardCount, Wanted, build_shard, pool_folder, shard
 from moclip.shards import Field, Row, Shard, ShardHeader
 
 FIELDS = (
-    Field(name="vectors", kind="blob", dtype="int16"),
+    Field(name="vectors", kind="bytes", dtype="uint8"),
     Field(name="embedding", kind="packed"),
     Field(name="codec", kind="scalar", dtype="text"),
     Field(name="width", kind="scalar", dtype="int32"),
@@ -27,7 +27,7 @@ def row_of(wanted: Wanted) -> Row:
     seed = sum(wanted.row_key.encode())
     rng = np.random.default_rng(seed)
     values = {
-        "vectors": rng.integers(-9, 9, (seed % 5, 4, 6, 2)).astype(np.int16),
+        "vectors": rng.integers(0, 9, (seed % 5) * 70_000).astype(np.uint8),
         "embedding": rng.normal(size=(seed % 3 + 1, 8)).astype(np.float32),
         "codec": f"codec-{seed}",
         "width": seed,

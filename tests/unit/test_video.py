@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
 from moclip.motion import FieldSpec, MotionVectors, build_fields, flip_fields, frames_with_motion
-from moclip.motion_grid import NO_VECTOR
+from moclip.motion_packing import NO_VECTOR
 from moclip.video import read_frames, read_motion, write_video
 
 Images = list[NDArray[np.uint8]]

@@ -8,7 +8,7 @@ import pytest
 
 from moclip.errors import REJECT_REASONS, VideoError
 from moclip.motion import MotionVectors
-from moclip.motion_grid import NO_VECTOR
+from moclip.motion_packing import NO_VECTOR
 from moclip.video import read_frames, read_motion
 
 ROBUST = Path(__file__).resolve().parents[3] / "shared" / "data" / "robust"
