@@ -13,14 +13,12 @@ import yaml
 from moclip.errors import REJECT_REASONS, DatasetError
 from moclip.evaluation import read_metrics
 from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment, build_table, percent
-from moclip.report_style import STYLE
+from moclip.report_style import build_page
 from moclip.summary import SummaryRow, read_summary
 
 _SUBSETS = ("train", "val", "test")
 _MAX_REJECTS = 200
 _PLUS_MINUS, _TIMES, _DASH, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}", "\N{MIDDLE DOT}"
-# Nothing may be fetched: a browser holds the page to it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +82,7 @@ def build_report(
         _build_dataset(manifest, rejects=rejects),
         _build_provenance(provenance),
     ]
-    return _build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
-
-
-def _build_page(title: str, *, body: Sequence[str]) -> str:
-    head = [
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-    ]
-    return "\n".join(
-        ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
-    )
+    return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
 
 
 def _read_history(path: Path) -> list[dict[str, str]]:
