@@ -50,7 +50,7 @@ def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     spec = _spec_of(options)
-    # Imported here: NumPy, FFmpeg, HDF5 and pandas take most of a second, which `moclip --help` need not wait for.
+    # Imported here: FFmpeg, HDF5 and pandas take most of a second, which `moclip --help` need not wait for.
     from moclip.drawing import draw_files  # noqa: PLC0415
 
     drawn = draw_files(options.videos, source=options.source, spec=spec, page=options.output, folder=options.png)

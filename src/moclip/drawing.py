@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from moclip.errors import MoclipError
+from moclip.errors import DatasetError, MoclipError
 from moclip.features import locate_videos
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
@@ -111,35 +111,46 @@ def write_motion_pictures(
     """Write the page of a few training videos as a motion network variant sees them, from their cached vectors.
 
     Only these videos are decoded, for their frames. One that cannot be is named on the page with its reason.
+
+    Raises:
+        DatasetError: The manifest has no such split.
     """
-    root = Path(config["dataset"]["root"])
     entry, report = config["motion_network"][variant], config["report"]
-    frame = read_manifest(manifest)
-    is_train = (frame[[f"split_{split}" for split in splits]] == "train").all(axis=1)
-    rows = [{str(key): value for key, value in row.items()} for row in frame[is_train].to_dict("records")]
-    places = locate_videos(motion_index, video_ids=[row["video_id"] for row in rows])
-    chosen = choose_videos([row for row in rows if row["video_id"] in places], number=report["pictures"])
-    subjects = [_cached_subject(row, root=root, shard=places[row["video_id"]]) for row in chosen]
     spec = DrawingSpec(
         field=field_spec_of(entry["field"]),
         max_px=entry["max_px"],
         num_frames=report["picture_frames"],
         coded=entry["field"]["kind"],
     )
-    drawn = _draw_all(subjects, spec=spec)
+    rows = _list_training(manifest, splits=splits)
+    places = locate_videos(motion_index, video_ids=[row["video_id"] for row in rows])
+    chosen = choose_videos([row for row in rows if row["video_id"] in places], number=report["pictures"])
+    root = Path(config["dataset"]["root"])
+    drawn = _draw_all([_cached_subject(row, root=root, shard=places[row["video_id"]]) for row in chosen], spec=spec)
     for video in drawn.failed:
         _log.warning("%s", video.reason)
-    named = ", ".join(map(str, splits))
-    facts = [f"training videos only, of split {named}" if len(splits) == 1 else f"training videos of splits {named}"]
-    facts.append(f"fields of the motion network {variant}")
-    title = f"Motion pictures of {config['dataset']['name']}"
-    _write_page(
-        output,
-        build_motion_page(
-            title, sections=drawn.sections, failed=drawn.failed, spec=spec, facts=facts, back="../report.html"
-        ),
+    word, named = ("split" if len(splits) == 1 else "splits"), ", ".join(map(str, splits))
+    page = build_motion_page(
+        f"Motion pictures of {config['dataset']['name']}",
+        sections=drawn.sections,
+        failed=drawn.failed,
+        spec=spec,
+        facts=(f"training videos of {word} {named} only", f"fields of the motion network {variant}"),
+        back="../report.html",
     )
+    _write_page(output, page)
     _log.info("%d videos drawn, %d could not be", len(drawn.sections), len(drawn.failed))
+
+
+def _list_training(manifest: Path, *, splits: Sequence[int]) -> list[Mapping[str, Any]]:
+    # The videos that no split tests or validates on: what is looked at here steers nobody towards a test.
+    frame = read_manifest(manifest)
+    columns = [f"split_{split}" for split in splits]
+    absent = [name.removeprefix("split_") for name in columns if name not in frame]
+    if absent:
+        raise DatasetError(f"{manifest}: expected split {', '.join(absent)}, found none; change `splits`")
+    is_train = (frame[columns] == "train").all(axis=1)
+    return [{str(key): value for key, value in row.items()} for row in frame[is_train].to_dict("records")]
 
 
 def _cached_subject(row: Mapping[str, Any], *, root: Path, shard: Path) -> Subject:

@@ -22,9 +22,10 @@ FUTURE_COLOUR: Colour = (64, 210, 255)
 STRIPE_COLOUR: Colour = (255, 255, 255)
 _CASING_COLOUR: Colour = (16, 18, 22)
 # Of the drawn picture, in px.
-_LINE_RADIUS, _CASING, _DOT_RADIUS = 0.75, 1.1, 0.6
-_HEAD_PX, _HEAD_DEGREES = 6.0, 28.0
-_STRIPE_PERIOD_PX = 7.0
+_LINE_RADIUS, _CASING, _DOT_RADIUS = 1.05, 1.2, 1.0
+_DOT_COVER, _CASING_COVER = 0.75, 0.55
+_HEAD_PX, _HEAD_DEGREES = 8.0, 28.0
+_STRIPE_PERIOD_PX = 9.0
 
 # The wheel: the hue of "right" in degrees of the OKLCH colour space, lightness from no motion to most, chroma at most.
 _RIGHT_HUE_DEGREES = 25.0
@@ -132,11 +133,11 @@ def _draw_arrows(layer: Floats, tails: Floats, tips: Floats, *, colour: Colour) 
     height, width = layer.shape[:2]
     still = (tails == tips).all(axis=1)
     dots = cover_lines(tips[still], tips[still], radius_px=_DOT_RADIUS, height=height, width=width)
-    blend(layer, colour=colour, cover=0.6 * dots)
+    blend(layer, colour=colour, cover=_DOT_COVER * dots)
     starts, stops = _with_heads(tails[~still], tips[~still])
-    for radius, over, cover in ((_LINE_RADIUS + _CASING, _CASING_COLOUR, 0.55), (_LINE_RADIUS, colour, 1.0)):
+    for radius, over, cover in ((_LINE_RADIUS + _CASING, _CASING_COLOUR, _CASING_COVER), (_LINE_RADIUS, colour, 1.0)):
         lines = cover_lines(starts, stops, radius_px=radius, height=height, width=width)
-        blend(layer, colour=over, cover=np.float32(cover) * lines)
+        blend(layer, colour=over, cover=cover * lines)
 
 
 def _with_heads(tails: Floats, tips: Floats) -> tuple[Floats, Floats]:

@@ -19,7 +19,7 @@ _FINE_PX = 400
 
 _PAST, _FUTURE = (f"rgb{colour}" for colour in (PAST_COLOUR, FUTURE_COLOUR))
 PICTURE_STYLE = f"""
-body {{ max-width: 84rem; }}
+body {{ max-width: 84rem; }} h2, .warn {{ overflow-wrap: anywhere; }}
 .key-card {{
   display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: center; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.4rem; margin: 1.4rem 0;
@@ -78,7 +78,7 @@ def build_motion_page(
     `sections` are those of `build_section`. `back` is the address of the report that the page belongs to, or nothing.
     """
     counted = f"{len(sections)} {'video' if len(sections) == 1 else 'videos'}"
-    link = f'<nav><a href="{escape(back)}">Report</a></nav>' if back else ""
+    link = f'<nav><a href="{escape(back)}">Back to the report</a></nav>' if back else ""
     body = [
         f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>{escape(title)}</h1>'
         f'<p class="muted">{f" {_DOT} ".join([counted, *map(escape, facts)])}</p>{link}</header>',
@@ -111,10 +111,9 @@ def _facts_of(drawing: VideoDrawing) -> Iterator[str]:
 def _build_shot(frame: FrameDrawing, *, spec: DrawingSpec) -> str:
     time = f" {_DOT} {frame.time_seconds:.3f} s" if math.isfinite(frame.time_seconds) else ""
     kind = "keyframe" if frame.is_keyframe else "picture"
-    about = (
-        f"longest vector {frame.longest_px:.3g} px {_DOT} "
-        f"{100 * frame.share_without_vector:.0f} % of the cells have no vector"
-    )
+    share = frame.share_without_vector
+    covered = f"{100 * share:.2g} % of the cells have no vector" if share else "every cell has a vector"
+    about = f"longest vector {frame.longest_px:.3g} px {_DOT} {covered}"
     name = f"frame {frame.frame_index}"
     panels = [
         _build_vectors(frame, name=name),
@@ -163,16 +162,16 @@ def _build_key(spec: DrawingSpec) -> str:
     stride = f" One sample every {spec.field.stride} px." if spec.field.stride > 1 else ""
     return (
         f'<section class="key-card" aria-label="Key">{_build_wheel(spec.max_px)}<div><ul>'
-        f"<li>{_swatch('past')}from where a block was in an earlier frame to where it is</li>"
-        f"<li>{_swatch('future')}from where it is to where it will be in a later frame (B-frames)</li>"
-        f"<li>{_swatch('still')}a block that stands still</li>"
+        f"<li>{_swatch('past')}past vector: from where the block was to where it is</li>"
+        f"<li>{_swatch('future')}future vector, in B-frames: to where it will be</li>"
+        f"<li>{_swatch('still')}zero vector: the block stands still</li>"
         f"<li>{_swatch('bars')}no vector: coded anew, or not covered</li></ul>"
         '<label class="switch"><input type="checkbox" id="plain">Hide the vectors</label></div><div class="note">'
         "<p><b>Colours.</b> The hue is the direction of the motion, the depth the square root of its length. Raw and "
         f"accumulated fields share one scale: {spec.max_px:g} px and more have the full colour. White is no motion, or "
-        f"no vector.{camera}{stride}</p><p><b>Grey.</b> The pixel code of the {spec.coded} field, 8 bits, before it is "
-        f"cropped and resized. Mid grey is no motion; white is {spec.max_px:g} px right (x) or down (y), black as far "
-        "left or up.</p>"
+        f"no vector; B-frames count with their past vectors.{camera}{stride}</p><p><b>Grey.</b> The pixel code of the "
+        f"{spec.coded} field, 8 bits, before it is cropped and resized. Mid grey is no motion; white is "
+        f"{spec.max_px:g} px right (x) or down (y), black as far left or up.</p>"
         "</div></section>"
     )
 

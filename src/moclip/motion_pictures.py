@@ -26,8 +26,8 @@ from moclip.video import read_frames
 
 Image = NDArray[np.uint8]
 
-# Frames are drawn at least this wide where twice their size is enough for it, so that arrows can be told apart.
-_TWICE_BELOW_PX = 720
+# Small frames are drawn at a whole multiple of their size that comes near this, so that arrows can be told apart.
+_GOOD_WIDTH_PX = 960
 _WHEEL_PX = 480
 
 
@@ -163,7 +163,7 @@ def _read_images(path: Path, indices: Sequence[int], *, video_id: str, motion: M
 def _draw_frame(
     motion: MotionVectors, index: int, *, image: Image, fields: dict[str, NDArray[np.float32]], spec: DrawingSpec
 ) -> FrameDrawing:
-    scale = 2 if motion.width_px < _TWICE_BELOW_PX else 1
+    scale = max(1, round(_GOOD_WIDTH_PX / max(motion.width_px, motion.height_px)))
     vectors = draw_vectors(
         motion, frame_index=index, width_px=scale * motion.width_px, height_px=scale * motion.height_px
     )

@@ -81,7 +81,10 @@ def empty_layer(*, height: int, width: int) -> Floats:
 
 def blend(layer: Floats, *, colour: tuple[int, int, int], cover: Floats) -> None:
     """Lay a colour over a layer, in place, as far as the (height, width) `cover` says."""
-    layer += (np.array([*colour, 1], np.float32) - layer) * cover[..., None]
+    at = np.flatnonzero(cover)
+    flat = layer.reshape(-1, 4)
+    below = flat[at]
+    flat[at] = below + (np.array([*colour, 1], np.float32) - below) * cover.reshape(-1)[at, None]
 
 
 def as_rgba(layer: Floats) -> NDArray[np.uint8]:

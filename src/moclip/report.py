@@ -51,12 +51,13 @@ def build_report(
     runs: Sequence[ReportRun],
     networks: Sequence[ReportNetwork],
     provenance: Mapping[str, Any],
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the whole page; equal inputs give equal text.
 
     `manifest` holds the rows of the manifest (video_id, class_name, group, split_1 and so on), `rejects` those of
     rejects.tsv (video_id, stage, variant, reason, detail). `provenance` is shown entry by entry: text as it is, a list
-    as lines of code, a mapping as YAML.
+    as lines of code, a mapping as YAML. `links` leads to other pages: a name and an address, relative to this one.
 
     Raises:
         DatasetError: A file is missing or is not what it should be.
@@ -66,7 +67,7 @@ def build_report(
     histories = {run: _read_history(run.history) for run in runs}
     experiments = list(dict.fromkeys(row.experiment for row in rows))
     body = [
-        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows),
+        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows, links=links or {}),
         _build_results(rows, documents=list(metrics.values())),
         '<h2 id="experiments">Class by class</h2>',
         *(
@@ -110,6 +111,7 @@ def _build_header(
     manifest: Sequence[Mapping[str, Any]],
     rejects: Sequence[Mapping[str, str]],
     rows: Sequence[SummaryRow],
+    links: Mapping[str, str],
 ) -> str:
     facts = [
         _count(len(manifest), one="video", many="videos"),
@@ -119,11 +121,12 @@ def _build_header(
     ]
     notes = list(dict.fromkeys(part for row in rows for part in row.encoder_note.split("; ") if part))
     warning = f'<p class="warn"><b>Read with care:</b> {escape("; ".join(notes))}.</p>' if notes else ""
+    others = "".join(f'<a href="{escape(address)}">{escape(name)}</a>' for name, address in links.items())
     return (
         f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>Results on {escape(dataset_name)}</h1>'
         f'<p class="muted">{f" {_DOT} ".join(facts)}</p>{warning}'
         '<nav><a href="#results">Results</a><a href="#experiments">Class by class</a>'
-        '<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a></nav></header>'
+        f'<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a>{others}</nav></header>'
     )
 
 
