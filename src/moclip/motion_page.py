@@ -13,7 +13,7 @@ from moclip.motion_pictures import DrawingSpec, FrameDrawing, VideoDrawing
 from moclip.report_style import build_page
 
 _DOT, _TIMES, _DEGREE = "\N{MIDDLE DOT}", "\N{MULTIPLICATION SIGN}", "\N{DEGREE SIGN}"
-_WHEEL_PX, _WHEEL_ROOM_PX = 300, 58
+_WHEEL_PX, _WHEEL_ROOM_PX = 300, 66
 # Fields with fewer sample points across are shown as squares, not smoothed.
 _FINE_PX = 400
 
@@ -112,7 +112,7 @@ def _build_shot(frame: FrameDrawing, *, spec: DrawingSpec) -> str:
     time = f" {_DOT} {frame.time_seconds:.3f} s" if math.isfinite(frame.time_seconds) else ""
     kind = "keyframe" if frame.is_keyframe else "picture"
     share = frame.share_without_vector
-    covered = f"{100 * share:.2g} % of the cells have no vector" if share else "every cell has a vector"
+    covered = f"{_percent(share)} of the cells have no vector" if share else "every cell has a vector"
     about = f"longest vector {frame.longest_px:.3g} px {_DOT} {covered}"
     name = f"frame {frame.frame_index}"
     panels = [
@@ -131,6 +131,11 @@ def _build_shot(frame: FrameDrawing, *, spec: DrawingSpec) -> str:
         f'<figure class="shot"><figcaption><b>Frame {frame.frame_index}</b> {_DOT} {escape(frame.picture_type)} {kind}'
         f'{time} {_DOT} {about}</figcaption><div class="{shape}">{"".join(panels)}</div></figure>'
     )
+
+
+def _percent(share: float) -> str:
+    # Two digits below one per cent, where whole ones would say that there is nothing.
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
 def _build_vectors(frame: FrameDrawing, *, name: str) -> str:

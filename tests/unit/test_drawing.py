@@ -114,6 +114,12 @@ def test_the_options_reach_the_pictures(video: Path, tmp_path: Path) -> None:
     assert [image["width"] for image in page.images if "raw field" in image.get("alt", "")] == ["42", "42"]
 
 
+def test_a_keyframe_says_that_no_cell_has_a_vector(video: Path, tmp_path: Path) -> None:
+    assert run(video, "--output", tmp_path / "page.html", "--at", "0") == 0
+    page = Page((tmp_path / "page.html").read_text())
+    assert "Frame 0 · I keyframe · 0.000 s · longest vector 0 px · 100 % of the cells have no vector" in page.text
+
+
 def test_pictures_of_videos_of_one_name_do_not_overwrite_each_other(video: Path, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere" / video.name
     other.parent.mkdir()
