@@ -4,9 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
+from moclip.cli_draw import add_draw_command
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
 from moclip.summary import format_summary, read_summary
@@ -14,10 +16,17 @@ from moclip.summary import format_summary, read_summary
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose faults are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MoclipError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a fault that the user can mend is one line and exit code 2."""
-    options = _build_parser().parse_args(arguments)
     try:
+        options = _build_parser().parse_args(arguments)
         options.run(options)
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -27,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="moclip", description="Look at what the workflow made.")
+    parser = _Parser(prog="moclip", description="Look at what the workflow made, and at what it sees of a video.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     summary = commands.add_parser("summary", help="print the table of results of a dataset")
     summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
@@ -35,6 +44,7 @@ def _build_parser() -> argparse.ArgumentParser:
     manual = commands.add_parser("config-manual", help="print config/README.md, written from the schema")
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
+    add_draw_command(commands)
     return parser
 
 

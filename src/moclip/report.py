@@ -13,14 +13,12 @@ import yaml
 from moclip.errors import REJECT_REASONS, DatasetError
 from moclip.evaluation import read_metrics
 from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment, build_table, percent
-from moclip.report_style import STYLE
+from moclip.report_style import build_page
 from moclip.summary import SummaryRow, read_summary
 
 _SUBSETS = ("train", "val", "test")
 _MAX_REJECTS = 200
 _PLUS_MINUS, _TIMES, _DASH, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}", "\N{MIDDLE DOT}"
-# Nothing may be fetched: a browser holds the page to it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +51,13 @@ def build_report(
     runs: Sequence[ReportRun],
     networks: Sequence[ReportNetwork],
     provenance: Mapping[str, Any],
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the whole page; equal inputs give equal text.
 
     `manifest` holds the rows of the manifest (video_id, class_name, group, split_1 and so on), `rejects` those of
     rejects.tsv (video_id, stage, variant, reason, detail). `provenance` is shown entry by entry: text as it is, a list
-    as lines of code, a mapping as YAML.
+    as lines of code, a mapping as YAML. `links` leads to other pages: a name and an address, relative to this one.
 
     Raises:
         DatasetError: A file is missing or is not what it should be.
@@ -68,7 +67,7 @@ def build_report(
     histories = {run: _read_history(run.history) for run in runs}
     experiments = list(dict.fromkeys(row.experiment for row in rows))
     body = [
-        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows),
+        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows, links=links or {}),
         _build_results(rows, documents=list(metrics.values())),
         '<h2 id="experiments">Class by class</h2>',
         *(
@@ -84,20 +83,7 @@ def build_report(
         _build_dataset(manifest, rejects=rejects),
         _build_provenance(provenance),
     ]
-    return _build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
-
-
-def _build_page(title: str, *, body: Sequence[str]) -> str:
-    head = [
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-    ]
-    return "\n".join(
-        ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
-    )
+    return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
 
 
 def _read_history(path: Path) -> list[dict[str, str]]:
@@ -125,6 +111,7 @@ def _build_header(
     manifest: Sequence[Mapping[str, Any]],
     rejects: Sequence[Mapping[str, str]],
     rows: Sequence[SummaryRow],
+    links: Mapping[str, str],
 ) -> str:
     facts = [
         _count(len(manifest), one="video", many="videos"),
@@ -134,11 +121,12 @@ def _build_header(
     ]
     notes = list(dict.fromkeys(part for row in rows for part in row.encoder_note.split("; ") if part))
     warning = f'<p class="warn"><b>Read with care:</b> {escape("; ".join(notes))}.</p>' if notes else ""
+    others = "".join(f'<a href="{escape(address)}">{escape(name)}</a>' for name, address in links.items())
     return (
         f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>Results on {escape(dataset_name)}</h1>'
         f'<p class="muted">{f" {_DOT} ".join(facts)}</p>{warning}'
         '<nav><a href="#results">Results</a><a href="#experiments">Class by class</a>'
-        '<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a></nav></header>'
+        f'<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a>{others}</nav></header>'
     )
 
 

@@ -1,4 +1,10 @@
-"""The style sheet of the report: light and dark, wide and narrow, screen and paper. Pure."""
+"""The frame and the style sheet of every page: light and dark, wide and narrow, screen and paper. Pure."""
+
+from collections.abc import Sequence
+from html import escape
+
+# Nothing may be fetched: a browser holds the page to it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 STYLE = """
 :root {
@@ -128,3 +134,17 @@ footer { margin-top: 3.5rem; color: var(--muted); font-size: .85rem; }
 }
 @media print { nav { display: none; } body { max-width: none; } .scroll { overflow: visible; } }
 """
+
+
+def build_page(title: str, *, body: Sequence[str], style: str = "") -> str:
+    """Return an HTML document that a browser lets fetch nothing; `style` is laid over the common style sheet."""
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}{style}</style>",
+    ]
+    return "\n".join(
+        ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from moclip.config import list_used
 from moclip.features import list_rejects
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
@@ -61,9 +62,17 @@ def write_report(
         runs=[_report_run(folder) for folder in runs],
         networks=[_report_network(folder) for folder in networks],
         provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": dict(config)},
+        links=_links_of(config),
     )
     with replace_atomically(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
+    # The pages of motion pictures lie at `motion_pictures/{variant}.html` beside the report.
+    variants = list_used(config, "motion_network") if config["report"]["pictures"] else ()
+    names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
+    return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}
 
 
 def _numbers_of(folder: Path) -> tuple[str, int, int]:

@@ -31,6 +31,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "zero_shot",
         "svg",
         "report_style",
+        "raster",
+        "motion_drawing",
     ),
     (
         "files",
@@ -44,6 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "encoder_spec",
         "stage",
         "provenance",
+        "image_files",
     ),
     ("video", "video_file", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
     (
@@ -61,8 +64,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report",
         "report_experiment",
         "demo",
+        "motion_pictures",
+        "motion_page",
+        "drawing",
     ),
-    ("cli",),
+    ("cli", "cli_draw"),
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
@@ -76,6 +82,7 @@ DOORS: dict[str, set[str]] = {
     "torchvision": set(),
     "safetensors": {"motion_network", "motion_training", "heads", "class_embeddings"},
     "jsonschema": {"config"},
+    "PIL": {"appearance", "image_files"},
 }
 PURE = set(FLOORS[0]) | set(FLOORS[1])
 PURE_PACKAGES = {"numpy", "jsonschema", "moclip"}

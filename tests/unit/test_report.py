@@ -217,6 +217,14 @@ def test_links_inside_the_page_lead_somewhere(page):
     assert set(links) <= targets
 
 
+def test_other_pages_are_linked_to_by_names_that_are_shown_and_not_obeyed(tmp_path, page):
+    links = {"Motion pictures": "motion_pictures/tiny.html", EVIL[0]: "other.html"}
+    linked = Page(make_report(tmp_path, links=links))
+    own = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert [attributes["href"] for tag, attributes in linked.tags if tag == "a"] == [*own, *links.values()]
+    assert f"Motion pictures{EVIL[0]}" in linked.text
+
+
 def test_names_with_markup_are_shown_and_not_obeyed(tmp_path):
     rejects = [
         {"video_id": EVIL[0], "stage": EVIL[1], "variant": EVIL[2], "reason": EVIL[3], "detail": "<i>" + EVIL[0]}

@@ -90,6 +90,20 @@ def test_a_broken_video_is_listed_and_counts_as_wrong(project: Project) -> None:
     assert (fusion["n"], fusion["num_scored"]) == (4, 3)
 
 
+def test_the_number_of_pictures_reruns_the_pages_that_show_them(project: Project) -> None:
+    page = project.results() / "motion_pictures/tiny.html"
+    lines = (project.results() / "manifest.tsv").read_text().splitlines()
+    num_training = sum(line.split("\t")[-1] == "train" for line in lines)
+    assert page.read_text().count("<section><h2>") == num_training == 10
+    assert "motion_pictures/tiny.html" in (project.results() / "report.html").read_text()
+    project.config["report"] = {"pictures": 2}
+    assert set(project.run().jobs) == {"motion_pictures", "report"}
+    assert page.read_text().count("<section><h2>") == 2
+    project.config["report"] = {"pictures": 0}
+    assert set(project.run().jobs) == {"report"}
+    assert "motion_pictures" not in (project.results() / "report.html").read_text().split("</header>")[0]
+
+
 def test_a_stale_shard_stops_the_run(project: Project) -> None:
     shard = project.results() / "motion/original/shard-0.h5"
     other = project.results() / "motion/original/shard-1.h5"

@@ -93,6 +93,20 @@ def split_sig(split, subsets):
     )
 
 
+def network_splits(variant):
+    """The splits that some experiment trains a motion network variant on."""
+    return sorted({run.split for run in list_network_runs(CONFIG) if run.experiment == variant})
+
+
+def training_sig(splits):
+    """The digest of the videos that are in the training subset of every one of some splits."""
+    columns = [f"split_{split}" for split in splits]
+    return table_sig(
+        ["video_id", "path", "class_name", "class_index", "fingerprint"],
+        lambda frame: (frame.reindex(columns=columns) == "train").all(axis=1),
+    )
+
+
 def index_sig(*folders):
     """The digest of the content of whole feature sets."""
     paths = [Path(folder, "index.json") for folder in folders]
@@ -132,6 +146,8 @@ EMBEDDINGS = [f"{RESULTS}/motion_embedding/{network}" for network in NETWORKS]
 TEXTS = [f"{RESULTS}/text/{variant}/class_embeddings.safetensors" for variant in list_used(CONFIG, "text")]
 RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}" for run in list_runs(CONFIG)]
 INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
+SEEING = list_used(CONFIG, "motion_network") if CONFIG["report"]["pictures"] else ()
+PICTURES = [f"{RESULTS}/motion_pictures/{variant}.html" for variant in SEEING]
 
 
 def all_outputs():
@@ -148,7 +164,7 @@ def all_outputs():
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
     tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")]
-    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables]
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES]
 
 
 # What each method of an experiment reads.
@@ -228,6 +244,13 @@ def embedding_cfg(variant):
         {"motion_network": {key: CONFIG["motion_network"][variant][key] for key in keys}},
         sort_keys=True,
     )
+
+
+def pictures_cfg(variant):
+    """What the page of motion pictures reads."""
+    entry = {key: CONFIG["motion_network"][variant][key] for key in ("field", "max_px")}
+    splits = network_splits(variant)
+    return json.dumps({"report": CONFIG["report"], "motion_network": entry, "splits": splits}, sort_keys=True)
 
 
 def head_cfg(experiment):

@@ -15,6 +15,26 @@ rule rejects:
         "../scripts/rejects.py"
 
 
+# A few training videos as a motion network sees them: frames, block vectors, fields.
+rule motion_pictures:
+    input:
+        manifest=ancient(MANIFEST),
+        motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
+    output:
+        page=f"{RESULTS}/motion_pictures/{{variant}}.html",
+    log:
+        f"{LOGS}/motion_pictures/{{variant}}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=lambda wildcards: pictures_cfg(wildcards.variant),
+        sig=lambda wildcards: training_sig(network_splits(wildcards.variant)),
+        motion=lambda wildcards: index_sig(motion_folder(wildcards.variant)),
+        code=code("motion_pictures"),
+    script:
+        "../scripts/motion_pictures.py"
+
+
 rule report:
     input:
         manifest=ancient(MANIFEST),

@@ -1,0 +1,17 @@
+"""Draw a few training videos as a motion network sees them."""
+
+import json
+from pathlib import Path
+
+from moclip.drawing import write_motion_pictures
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    write_motion_pictures(
+        Path(snakemake.output.page),
+        manifest=Path(snakemake.input.manifest),
+        motion_index=Path(snakemake.input.motion),
+        variant=snakemake.wildcards.variant,
+        config=snakemake.config,
+        splits=json.loads(snakemake.params.cfg)["splits"],
+    )
