@@ -30,6 +30,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "zero_shot",
         "svg",
         "report_style",
+        "page",
+        "container_facts",
+        "leaks",
+        "datacard_page",
     ),
     (
         "files",
@@ -58,6 +62,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tables",
         "report",
         "report_experiment",
+        "datacard",
         "demo",
     ),
     ("cli",),
