@@ -79,13 +79,13 @@ def build_datacard(
         build_class_counts(manifest),
         *(part for variant in variants for part in _build_crossings(variant, manifest=manifest)),
         '<h2 id="rejects">Left out</h2>',
-        *(_build_left_out(variant) for variant in variants),
+        _build_left_out(variants),
     ]
     return build_page(f"{dataset_name}: data card", body=body)
 
 
 def _build_header(dataset_name: str, *, manifest: Sequence[Mapping[str, Any]], variants: Sequence[CardVariant]) -> str:
-    videos = variants[0].videos.values() if variants else ()
+    videos = max((variant.videos for variant in variants), key=len, default={}).values()
     seconds = [facts.duration_seconds for facts in videos if math.isfinite(facts.duration_seconds)]
     tiles = [
         (f"{len(manifest):,}", "videos"),
@@ -95,12 +95,24 @@ def _build_header(dataset_name: str, *, manifest: Sequence[Mapping[str, Any]], v
         (f"{sum(facts.num_frames for facts in videos):,}", "frames, counted by decoding"),
     ]
     cells = "".join(f'<div class="tile"><b>{number}</b><span>{words}</span></div>' for number, words in tiles)
+    files = "".join(
+        f'<a href="#files-{escape(variant.name)}">Files and vectors{_of(variant, variants=variants)}</a>'
+        for variant in variants
+    )
     return (
         f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>Data card of {escape(dataset_name)}</h1>'
-        '<nav><a href="#leaks">Leaks</a><a href="#files">Files and vectors</a><a href="#classes">Classes</a>'
+        f'<nav><a href="#leaks">Leaks</a>{files}<a href="#classes">Classes</a>'
         '<a href="#rejects">Left out</a><a href="report.html">Results</a></nav></header>'
         f'<div class="tiles">{cells}</div>'
     )
+
+
+def _finely(share: float) -> str:
+    return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
+
+
+def _in_sentence(label: str) -> str:
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _hours(seconds: float) -> str:
@@ -120,27 +132,28 @@ def _build_verdict(variants: Sequence[CardVariant], *, alarm_rate: float) -> str
     if fired:
         return head + _build_alarm([(fact, _of(variant, variants=variants)) for fact, variant in fired])
     untested = list(dict.fromkeys(check.untested for check in checks if check.untested))
-    if untested:
-        return f'{head}<div class="calm"><b>Not known:</b> {escape("; ".join(untested))}.</div>'
+    num_tested = sum(not check.untested for check in checks)
     if not checks:
-        return f'{head}<div class="calm"><b>No.</b> Every fact of the container is the same in all videos.</div>'
-    return (
-        f'{head}<div class="calm"><b>No fact of the container tells the class</b> better than chance; '
-        f"{count_of(len(checks), one='fact that differs', many='facts that differ')} between videos "
-        f"{'was' if len(checks) == 1 else 'were'} checked.</div>"
-    )
+        words = "<b>No:</b> every fact of the container is the same in all videos."
+    elif not num_tested:
+        words = f"<b>Not known:</b> {escape('; '.join(untested))}."
+    else:
+        facts = count_of(num_tested, one="fact that differs", many="facts that differ")
+        words = f"<b>No fact of the container tells the class</b> better than chance; checked: {facts} between videos."
+    return f'{head}<div class="calm"><p>{words}</p></div>'
 
 
 def _build_alarm(fired: Sequence[tuple[CardFact, str]]) -> str:
     ranked = sorted(fired, key=lambda pair: -(pair[0].check.accuracy if pair[0].check else 0))
     lines = "".join(f"<li>{_say(fact, variant=variant)}</li>" for fact, variant in ranked)
     return (
-        '<div class="alarm" role="alert"><b>Yes: what has nothing to do with the action tells the class.</b>'
-        f"<ul>{lines}</ul><p>None of these is a feature here, yet they mark what is one: vectors are in px a frame, so "
-        "that the frame rate scales them; motion is accumulated since the keyframe or over a number of frames; "
-        "B-frames of MPEG-4 have no vectors. A network may learn that mark in place of the action. "
-        "<code>source: transcode</code> gives all videos one picture size, one GOP length and no B-frames; frame rate "
-        "and length stay. An action may also take its own time, so that a duration is not wrong by itself.</p></div>"
+        '<div class="alarm" role="alert"><b>Yes: facts of the container tell the class better than chance.</b>'
+        f"<ul>{lines}</ul><p>None of these is a feature here, yet they mark what is one: vectors are in px a frame, "
+        "so that the frame rate scales them; motion is accumulated since the keyframe or over a number of frames; "
+        "B-frames of MPEG-4 have no vectors. A network may learn that mark in place of the action. A motion variant "
+        "with <code>source: transcode</code> has one picture size, one GOP length and no B-frames; frame rate and "
+        "length stay. An action may also take its own time: then a leak of the duration is not wrong by itself.</p>"
+        "</div>"
     )
 
 
@@ -156,7 +169,7 @@ def _say(fact: CardFact, *, variant: str) -> str:
 
 def _build_leaks(variant: CardVariant, *, manifest: Sequence[Mapping[str, Any]], alarm_rate: float) -> str:
     checked = [(fact, fact.check) for fact in variant.facts if fact.check is not None]
-    same = [fact.label.lower() for fact in variant.facts if fact.check is None]
+    same = [_in_sentence(fact.label) for fact in variant.facts if fact.check is None]
     constant = f"The same in all videos: {escape(', '.join(same))}. " if same else ""
     if not checked:
         return f'<h3>{escape(variant.name)}</h3><p class="note">{constant}</p>'
@@ -176,16 +189,13 @@ def _build_leaks(variant: CardVariant, *, manifest: Sequence[Mapping[str, Any]],
     return (
         f"<h3>{escape(variant.name)}</h3>{table}"
         f'<p class="note">{constant}Measured on the {most.num_videos:,} training and validation videos of split '
-        f"{escape(split)} in {most.num_groups:,} groups and {most.num_classes:,} classes, never on its test videos: a "
-        "table names the class in which a value is most frequent, made without the groups that it is asked about (a "
-        f"{_ORDINALS.get(NUM_FOLDS, str(NUM_FOLDS))} of them at a time). Every class counts alike. "
-        f"<i>By chance</i> is the share of {NUM_SHUFFLES:,} shuffles of the classes over groups of like size that do "
-        f"as well; a fact is called a leak below {alarm_rate / len(checked):.2%}, so that videos without any leak raise "
-        f"an alarm on at most {alarm_rate:.0%} of such cards.</p>"
+        f"{escape(split)} in {most.num_groups:,} groups and {most.num_classes:,} classes, never on its test videos. A "
+        "table names the class in which a value is most frequent; it is made without the groups that it is asked "
+        f"about, which are held out in {NUM_FOLDS} parts. Every class counts alike. <i>By chance</i> is the share of "
+        f"{NUM_SHUFFLES:,} shuffles of the classes over groups of like size, the true order among them, that do as "
+        f"well. A leak is {_finely(alarm_rate / len(checked))} or less, so that of cards of videos that leak nothing "
+        f"{percent(alarm_rate)} at most raise an alarm.</p>"
     )
-
-
-_ORDINALS = {5: "fifth", 10: "tenth"}
 
 
 def _leak_row(fact: CardFact, *, check: LeakCheck) -> str:
@@ -205,13 +215,13 @@ def _leak_row(fact: CardFact, *, check: LeakCheck) -> str:
     verdict = '<b class="loss">leak</b>' if check.fires else "no sign"
     return (
         f'<tr>{name}{distinct}<td class="plot">{strip(marks)}</td><td>{percent(check.accuracy)}</td>'
-        f'<td>{percent(check.chance)}</td><td>{check.p_value:.2%}</td><td class="text">{verdict}</td></tr>'
+        f'<td>{percent(check.chance)}</td><td>{_finely(check.p_value)}</td><td class="text">{verdict}</td></tr>'
     )
 
 
 def _build_files(variant: CardVariant) -> str:
     videos = list(variant.videos.values())
-    head = f'<h2 id="files">Files and vectors: {escape(variant.name)}</h2>'
+    head = f'<h2 id="files-{escape(variant.name)}">Files and vectors: {escape(variant.name)}</h2>'
     if not videos:
         return f"{head}<p>No video has vectors; see what was left out.</p>"
     sources = "".join(
@@ -219,8 +229,10 @@ def _build_files(variant: CardVariant) -> str:
         for source, count in Counter(facts.source for facts in videos).most_common()
     )
     gops = [float(length) for facts in videos for length in facts.gop_lengths]
-    single = sum(not facts.gop_lengths for facts in videos)
+    longest = [facts.gop_length for facts in videos if facts.gop_lengths]
+    single = len(videos) - len(longest)
     one = f"{count_of(single, one='video has', many='videos have')} one keyframe only" if single else ""
+    b_shares: list[float | str] = [10.0 * round(10 * facts.b_share) for facts in videos]
     moving = [100 * facts.past.moving / facts.past.cells for facts in videos if facts.past.cells]
     figures = [
         _distribution("Codec of the file", [facts.codec_name for facts in videos]),
@@ -228,9 +240,10 @@ def _build_files(variant: CardVariant) -> str:
         _distribution("Frame rate, frames a second", [round(facts.frame_rate, 2) for facts in videos]),
         _distribution("Duration, seconds", [facts.duration_seconds for facts in videos], unit="seconds"),
         _distribution("Length, frames", [float(facts.num_frames) for facts in videos], unit="frames"),
-        _distribution("From keyframe to keyframe, frames", gops, unit="frames", counted="Times", note=one),
-        _distribution("Cells that move, % of each video", moving, unit="% of cells"),
-        _distribution("Share of B-frames, %", [round(100 * facts.b_share) for facts in videos], unit="% of frames"),
+        _distribution("From keyframe to keyframe, frames", gops, unit="frames", counted="Times"),
+        _distribution("Longest GOP of the video, frames", longest, unit="frames", note=one),
+        _distribution("Cells that move, % of the video's", moving, unit="% of cells"),
+        _distribution("B-frames, % to the nearest ten", b_shares),
     ]
     return (
         f"{head}<h3>Where the vectors come from</h3><dl>{sources}</dl>{_build_codecs(videos)}"
@@ -265,7 +278,9 @@ def _bars(counts: Mapping[float | str, int], *, counted: str) -> str:
     total = sum(counts.values())
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
     shown = ranked[: _MAX_BARS if len(ranked) <= _MAX_BARS else _MAX_BARS - 1]
-    rows = [(f"{value:g}" if not isinstance(value, str) else value, count) for value, count in shown]
+    if not any(isinstance(value, str) for value, _ in shown):
+        shown.sort()
+    rows = [(value if isinstance(value, str) else f"{value:.6g}", count) for value, count in shown]
     if len(rest := ranked[len(shown) :]):
         rows.append((f"{len(rest)} others", sum(count for _, count in rest)))
     lines = [
@@ -278,38 +293,36 @@ def _bars(counts: Mapping[float | str, int], *, counted: str) -> str:
 
 def _build_codecs(videos: Sequence[VideoFacts]) -> str:
     names = sorted({facts.codec_name for facts in videos})
-    lines = [_codec_row([facts for facts in videos if facts.codec_name == name], name=name) for name in names]
-    if len(names) > 1:
-        lines.append(_codec_row(videos, name="all"))
     others = sorted({kind for facts in videos for kind in facts.picture_types} - {"I", "P", "B"})
-    heads = dict.fromkeys(("Codec", "Videos", "Frames", "I %", "P %", "B %", "Other %"), "")
-    heads |= dict.fromkeys(("With vectors %", "Vectors a frame", "Covered %", "Moving %", "Into the future %"), "")
+    kinds = {name: [facts for facts in videos if facts.codec_name == name] for name in names}
+    if len(names) > 1:
+        kinds["all"] = list(videos)
+    lines = [_codec_row(chosen, name=name, others=others) for name, chosen in kinds.items()]
+    heads = dict.fromkeys(("Codec", "Videos", "Frames", "I %", "P %", "B %"), "") | ({"Other %": ""} if others else {})
+    heads |= dict.fromkeys(("Past %", "Covered %", "Moving %", "Future %", "Vectors"), "")
     also = f" Other: {escape(', '.join(others))}." if others else ""
     return (
         f"<h3>Pictures and vectors by codec</h3>{build_table(heads, lines=lines)}"
-        '<p class="note">Over all frames together. I, P, B: the types of the pictures. With vectors: frames that have '
-        "vectors into the past; of these, the cells of 8 \N{MULTIPLICATION SIGN} 8 px that have a vector (covered), and "
-        "one that is not zero (moving). Vectors a frame: covered cells, both directions, over all frames. Into the "
-        f"future: frames that have vectors into the future, which motion fields leave out.{also}</p>"
+        '<p class="note">Over all frames together. I, P, B: the types of the pictures. Past: frames that have vectors '
+        "into the past; of their cells of 8 \N{MULTIPLICATION SIGN} 8 px, those that have a vector (covered) and those "
+        "whose vector is not zero (moving). Future: frames that have vectors into the future, which motion fields "
+        f"leave out. Vectors: cells with one, of either direction, in the mean of all frames.{also}</p>"
     )
 
 
-def _codec_row(videos: Sequence[VideoFacts], *, name: str) -> str:
+def _codec_row(videos: Sequence[VideoFacts], *, name: str, others: Sequence[str]) -> str:
     num_frames = sum(facts.num_frames for facts in videos)
     types: Counter[str] = Counter()
     for facts in videos:
         types.update(facts.picture_types)
     past, future = _sum([facts.past for facts in videos]), _sum([facts.future for facts in videos])
-    named = [types["I"], types["P"], types["B"]]
-    shares = [count / num_frames for count in (*named, num_frames - sum(named), past.fields)]
+    shown = [types["I"], types["P"], types["B"], *([sum(types[kind] for kind in others)] if others else [])]
     cells = past.cells or math.nan
-    numbers = [
-        *(_per_cent(share) for share in shares),
-        f"{(past.vectors + future.vectors) / num_frames:,.0f}",
-        *(_per_cent(share) for share in (past.vectors / cells, past.moving / cells, future.fields / num_frames)),
-    ]
-    row = "".join(f"<td>{number}</td>" for number in (f"{len(videos):,}", f"{num_frames:,}", *numbers))
-    return f'<tr><th scope="row">{escape(name)}</th>{row}</tr>'
+    cells_of = [past.vectors / cells, past.moving / cells]
+    shares = [*(count / num_frames for count in (*shown, past.fields)), *cells_of, future.fields / num_frames]
+    mean = (past.vectors + future.vectors) / num_frames
+    numbers = [f"{len(videos):,}", f"{num_frames:,}", *(_per_cent(share) for share in shares), f"{mean:,.0f}"]
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{number}</td>" for number in numbers)}</tr>'
 
 
 def _sum(counts: Sequence[VectorCounts]) -> VectorCounts:
@@ -343,7 +356,7 @@ def _build_crossing(fact: CardFact, *, variant: str, manifest: Sequence[Mapping[
     heads = {"Class": "", **{escape(label): "" for label in bins.labels}}
     is_open = " open" if len(names) <= _MAX_OPEN_CLASSES else ""
     return (
-        f"<details{is_open}><summary>Classes and {escape(fact.label.lower())} "
+        f"<details{is_open}><summary>Classes and {escape(_in_sentence(fact.label))} "
         f'<span class="muted">({escape(variant)})</span></summary>{build_table(heads, lines=lines)}</details>'
     )
 
@@ -357,7 +370,8 @@ def _cross_row(name: str, *, counts: Sequence[int]) -> str:
     return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
 
 
-def _build_left_out(variant: CardVariant) -> str:
-    if variant.rejects:
-        return build_rejects(variant.rejects)
-    return f"<p>{escape(variant.name)}: none, every video has vectors.</p>"
+def _build_left_out(variants: Sequence[CardVariant]) -> str:
+    rejects = [row for variant in variants for row in variant.rejects]
+    whole = [variant.name for variant in variants if not variant.rejects]
+    note = f"<p>{escape(', '.join(whole))}: none, every video has vectors.</p>" if whole else ""
+    return note + (build_rejects(rejects) if rejects else "")

@@ -65,6 +65,7 @@ tr.best td, tr.best th { font-weight: 650; }
   display: inline-block; width: 6rem; height: .62rem; border-radius: 3px; background: var(--line);
   overflow: hidden;
 }
+figure .bar { width: 4rem; }
 .bar i { display: block; height: 100%; background: currentColor; }
 .mark {
   border: 1px solid var(--warn-line); background: var(--warn-page); border-radius: 5px; padding: 0 .35rem;
