@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from moclip.container_facts import FACTS, VideoFacts, measure_video
 from moclip.datacard_page import CardFact, CardVariant, build_datacard
 from moclip.features import list_rejects, open_indexed, read_index
 from moclip.files import replace_atomically
-from moclip.leaks import check_leak
+from moclip.leaks import LeakCheck, check_leak
 from moclip.manifest import read_manifest
 from moclip.motion import motion_from_row
 from moclip.page import list_splits
@@ -62,32 +63,38 @@ def check_facts(
     """
     split = list_splits(manifest)[0]
     seen = [row for row in manifest if row[split] in _SEEN]
-    measured = [row for row in seen if row["video_id"] in videos]
     kept = {row["video_id"]: "with vectors" if row["video_id"] in videos else "left out" for row in manifest}
-    columns = [
-        (fact.name, fact.label, {name: fact.value(facts) for name, facts in sorted(videos.items())}, fact.missing)
+    facts = [
+        CardFact(
+            name=fact.name,
+            label=fact.label,
+            missing=fact.missing,
+            values={video_id: fact.value(measured) for video_id, measured in sorted(videos.items())},
+        )
         for fact in FACTS
     ]
-    asked = [(*column, measured) for column in columns] + [("left_out", "Being left out", kept, "", seen)]
-    varying = [len({repr(values[row["video_id"]]) for row in rows}) > 1 for *_, values, _, rows in asked]
-    share = alarm_rate / max(1, sum(varying))
+    facts.append(CardFact(name="left_out", label="Being left out", missing="", values=kept))
+    rows_of = {fact.name: [row for row in seen if row["video_id"] in fact.values] for fact in facts}
+    varying = {fact.name for fact in facts if _differs(fact, rows=rows_of[fact.name])}
+    share = alarm_rate / max(1, len(varying))
     return [
-        CardFact(
-            name=name,
-            label=label,
-            missing=missing,
-            values=values,
-            check=check_leak(
-                [values[row["video_id"]] for row in rows],
-                classes=[row["class_name"] for row in rows],
-                groups=[row["group"] for row in rows],
-                alarm_rate=share,
-            )
-            if varies
-            else None,
-        )
-        for (name, label, values, missing, rows), varies in zip(asked, varying, strict=True)
+        replace(fact, check=_check(fact, rows=rows_of[fact.name], alarm_rate=share)) if fact.name in varying else fact
+        for fact in facts
     ]
+
+
+def _differs(fact: CardFact, *, rows: Sequence[Mapping[str, Any]]) -> bool:
+    # By their text, in which nan equals nan.
+    return len({repr(fact.values[row["video_id"]]) for row in rows}) > 1
+
+
+def _check(fact: CardFact, *, rows: Sequence[Mapping[str, Any]], alarm_rate: float) -> LeakCheck:
+    return check_leak(
+        [fact.values[row["video_id"]] for row in rows],
+        classes=[row["class_name"] for row in rows],
+        groups=[row["group"] for row in rows],
+        alarm_rate=alarm_rate,
+    )
 
 
 def _read_variant(path: Path, *, manifest: Sequence[Mapping[str, Any]]) -> CardVariant:

@@ -34,7 +34,7 @@ _ALWAYS_CROSSED = ("codec", "frame_rate", "size", "source")
 
 @dataclass(frozen=True, kw_only=True)
 class CardFact:
-    """A fact, its value in each video, and how well it tells the class; None where it is the same in all videos.
+    """A fact, its value in each video, and how well it tells the class; no check where it is the same in all videos.
 
     `missing` says what a value of nan means.
     """
@@ -43,7 +43,7 @@ class CardFact:
     label: str
     missing: str
     values: Mapping[str, float | str]
-    check: LeakCheck | None
+    check: LeakCheck | None = None
 
     @property
     def fires(self) -> bool:

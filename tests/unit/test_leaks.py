@@ -119,7 +119,7 @@ def test_a_group_is_never_named_by_its_own_videos() -> None:
     values = [float(number[group]) for group in groups]
     names, codes = np.array(classes), bin_values(values, num_bins=16).codes
     seen = np.mean([max(np.mean(names[codes == code] == name) for name in set(classes)) for code in set(codes)])
-    assert seen > 0.4
+    assert seen > 0.35
     assert check(values, classes, groups).accuracy < 0.3
 
 
