@@ -10,7 +10,7 @@ import numpy as np
 from moclip.image_files import jpeg_uri, png_uri
 from moclip.motion_drawing import FUTURE_COLOUR, PAST_COLOUR, draw_wheel
 from moclip.motion_pictures import DrawingSpec, FrameDrawing, VideoDrawing
-from moclip.report_style import build_page
+from moclip.page import build_page
 
 _DOT, _TIMES, _DEGREE = "\N{MIDDLE DOT}", "\N{MULTIPLICATION SIGN}", "\N{DEGREE SIGN}"
 _WHEEL_PX, _WHEEL_ROOM_PX = 300, 66

@@ -1,7 +1,6 @@
 """The report: one HTML file about all runs of a dataset that opens offline, with everything it shows inside it."""
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,15 +9,13 @@ from typing import Any
 
 import yaml
 
-from moclip.errors import REJECT_REASONS, DatasetError
+from moclip.errors import DatasetError
 from moclip.evaluation import read_metrics
-from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment, build_table, percent
-from moclip.report_style import build_page
+from moclip.page import build_class_counts, build_page, build_rejects, build_splits, build_table, count_of, percent
+from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment
 from moclip.summary import SummaryRow, read_summary
 
-_SUBSETS = ("train", "val", "test")
-_MAX_REJECTS = 200
-_PLUS_MINUS, _TIMES, _DASH, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}", "\N{MIDDLE DOT}"
+_PLUS_MINUS, _TIMES, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{MIDDLE DOT}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ def build_report(
             for name in experiments
         ),
         *_build_networks(networks),
-        _build_dataset(manifest, rejects=rejects),
+        f'<h2 id="dataset">Dataset</h2>{build_splits(manifest)}{build_class_counts(manifest)}{build_rejects(rejects)}',
         _build_provenance(provenance),
     ]
     return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
@@ -97,14 +94,6 @@ def _read_history(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _splits_of(manifest: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for row in manifest for key in row if key.startswith("split_")})
-
-
-def _count(number: int, *, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def _build_header(
     dataset_name: str,
     *,
@@ -114,10 +103,10 @@ def _build_header(
     links: Mapping[str, str],
 ) -> str:
     facts = [
-        _count(len(manifest), one="video", many="videos"),
-        _count(len({row["class_name"] for row in manifest}), one="class", many="classes"),
-        _count(len({row["video_id"] for row in rejects}), one="video left out", many="videos left out"),
-        _count(len({row.experiment for row in rows}), one="experiment", many="experiments"),
+        count_of(len(manifest), one="video", many="videos"),
+        count_of(len({row["class_name"] for row in manifest}), one="class", many="classes"),
+        count_of(len({row["video_id"] for row in rejects}), one="video left out", many="videos left out"),
+        count_of(len({row.experiment for row in rows}), one="experiment", many="experiments"),
     ]
     notes = list(dict.fromkeys(part for row in rows for part in row.encoder_note.split("; ") if part))
     warning = f'<p class="warn"><b>Read with care:</b> {escape("; ".join(notes))}.</p>' if notes else ""
@@ -126,7 +115,8 @@ def _build_header(
         f'<header><p class="eyebrow">MoCLIP-Lite</p><h1>Results on {escape(dataset_name)}</h1>'
         f'<p class="muted">{f" {_DOT} ".join(facts)}</p>{warning}'
         '<nav><a href="#results">Results</a><a href="#experiments">Class by class</a>'
-        f'<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a>{others}</nav></header>'
+        '<a href="#dataset">Dataset</a><a href="#provenance">Provenance</a>'
+        f'<a href="datacard.html">Data card</a>{others}</nav></header>'
     )
 
 
@@ -213,52 +203,6 @@ def _build_networks(networks: Sequence[ReportNetwork]) -> Iterator[str]:
         histories = [_read_history(network.history) for network in networks if network.variant == variant]
         yield f"<h3>{escape(variant)}</h3>"
         yield build_curves({"motion": histories}, caption="One network for each split and seed.")
-
-
-def _build_dataset(manifest: Sequence[Mapping[str, Any]], *, rejects: Sequence[Mapping[str, str]]) -> str:
-    lines: list[str] = []
-    for split in _splits_of(manifest):
-        counts = Counter(str(row.get(split) or "") for row in manifest)
-        groups = len({row["group"] for row in manifest if row.get("group") and row.get(split)})
-        cells = "".join(f"<td>{counts[subset]:,}</td>" for subset in (*_SUBSETS, ""))
-        name = escape(split.removeprefix("split_"))
-        lines.append(f'<tr><th scope="row">{name}</th>{cells}<td>{groups or _DASH}</td></tr>')
-    heads = dict.fromkeys(("Split", "Train", "Validation", "Test", "Unused", "Groups"), "")
-    table = build_table(heads, lines=lines)
-    return f'<h2 id="dataset">Dataset</h2>{table}{_build_class_counts(manifest)}{_build_rejects(rejects)}'
-
-
-def _build_class_counts(manifest: Sequence[Mapping[str, Any]]) -> str:
-    counts = Counter((int(row["class_index"]), str(row["class_name"])) for row in manifest)
-    most = max(counts.values(), default=1)
-    lines = [
-        f'<tr><td>{index}</td><th scope="row" class="text">{escape(name)}</th><td>{count:,}</td>'
-        f'<td class="text"><span class="bar"><i style="width:{100 * count / most:.1f}%"></i></span></td></tr>'
-        for (index, name), count in sorted(counts.items())
-    ]
-    table = build_table({"Index": "", "Class": "text", "Videos": "", "&nbsp;": ""}, lines=lines)
-    return f"<details><summary>Videos of each class ({len(counts)})</summary>{table}</details>"
-
-
-def _build_rejects(rejects: Sequence[Mapping[str, str]]) -> str:
-    if not rejects:
-        return "<h3>Videos left out</h3><p>None: every stage has features of every video.</p>"
-    reasons = Counter((row["stage"], row["variant"], row["reason"]) for row in rejects)
-    lines = [
-        f'<tr><th scope="row">{escape(stage)}/{escape(variant)}</th><td class="text"><code>{escape(reason)}</code></td>'
-        f'<td class="text wrap">{escape(REJECT_REASONS.get(reason, ""))}</td><td>{count:,}</td></tr>'
-        for (stage, variant, reason), count in sorted(reasons.items())
-    ]
-    listed = [
-        f'<tr><td class="wrap">{escape(row["video_id"])}</td><td class="text">{escape(row["stage"])}</td>'
-        f'<td class="text"><code>{escape(row["reason"])}</code></td>'
-        f'<td class="text wrap">{escape(row["detail"])}</td></tr>'
-        for row in rejects[:_MAX_REJECTS]
-    ]
-    more = f"<p>{len(rejects) - _MAX_REJECTS:,} more in rejects.tsv.</p>" if len(rejects) > _MAX_REJECTS else ""
-    table = build_table({"Stage": "", "Reason": "text", "Meaning": "text", "Videos": ""}, lines=lines)
-    each = build_table({"Video": "", "Stage": "text", "Reason": "text", "Found": "text"}, lines=listed)
-    return f"<h3>Videos left out</h3>{table}<details><summary>Each of them</summary>{each}{more}</details>"
 
 
 def _build_provenance(provenance: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """The part of the report about one experiment: its classes, its confusions, its learning curves. Pure."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.page import PERCENT_AXIS, build_table, percent
 from moclip.svg import Mark, Series, heatmap, line_chart, line_key, shape_key, strip
 
 # In the order in which marks are drawn: fusion, drawn last, lies on top.
@@ -33,22 +33,6 @@ class _Counts:
         result = np.full(len(self.totals), np.nan)
         np.divide(np.diag(self.confusion), self.totals, out=result, where=self.totals > 0)
         return result
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent with one decimal, a dash for nan."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else "\N{EN DASH}"
-
-
-def build_table(heads: Mapping[str, str], *, lines: Sequence[str], style: str = "") -> str:
-    """Return a table that scrolls by itself where it is wider than the page.
-
-    `heads` gives each column's heading, as HTML, and the class name of its cell; `lines` are whole `<tr>` elements.
-    """
-    cells = "".join(f'<th class="{name}">{head}</th>' if name else f"<th>{head}</th>" for head, name in heads.items())
-    kind = f' class="{style}"' if style else ""
-    rows = "".join(lines)
-    return f'<div class="scroll"><table{kind}><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def build_experiment(
@@ -93,8 +77,12 @@ def _build_classes(counts: Mapping[str, _Counts], *, names: Sequence[str]) -> st
         f'<li class="{method}">{shape_key(_SHAPES[method], style=method)}<span>{METHOD_LABELS[method]}</span></li>'
         for method in accuracy
     )
-    axis = '<div class="axis"><i>0</i><i>25</i><i>50</i><i>75</i><i>100 %</i></div>'
-    heads = {"Class": "", "Videos": "wide", axis: "plot", **{METHOD_LABELS[method]: "wide" for method in accuracy}}
+    heads = {
+        "Class": "",
+        "Videos": "wide",
+        PERCENT_AXIS: "plot",
+        **{METHOD_LABELS[method]: "wide" for method in accuracy},
+    }
     if gain is not None:
         heads["Gain"] = ""
     absent = len(names) - len(shown)

@@ -1,23 +1,17 @@
-"""The frame and the style sheet of every page: light and dark, wide and narrow, screen and paper. Pure."""
-
-from collections.abc import Sequence
-from html import escape
-
-# Nothing may be fetched: a browser holds the page to it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""The style sheet of every page: light and dark, wide and narrow, screen and paper. Pure."""
 
 STYLE = """
 :root {
   color-scheme: light dark;
   --page: #ffffff; --card: #f6f7f9; --ink: #1a1d21; --muted: #5a6370; --line: #dde1e6;
   --fusion: #1d5fd1; --appearance: #b9540a; --motion: #0b7a68; --zero: #757c86; --miss: #b3261e;
-  --warn-page: #fff6e0; --warn-line: #e2b13c;
+  --warn-page: #fff6e0; --warn-line: #e2b13c; --alarm-page: #fdecea;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #121417; --card: #1b1e23; --ink: #e7e9ec; --muted: #9ba4af; --line: #30353c;
     --fusion: #78a9ff; --appearance: #f2a05c; --motion: #46c7ac; --zero: #a3abb6; --miss: #ff8a80;
-    --warn-page: #2b2414; --warn-line: #8a6a1c;
+    --warn-page: #2b2414; --warn-line: #8a6a1c; --alarm-page: #331916;
   }
 }
 * { box-sizing: border-box; }
@@ -42,6 +36,9 @@ pre {
   background: var(--warn-page); border: 1px solid var(--warn-line); border-radius: 8px; padding: .6rem .9rem;
   max-width: none;
 }
+.alarm, .calm { border: 1px solid var(--line); border-radius: 8px; padding: .7rem 1rem .5rem; margin: 1.1rem 0; }
+.alarm { background: var(--alarm-page); border-color: var(--miss); } .alarm > b { color: var(--miss); }
+.calm { background: var(--card); } .alarm p, .calm p, .alarm ul { max-width: none; margin: .35rem 0; }
 nav { margin: 1.1rem 0 0; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; font-size: .92rem; }
 
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.2rem 0; }
@@ -68,6 +65,7 @@ tr.best td, tr.best th { font-weight: 650; }
   display: inline-block; width: 6rem; height: .62rem; border-radius: 3px; background: var(--line);
   overflow: hidden;
 }
+figure .bar { width: 4rem; }
 .bar i { display: block; height: 100%; background: currentColor; }
 .mark {
   border: 1px solid var(--warn-line); background: var(--warn-page); border-radius: 5px; padding: 0 .35rem;
@@ -94,6 +92,7 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 .line { fill: none; stroke: currentColor; stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; }
 .line.dashed { stroke-dasharray: 5 4; }
+.bars rect { fill: var(--motion); }
 .band { fill: currentColor; opacity: .13; }
 .strip { width: 100%; display: block; }
 .strip g { stroke: var(--page); stroke-width: 1.2; }
@@ -109,6 +108,7 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .heatmap .frame { fill: var(--card); stroke: var(--line); }
 .heatmap .hit { color: var(--fusion); } .heatmap .miss { color: var(--miss); }
 .heatmap .value { font-size: 12px; fill: var(--ink); } .heatmap .value.on { fill: var(--page); }
+.shade { background: color-mix(in srgb, var(--fusion) calc(var(--share) * 60%), transparent); }
 .pair { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; }
 .pair > * { min-width: 0; max-width: 100%; }
 .pair > .grow { flex: 1 1 15rem; }
@@ -134,17 +134,3 @@ footer { margin-top: 3.5rem; color: var(--muted); font-size: .85rem; }
 }
 @media print { nav { display: none; } body { max-width: none; } .scroll { overflow: visible; } }
 """
-
-
-def build_page(title: str, *, body: Sequence[str], style: str = "") -> str:
-    """Return an HTML document that a browser lets fetch nothing; `style` is laid over the common style sheet."""
-    head = [
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}{style}</style>",
-    ]
-    return "\n".join(
-        ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
-    )

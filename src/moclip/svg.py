@@ -18,6 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 10, 36
 _MAX_POINTS = 300
 _MAX_NAME = 26
 _MAX_CELLS_WITH_NUMBERS = 12
+_NUM_STEPS = 24
 
 Floats = NDArray[np.float64]
 # A mark by the name of its shape, drawn around (0, 0).
@@ -83,11 +84,7 @@ def line_chart(series: Sequence[Series], *, title: str, percent: bool) -> str:
 
 def _axes(x_px: Floats, *, top: float, percent: bool) -> Iterator[str]:
     bottom, right = CHART_HEIGHT - _BOTTOM, CHART_WIDTH - _RIGHT
-    for tick in choose_ticks(0.0, top):
-        y = _y_px(tick, top=top)
-        word = f"{100 * tick:.0f} %" if percent else f"{tick:g}"
-        yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>'
-        yield f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{word}</text>'
+    yield from _levels(choose_ticks(0.0, top), top=top, percent=percent)
     epochs = sorted({1, len(x_px), *(int(tick) for tick in choose_ticks(1, len(x_px)) if tick == int(tick))})
     gap = (right - _LEFT) / 9
     for epoch in epochs:
@@ -96,6 +93,14 @@ def _axes(x_px: Floats, *, top: float, percent: bool) -> Iterator[str]:
             yield f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{epoch}</text>'
     middle = (_LEFT + right) / 2
     yield f'<text class="tick" x="{middle}" y="{CHART_HEIGHT - 4}" text-anchor="middle">epoch</text>'
+
+
+def _levels(ticks: Sequence[float], *, top: float, percent: bool) -> Iterator[str]:
+    for tick in ticks:
+        y = _y_px(tick, top=top)
+        word = f"{100 * tick:.0f} %" if percent else f"{tick:g}"
+        yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{CHART_WIDTH - _RIGHT}"/>'
+        yield f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{word}</text>'
 
 
 def _y_px(value: float, *, top: float) -> float:
@@ -117,6 +122,57 @@ def _line(one: Series, *, x_px: Floats, top: float) -> str:
 
 def _points(shown: Sequence[int], *, x_px: Floats, values: Floats, top: float) -> list[str]:
     return [f"{x_px[index]:.1f},{_y_px(float(values[index]), top=top):.1f}" for index in shown]
+
+
+def histogram(values: Floats, *, title: str, unit: str) -> str:
+    """Return bars that count the values, (N,) and finite, in equal steps; the last takes what is beyond it.
+
+    The axis ends where one value in a hundred is larger, if those reach more than twice as far.
+    """
+    low, high = float(values.min()), float(values.max())
+    usual = float(np.quantile(values, 0.99))
+    edges = _edges(low, high if high <= 2 * usual else usual, whole=bool((values == np.round(values)).all()))
+    counts = np.histogram(np.minimum(values, edges[-1]), bins=edges)[0]
+    x_px = np.linspace(_LEFT, CHART_WIDTH - _RIGHT, len(edges))
+    top = float(counts.max()) * 1.05
+    bars = "".join(_bars(counts, edges=edges, x_px=x_px, is_cut=high > edges[-1]))
+    levels = [tick for tick in choose_ticks(0.0, top) if tick == int(tick)]
+    axes = "".join([*_levels(levels, top=top, percent=False), *_scale(edges, unit=unit)])
+    return (
+        f'<svg class="chart" viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'{axes}<g class="bars">{bars}</g></svg>'
+    )
+
+
+def _edges(low: float, high: float, *, whole: bool) -> Floats:
+    ticks = choose_ticks(low, high, count=_NUM_STEPS)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    if whole:
+        step = float(max(1, round(step)))
+    first = math.floor(low / step + 1e-9)
+    last = max(math.floor(high / step + 1e-9), first) + 1
+    return np.array([index * step for index in range(first, last + 1)])
+
+
+def _bars(counts: NDArray[np.integer], *, edges: Floats, x_px: Floats, is_cut: bool) -> Iterator[str]:
+    top = float(counts.max()) * 1.05
+    for index, count in enumerate(counts):
+        if count:
+            y = _y_px(float(count), top=top)
+            end = "or more" if is_cut and index == len(counts) - 1 else f"to {edges[index + 1]:g}"
+            yield (
+                f'<rect x="{x_px[index] + 0.5:.1f}" y="{y:.1f}" width="{x_px[index + 1] - x_px[index] - 1:.1f}" '
+                f'height="{CHART_HEIGHT - _BOTTOM - y:.1f}"><title>{edges[index]:g} {end}: {count:,}</title></rect>'
+            )
+
+
+def _scale(edges: Floats, *, unit: str) -> Iterator[str]:
+    bottom, right = CHART_HEIGHT - _BOTTOM, CHART_WIDTH - _RIGHT
+    for tick in choose_ticks(float(edges[0]), float(edges[-1]), count=6):
+        x = _LEFT + (right - _LEFT) * (tick - edges[0]) / (edges[-1] - edges[0])
+        yield f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
+    middle = (_LEFT + right) / 2
+    yield f'<text class="tick" x="{middle}" y="{CHART_HEIGHT - 4}" text-anchor="middle">{escape(unit)}</text>'
 
 
 def strip(marks: Sequence[Mark]) -> str:

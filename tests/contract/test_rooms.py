@@ -33,6 +33,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "report_style",
         "raster",
         "motion_drawing",
+        "page",
+        "container_facts",
+        "leaks",
+        "datacard_page",
     ),
     (
         "files",
@@ -63,6 +67,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tables",
         "report",
         "report_experiment",
+        "datacard",
         "demo",
         "motion_pictures",
         "motion_page",

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from moclip.svg import Mark, Series, choose_ticks, heatmap, line_chart, strip
+from moclip.svg import Mark, Series, choose_ticks, heatmap, histogram, line_chart, strip
 
 
 def series(values, *, low=None, high=None, name="fusion") -> Series:
@@ -97,3 +97,28 @@ def test_the_true_class_is_the_row_of_a_heatmap():
     x, y = re.search(r'class="miss"><rect x="(\d+)" y="(\d+)"', drawn).groups()
     assert int(x) > 0
     assert int(y) == 0
+
+
+def test_a_histogram_counts_every_value_once_and_says_how_many_lie_beyond():
+    values = np.array([*range(100), 5000.0])
+    drawn = histogram(values, title="t", unit="frames")
+    counts = [int(count) for count in re.findall(r"<title>[^<]*: ([\d,]+)</title>", drawn)]
+    assert sum(counts) == len(values)
+    assert "or more: " in drawn
+    assert "or more" not in histogram(values[:-1], title="t", unit="frames")
+
+
+def test_the_bars_of_a_histogram_stand_on_the_axis_inside_the_picture_and_a_higher_count_is_taller():
+    drawn = histogram(np.array([1.0, 1.0, 2.0, 3.5]), title="t", unit="s")
+    bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', drawn)
+    sizes = [tuple(map(float, bar)) for bar in bars]
+    assert len({round(y + height, 1) for _, y, _, height in sizes}) == 1
+    assert sizes[0][3] == pytest.approx(2 * sizes[1][3], abs=0.2)
+    assert all(x > 0 and x + width < 420 and y > 0 for x, y, width, _ in sizes)
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 0.0], [1e-6, 2e-6], [1.0, 1e9], list(range(9))])
+def test_any_finite_values_make_a_histogram(values):
+    drawn = histogram(np.array(values, float), title="t", unit="s")
+    assert "<rect" in drawn
+    assert "nan" not in drawn

@@ -59,7 +59,7 @@ def test_a_touched_video_reruns_the_manifest_and_nothing_below_it(project: Proje
 def test_a_changed_video_reruns_its_shard_alone(project: Project) -> None:
     write_square(project.folder / "videos/MovingDown/v0.mp4", step_px=(0, 2), seed=200)
     jobs = project.run().jobs
-    assert jobs["motion_shard"] == jobs["appearance_shard"] == 1
+    assert jobs["motion_shard"] == jobs["appearance_shard"] == jobs["datacard"] == 1
 
 
 def test_a_deleted_shard_is_put_together_from_the_cache_and_nothing_below_it_runs(project: Project) -> None:
@@ -85,6 +85,7 @@ def test_a_broken_video_is_listed_and_counts_as_wrong(project: Project) -> None:
     project.run()
     rejects = (project.results() / "rejects.tsv").read_text()
     assert f"{victim['video_id']}\tmotion\toriginal\tunreadable" in rejects
+    assert "FFmpeg cannot open the file" in (project.results() / "datacard.html").read_text()
     metrics = json.loads(next(project.results().rglob("metrics.json")).read_text())
     fusion = metrics["methods"]["fusion"]
     assert (fusion["n"], fusion["num_scored"]) == (4, 3)

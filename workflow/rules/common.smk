@@ -79,6 +79,12 @@ def table_sig(columns, where=None):
     return sig_of(rows[columns].to_csv(index=False).encode())
 
 
+def manifest_sig():
+    """The digest of the whole manifest."""
+    path = Path(RESULTS, "manifest.tsv")
+    return sig_of(path.read_bytes()) if path.is_file() else PENDING
+
+
 def shard_sig(shard):
     """The digest of the videos of one shard."""
     return table_sig(["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard))
@@ -163,7 +169,7 @@ def all_outputs():
         "run.yaml",
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
-    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "summary.tsv", "report.html")]
+    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
     return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES]
 
 

@@ -1,4 +1,4 @@
-# What was left out and why, and the page that shows it all.
+# What was left out and why, what the videos are made of, and the page that shows it all.
 rule rejects:
     input:
         indexes=ancient([f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE]]),
@@ -33,6 +33,25 @@ rule motion_pictures:
         code=code("motion_pictures"),
     script:
         "../scripts/motion_pictures.py"
+
+
+rule datacard:
+    input:
+        manifest=ancient(MANIFEST),
+        indexes=ancient([f"{folder}/index.json" for folder in MOTION]),
+    output:
+        datacard=f"{RESULTS}/datacard.html",
+    log:
+        f"{LOGS}/datacard.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps({"dataset": DATASET["name"], "motion": MOTION}, sort_keys=True),
+        sig=lambda wildcards: manifest_sig(),
+        features=lambda wildcards: index_sig(*MOTION),
+        code=code("datacard"),
+    script:
+        "../scripts/datacard.py"
 
 
 rule report:
