@@ -29,7 +29,7 @@ test: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check --quiet Snakefile workflow
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -115,12 +115,16 @@ def test_any_pan_comes_out_as_it_went_in(tmp_path: Path, dx: int, dy: int, codec
     assert moved.tolist() == [last * dx, last * dy]
 
 
-@pytest.mark.parametrize("codec", ["h264", "mpeg4"])
-@pytest.mark.parametrize(
-    ("scale", "turn_degrees"), [(1.03, 0.0), (0.97, 0.0), (1.0, 2.0), (1.0, -2.0)], ids=["in", "out", "right", "left"]
+@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    scale=st.floats(0.965, 1.035),
+    turn_degrees=st.floats(-2.5, 2.5),
+    codec=st.sampled_from(["h264", "mpeg4"]),
 )
+@example(scale=1.03, turn_degrees=0.0, codec="h264")
+@example(scale=1.0, turn_degrees=2.0, codec="mpeg4")
 def test_zoom_and_rotation_give_the_analytic_field(
-    tmp_path: Path, codec: str, scale: float, turn_degrees: float
+    tmp_path: Path, scale: float, turn_degrees: float, codec: str
 ) -> None:
     def warp(x: Any, y: Any, t: int) -> tuple[Any, Any]:
         cos, sin = np.cos(np.radians(turn_degrees * t)), np.sin(np.radians(turn_degrees * t))
@@ -134,20 +138,44 @@ def test_zoom_and_rotation_give_the_analytic_field(
     was_x, was_y = warp(x, y, 1)
     analytic = np.stack([x - (was_x - 250), y - (was_y - 250)], axis=-1)
     error = np.linalg.norm(inner(raw) - inner(analytic), axis=-1)
-    # A block of 16 px has one vector; the true field changes by half a pixel inside it.
+    # A vector comes in halves or quarters of a pixel, and stands for a block of 16 px, inside which the true field
+    # changes by up to a pixel.
     assert np.median(error) < 0.5
-    assert np.median(np.linalg.norm(inner(analytic), axis=-1)) > 1.0
+    assert np.mean(error < 1.5) > 0.8
 
 
-@pytest.mark.parametrize("codec", ["h264", "mpeg4"])
-def test_mirroring_a_video_negates_its_horizontal_motion(tmp_path: Path, codec: str) -> None:
-    images = render(8, warp=pan(5, 2))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dx=st.integers(-6, 6), dy=st.integers(-6, 6), codec=st.sampled_from(["h264", "mpeg4"]))
+@example(dx=5, dy=2, codec="h264")
+def test_mirroring_a_video_negates_its_horizontal_motion(tmp_path: Path, dx: int, dy: int, codec: str) -> None:
+    images = render(8, warp=pan(dx, dy))
     motion = read_motion(encode(tmp_path / "a.mp4", images, codec=codec), video_id="a")
     mirrored = read_motion(encode(tmp_path / "b.mp4", [i[:, ::-1] for i in images], codec=codec), video_id="b")
     spec = FieldSpec(kind="raw")
     flipped = flip_fields(build_fields(motion, range(1, 8), spec=spec))
     found = build_fields(mirrored, range(1, 8), spec=spec)
     assert np.mean(np.abs(inner(found[6]) - inner(flipped[6])) <= 0.5) > 0.9
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dx=st.floats(-5, 5), dy=st.floats(-5, 5), scale=st.floats(0.98, 1.02), codec=st.sampled_from(["h264", "mpeg4"]))
+def test_composing_the_raw_fields_of_a_gop_of_p_frames_gives_its_accumulated_field(
+    tmp_path: Path, dx: float, dy: float, scale: float, codec: str
+) -> None:
+    images = render(9, warp=lambda x, y, t: (x / scale**t + 250 - dx * t, y / scale**t + 250 - dy * t))
+    path = encode_as(tmp_path / "v.mkv", images, encoder={"h264": "libx264"}.get(codec, codec), bf="0", g="30")
+    motion = read_motion(path, video_id="v")
+    assert motion.picture_type.tobytes() == b"IPPPPPPPP"
+    raw = build_fields(motion, range(1, 9), spec=FieldSpec(kind="raw"))
+    y, x = np.mgrid[:112, :160]
+    at_x, at_y = x.copy(), y.copy()
+    for field in raw[::-1]:
+        step = np.trunc(field[at_y, at_x]).astype(int)
+        from_x, from_y = at_x - step[..., 0], at_y - step[..., 1]
+        inside = (from_x >= 0) & (from_x < 160) & (from_y >= 0) & (from_y < 112)
+        at_x, at_y = np.where(inside, from_x, at_x), np.where(inside, from_y, at_y)
+    accumulated = build_fields(motion, [8], spec=FieldSpec())[0]
+    np.testing.assert_array_equal(accumulated, np.stack([x - at_x, y - at_y], axis=-1))
 
 
 def test_the_grid_holds_what_ffmpeg_exports_vector_by_vector(tmp_path: Path) -> None:
