@@ -18,6 +18,8 @@ from moclip.motion_packing import EMPTY
 _CELL = 8
 # Points followed at a time: what stays in a processor's cache.
 _MAX_POINTS = 1 << 16
+# Cells whose moves are planned at a time.
+_MAX_CELLS = 1 << 17
 
 # The rows of `Steps.vectors` that lead back from a frame, its own first.
 Chain = tuple[int, ...]
@@ -129,75 +131,89 @@ def accumulate_densely(steps: Steps, chains: Sequence[Chain], *, stride: int) ->
     return fields
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What moves with one row of vectors: runs of pixels by their length, and single pixels, each from where to where."""
+
+    runs: tuple[tuple[int, NDArray[np.intp], NDArray[np.intp]], ...]
+    pixels: tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
 class _Mover:
     """Moves a table of origins (int32 a pixel: x and y as int16) one step on, in runs of pixels as long as may be."""
 
     def __init__(self, steps: Steps, rows: Sequence[int]) -> None:
         num_rows, num_columns = steps.vectors.shape[1:3]
         self.height, self.width = num_rows * _CELL, num_columns * _CELL
-        self._picture = (steps.width_px, steps.height_px)
         identity = np.empty((self.height, self.width, 2), np.int16)
         identity[..., 0] = np.arange(self.width)
         identity[..., 1] = np.arange(self.height)[:, None]
         self.identity = identity.view(np.int32).reshape(-1)
-        cell_y, cell_x = np.indices((num_rows, num_columns), np.int32).reshape(2, -1) * _CELL
-        self._cell_x, self._cell_y, self._corner = cell_x, cell_y, cell_y * self.width + cell_x
         self._lines = np.arange(_CELL) * self.width
-        self._line, self._column = np.indices((_CELL, _CELL), np.int32).reshape(2, -1)
-        self._moves = dict(zip(rows, steps.whole_px(rows).view(np.int32).reshape(len(rows), -1), strict=True))
+        self._steps = steps
+        at_once = max(1, _MAX_CELLS // (num_rows * num_columns))
+        self._batches = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        self._batch_of = {row: batch for batch in self._batches for row in batch}
+        self._plans: dict[int, _Plan] = {}
 
     def move(self, table: NDArray[np.int32], row: int) -> NDArray[np.int32]:
         """Return the table after the blocks of a row of `Steps.vectors` have moved."""
-        step = self._moves[row]
+        if row not in self._plans:
+            batch = self._batch_of[row]
+            self._plans = dict(zip(batch, _plan_moves(self._steps, batch, width=self.width), strict=True))
+        plan = self._plans[row]
         moved = table.copy()
-        # Where two cells side by side move alike, as they mostly do, they move as one.
-        pairs = step.reshape(-1, 2)
-        alike = pairs[:, 0] == pairs[:, 1]
-        both = 2 * np.flatnonzero(alike & (pairs[:, 0] != 0))
-        single = np.flatnonzero((pairs != 0) & ~alike[:, None])
-        partly = self._move_runs(table, moved, both, step=step, num_cells=2)
-        partly = np.concatenate([partly, partly + 1, self._move_runs(table, moved, single, step=step, num_cells=1)])
-        if len(partly):
-            self._move_pixels(table, moved, partly, step=step)
+        for length, source, target in plan.runs:
+            # A run is one item: its source may start at any pixel, its target starts at a multiple of its length.
+            runs_from = np.ndarray((len(table) - length + 1,), f"V{4 * length}", buffer=table, strides=(4,))
+            runs_to = moved.view(f"V{4 * length}")
+            runs_to[target[:, None] + self._lines // length] = runs_from[source[:, None] + self._lines]
+        source, target = plan.pixels
+        moved[target] = table[source]
         return moved
 
-    def _move_runs(
-        self,
-        table: NDArray[np.int32],
-        moved: NDArray[np.int32],
-        cells: NDArray[np.intp],
-        *,
-        step: NDArray[np.int32],
-        num_cells: int,
-    ) -> NDArray[np.intp]:
-        # Moves the blocks that begin at `cells`, line by line, a line being one item; those of the source may start at
-        # any pixel. Returns the cells whose source leaves the picture.
+
+def _plan_moves(steps: Steps, rows: Sequence[int], *, width: int) -> list[_Plan]:
+    # Where two cells side by side move alike, as they mostly do, they move as one. Only those pixels move that come from
+    # inside the picture. (What the grid has outside the picture may hold anything, since nothing is ever read there.)
+    step = steps.whole_px(rows).view(np.int32).reshape(len(rows), -1)
+    pairs = step.reshape(len(rows), -1, 2)
+    moves, alike = pairs != 0, pairs[..., 0] == pairs[..., 1]
+    runs, partly = [], []
+    for num_cells, chosen in ((2, alike & moves[..., 0]), (1, moves & ~alike[..., None])):
+        index = num_cells * np.flatnonzero(chosen)
+        cell = index % step.shape[1]
+        corner = cell // (width // _CELL) * (_CELL * width) + cell % (width // _CELL) * _CELL
+        move = step.reshape(-1)[index].view(np.int16).reshape(-1, 2)
+        x, y = corner % width + move[:, 0], corner // width + move[:, 1]
         length = num_cells * _CELL
-        x, y = self._source_corner(cells, step=step)
-        inside = (x.view(np.uint32) <= self._picture[0] - length) & (y.view(np.uint32) <= self._picture[1] - _CELL)
-        source = (y * self.width + x)[inside].astype(np.intp)
-        target = (self._corner[cells[inside]] // length).astype(np.intp)
-        runs_from = np.ndarray((len(table) - length + 1,), f"V{4 * length}", buffer=table, strides=(4,))
-        runs_to = moved.view(f"V{4 * length}")
-        source, target = source[:, None] + self._lines, target[:, None] + self._lines // length
-        runs_to[target] = runs_from[source]
-        return cells[~inside]
+        inside = (x >= 0) & (x <= steps.width_px - length) & (y >= 0) & (y <= steps.height_px - _CELL)
+        keep = np.flatnonzero(inside)
+        bounds = np.searchsorted(index[keep], np.arange(len(rows) + 1) * step.shape[1])
+        runs.append((length, (y * width + x)[keep], corner[keep] // length, bounds))
+        partly += [index[~inside] + offset for offset in range(num_cells)]
+    source, target, bounds = _plan_pixels(steps, step, np.sort(np.concatenate(partly)), width=width)
+    slices = [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [
+        _Plan(
+            runs=tuple((length, f[b[i] : b[i + 1]], t[b[i] : b[i + 1]]) for length, f, t, b in runs if b[i] < b[i + 1]),
+            pixels=(source[slices[i]], target[slices[i]]),
+        )
+        for i in range(len(rows))
+    ]
 
-    def _source_corner(
-        self, cells: NDArray[np.intp], *, step: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        # Negative ones, which lie outside, are large when they are read as unsigned numbers.
-        parts = step[cells].view(np.int16).reshape(-1, 2)
-        return self._cell_x[cells] + parts[:, 0], self._cell_y[cells] + parts[:, 1]
 
-    def _move_pixels(
-        self, table: NDArray[np.int32], moved: NDArray[np.int32], cells: NDArray[np.intp], *, step: NDArray[np.int32]
-    ) -> None:
-        # Only those pixels move that come from inside the picture. (What the grid has outside the picture may hold
-        # anything, since nothing is ever read from there.)
-        x, y = self._source_corner(cells, step=step)
-        from_x, from_y = x[:, None] + self._column, y[:, None] + self._line
-        inside = (from_x.view(np.uint32) < self._picture[0]) & (from_y.view(np.uint32) < self._picture[1])
-        source = from_y * self.width + from_x
-        target = self._corner[cells][:, None] + (self._line * self.width + self._column)
-        moved[target[inside]] = table[source[inside]]
+def _plan_pixels(
+    steps: Steps, step: NDArray[np.int32], index: NDArray[np.intp], *, width: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    # Of cells, ascending over all rows, those pixels whose source lies in the picture; and where each row begins.
+    cell = index % step.shape[1]
+    line, column = np.indices((_CELL, _CELL)).reshape(2, -1)
+    x = (cell % (width // _CELL) * _CELL)[:, None] + column
+    y = (cell // (width // _CELL) * _CELL)[:, None] + line
+    move = step.reshape(-1)[index].view(np.int16).reshape(-1, 2)
+    from_x, from_y = x + move[:, :1], y + move[:, 1:]
+    inside = (from_x >= 0) & (from_x < steps.width_px) & (from_y >= 0) & (from_y < steps.height_px)
+    ends = np.concatenate([[0], np.cumsum(inside.sum(axis=1))])
+    bounds = ends[np.searchsorted(index, np.arange(len(step) + 1) * step.shape[1])]
+    return (from_y * width + from_x)[inside], (y * width + x)[inside], bounds
