@@ -9,6 +9,7 @@ Source: Wu et al., "Compressed Video Action Recognition", CVPR 2018, section 3.2
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def accumulate_densely(steps: Steps, chains: Sequence[Chain], *, stride: int) ->
 
 @dataclass(frozen=True)
 class _Plan:
-    """What moves with one row of vectors: runs of pixels by their length, and single pixels, each from where to where."""
+    """What moves with one row of vectors: runs of pixels by their length, and single pixels; from where, to where."""
 
     runs: tuple[tuple[int, NDArray[np.intp], NDArray[np.intp]], ...]
     pixels: tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -174,8 +175,8 @@ class _Mover:
 
 
 def _plan_moves(steps: Steps, rows: Sequence[int], *, width: int) -> list[_Plan]:
-    # Where two cells side by side move alike, as they mostly do, they move as one. Only those pixels move that come from
-    # inside the picture. (What the grid has outside the picture may hold anything, since nothing is ever read there.)
+    # Where two cells side by side move alike, as they mostly do, they move as one. Only those pixels move that come
+    # from inside the picture. (What the grid has outside it may hold anything, since nothing is ever read there.)
     step = steps.whole_px(rows).view(np.int32).reshape(len(rows), -1)
     pairs = step.reshape(len(rows), -1, 2)
     moves, alike = pairs != 0, pairs[..., 0] == pairs[..., 1]
@@ -193,7 +194,7 @@ def _plan_moves(steps: Steps, rows: Sequence[int], *, width: int) -> list[_Plan]
         runs.append((length, (y * width + x)[keep], corner[keep] // length, bounds))
         partly += [index[~inside] + offset for offset in range(num_cells)]
     source, target, bounds = _plan_pixels(steps, step, np.sort(np.concatenate(partly)), width=width)
-    slices = [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    slices = [slice(start, stop) for start, stop in pairwise(bounds)]
     return [
         _Plan(
             runs=tuple((length, f[b[i] : b[i + 1]], t[b[i] : b[i + 1]]) for length, f, t, b in runs if b[i] < b[i + 1]),

@@ -35,7 +35,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
     "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
-    "MOTION_EMBEDDING_VERSION": (1, "9a8ca29d39e9c1ae"),
+    "MOTION_EMBEDDING_VERSION": (1, "9b6bdf7160c016f6"),
     "MOTION_VERSION": (2, "70ad6211c508a910"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),
 }
