@@ -21,8 +21,15 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
 
+# Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
 localrules:
     all,
+    motion_index,
+    appearance_index,
+    motion_embedding_index,
+    rejects,
+    summary,
+    report,
 
 
 # Every output of every stage stands here: a stage that fails while it is rebuilt is then never taken for done.
