@@ -19,6 +19,7 @@ include: "workflow/rules/motion_network.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/failures.smk"
 
 
 # Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
@@ -37,3 +38,7 @@ rule all:
     default_target: True
     input:
         all_outputs(),
+
+
+onerror:
+    print_failures(log)

@@ -55,9 +55,9 @@ MinJobAge=300
 KillWait=10
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:2 State=UNKNOWN
-PartitionName=cpu Nodes=ALL Default=YES MaxTime=1-00:00:00 PriorityTier=1 State=UP
-PartitionName=gpu Nodes=ALL MaxTime=1-00:00:00 PriorityTier=1 State=UP
-PartitionName=urgent Nodes=ALL MaxTime=1-00:00:00 PriorityTier=9 State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=1-00:00:00 PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=gpu Nodes=ALL MaxTime=1-00:00:00 PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=spare Nodes=ALL MaxTime=1-00:00:00 PriorityTier=1 PreemptMode=REQUEUE State=UP
 """
 
 
