@@ -1,7 +1,7 @@
 """A real Slurm of one node, in a folder of its own: munged, slurmctld and slurmd, started and stopped here.
 
-Nothing outside the folder is written and nothing is shared with a Slurm that the machine may have: its own key, sockets,
-ports and configuration. `SLURM_CONF` alone tells the commands where it is.
+Nothing outside the folder is written and nothing is shared with a Slurm that the machine may have: key, sockets, ports
+and configuration are its own. The environment alone tells the commands where it is.
 """
 
 import os
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +76,54 @@ class Cluster:
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def jobs(self) -> list[dict[str, str]]:
-        """Return every job that Slurm remembers: id, state, rule with wildcards, time limit, memory."""
-        keys = ("id", "state", "comment", "minutes", "memory", "gpus", "cpus", "partition")
-        text = self.run("squeue", "--all", "--states=all", "--noheader", "--format=%i|%T|%k|%l|%m|%b|%C|%P")
-        return [dict(zip(keys, line.split("|"), strict=True)) for line in text.splitlines()]
+    def jobs(self) -> list["SlurmJob"]:
+        """Return every job that Slurm remembers, in the order of submission."""
+        text = self.run("scontrol", "--oneliner", "show", "jobs", check=False)
+        lines = [line for line in text.splitlines() if line.startswith("JobId=")]
+        return [SlurmJob(dict(part.split("=", 1) for part in line.split() if "=" in part)) for line in lines]
+
+    def running(self, words: str) -> list["SlurmJob"]:
+        """Return the running jobs whose comment, rule and wildcards, holds these words."""
+        return [job for job in self.jobs() if job.state == "RUNNING" and words in job.comment]
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """What `scontrol show job` says of a job."""
+
+    fields: dict[str, str]
+
+    @property
+    def id(self) -> str:
+        """Its number."""
+        return self.fields["JobId"]
+
+    @property
+    def state(self) -> str:
+        """RUNNING, COMPLETED, TIMEOUT ..."""
+        return self.fields["JobState"]
+
+    @property
+    def comment(self) -> str:
+        """Rule and wildcards, as the executor notes them."""
+        return self.fields.get("Comment", "")
+
+    @property
+    def folder(self) -> str:
+        """The folder that it was submitted from."""
+        return self.fields["WorkDir"]
+
+    @property
+    def minutes(self) -> int:
+        """Its time limit."""
+        days, _, clock = self.fields["TimeLimit"].rpartition("-")
+        hours, minutes, _ = clock.split(":")
+        return int(days or 0) * 1440 + int(hours) * 60 + int(minutes)
+
+    @property
+    def tres(self) -> dict[str, str]:
+        """Processors, memory and GPUs that it asked for."""
+        return dict(part.split("=", 1) for part in self.fields["TRES"].split(","))
 
 
 def install() -> None:
@@ -191,9 +234,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until(ready: "object", *, cluster: Cluster, what: str, seconds: float = 60) -> None:
+def _wait_until(ready: Callable[[], bool], *, cluster: Cluster, what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not ready():  # type: ignore[operator]
+    while not ready():
         if time.monotonic() > deadline:
             logs = "\n".join(
                 f"{path.name}: {path.read_text()[-1000:]}" for path in sorted(cluster.folder.glob("*.out"))
