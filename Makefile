@@ -1,6 +1,7 @@
 # make demo   render the demo videos, run the whole workflow on them, print the table of results
 # make test   every test          make check   format, lint, types, workflow lint, fast tests
 # make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
+# make slurm  add what `snakemake --workflow-profile workflow/profiles/slurm` needs to .venv (docs/cluster.md)
 # Each makes .venv by itself when it is missing or older than the lock. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
@@ -9,7 +10,7 @@ READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench lock clean
+.PHONY: demo test check format bench slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -43,11 +44,21 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/motion_decode.py $(CLIPS)
 
+# All that these two need is in requirements.lock already.
+slurm: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement requirements-slurm.lock
+	@$(BIN)/python -c 'import snakemake_executor_plugin_slurm'
+
 lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["slurm"], sep="\n")' \
+		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+		--output-file requirements-slurm.lock
 
 clean:
 	rm -rf results logs benchmarks/results .snakemake

@@ -19,10 +19,18 @@ include: "workflow/rules/motion_network.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/failures.smk"
 
 
+# Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
 localrules:
     all,
+    motion_index,
+    appearance_index,
+    motion_embedding_index,
+    rejects,
+    summary,
+    report,
 
 
 # Every output of every stage stands here: a stage that fails while it is rebuilt is then never taken for done.
@@ -30,3 +38,7 @@ rule all:
     default_target: True
     input:
         all_outputs(),
+
+
+onerror:
+    print_failures(log)

@@ -11,8 +11,12 @@ rule appearance_shard:
         f"{BENCHMARKS}/appearance/{{variant}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    # Before a GPU frames are the slower part: several are decoded at a time.
+    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else 1
     resources:
-        gpu=lambda wildcards: int(CONFIG["appearance"][wildcards.variant]["device"] != "cpu"),
+        runtime=lambda wildcards, attempt: minutes(appearance_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(6000, 2, num_videos(wildcards.shard), attempt),
+        gpu=lambda wildcards: encoder_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),

@@ -1,6 +1,9 @@
 # What the rules share: the checked configuration, names of files, and the params of every rule.
 import json
+import math
+import os
 import sys
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -22,11 +25,17 @@ def checked_config():
     try:
         checked = check_config(config, schema=schema)
         made_here = checked["dataset"]["generate"] != "none"
-        return checked, None if made_here else dataset_signature(checked["dataset"])
+        # A job's own process on a cluster needs no listing of thousands of files; the main process has checked it.
+        listed = workflow.is_main_process and not made_here
+        return checked, dataset_signature(checked["dataset"]) if listed else None
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
+
+# A shard is written under a name of its own and read when it is whole: HDF5's locks guard nothing here, and fail on a
+# shared folder whose server has no lock service. Jobs inherit this.
+os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
 CONFIG, LISTING = checked_config()
@@ -56,7 +65,9 @@ def cfg(section, variant=None, **others):
 
 
 def code(rule_name):
-    """The digest of a rule's script and of the library modules that it reaches."""
+    """The digest of a rule's script and of the library modules that it reaches, for the process that compares it."""
+    if not workflow.is_main_process:  # a job's own process on a cluster, whose start this would double
+        return "code:not compared here"
     return f"code:{code_digest(SCRIPTS / f'{rule_name}.py')}"
 
 
@@ -69,12 +80,25 @@ def sig_of(content):
     return f"sig:{blake2b(content, digest_size=16).hexdigest()}"
 
 
+@cache
+def manifest_of(state):
+    return read_manifest(Path(MANIFEST))
+
+
+def load_manifest():
+    """The manifest, read once for each state of its file, or None before it is there."""
+    try:
+        status = os.stat(MANIFEST)
+    except FileNotFoundError:
+        return None
+    return manifest_of((status.st_mtime_ns, status.st_size, status.st_ino))
+
+
 def table_sig(columns, where=None):
     """The digest of some columns of the manifest, in the rows that `where` accepts."""
-    path = Path(RESULTS, "manifest.tsv")
-    if not path.is_file():
+    frame = load_manifest()
+    if frame is None:
         return PENDING
-    frame = read_manifest(path)
     rows = frame if where is None else frame[where(frame)]
     return sig_of(rows[columns].to_csv(index=False).encode())
 
@@ -271,3 +295,70 @@ def run_cfg(experiment):
     parts = ("appearance", "motion_network", "text", "head")
     resolved = {part: CONFIG[part][entry[part]] for part in parts if entry.get(part)}
     return json.dumps({"experiment": entry, **resolved}, sort_keys=True)
+
+
+# What a job asks a scheduler for. Time and memory follow the work, with room to spare, and double with each retry; the
+# figures are in docs/cluster.md. Snakemake asks anew when the manifest is there, and before each attempt.
+START_SECONDS = 300  # a slow shared folder, imports, the weights of a large model
+
+
+def num_videos(shard=None):
+    """How many videos a shard has, or the data set; none before there is a manifest."""
+    frame = load_manifest()
+    if frame is None:
+        return 0
+    return len(frame) if shard is None else int((frame["shard"] == int(shard)).sum())
+
+
+def minutes(seconds, attempt):
+    """Minutes for a job that is taken to compute for some seconds."""
+    return math.ceil((START_SECONDS + seconds) / 60) * 2 ** (attempt - 1)
+
+
+def mem_mb(start, each, videos, attempt):
+    """Megabytes for a job that holds some videos' worth of data beside what it starts with."""
+    return math.ceil(start + each * videos) * 2 ** (attempt - 1)
+
+
+def gpus(device):
+    """How many GPUs a job asks for: one, unless `device` is `cpu`, or `auto` where jobs run here and there is none."""
+    if device == "auto" and workflow.local_exec:
+        return int(any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
+    return int(device != "cpu")
+
+
+def encoder_gpus(variant):
+    return gpus(CONFIG["appearance"][variant]["device"])
+
+
+def network_gpus(variant):
+    return gpus(CONFIG["motion_network"][variant]["device"])
+
+
+def motion_seconds(wildcards):
+    """A decode of every frame, or a decode, an encode and a decode."""
+    transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"
+    return num_videos(wildcards.shard) * (12 if transcoded else 3)
+
+
+def appearance_seconds(wildcards):
+    """A decode up to the last chosen frame, and the image tower once for each."""
+    entry = CONFIG["appearance"][wildcards.variant]
+    frames = 1 if entry["frames"]["policy"] == "middle" else entry["frames"]["count"]
+    return num_videos(wildcards.shard) * (1 + frames * (0.1 if gpus(entry["device"]) else 1))
+
+
+def embedding_seconds(wildcards):
+    """The network once for each segment, crop and flip."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    test = entry["test"]
+    passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
+    return num_videos(wildcards.shard) * (1 + passes * (0.02 if gpus(entry["device"]) else 0.2))
+
+
+def training_seconds(wildcards):
+    """The network forth and back for each segment of each video, in every epoch. Most videos train."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    train = entry["train"]
+    passes = train["epochs"] * train["num_segments"] * num_videos()
+    return passes * (0.02 if gpus(entry["device"]) else 0.2)

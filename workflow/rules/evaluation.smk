@@ -14,6 +14,8 @@ rule evaluate:
         f"{LOGS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/evaluate.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: mem_mb(3000, 0.05, num_videos(), attempt),
     params:
         cfg=lambda wildcards: run_cfg(wildcards.experiment),
         policy=DATASET["rejected_test_videos"],

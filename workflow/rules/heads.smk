@@ -13,6 +13,8 @@ rule head:
         f"{BENCHMARKS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: mem_mb(3000, 0.05, num_videos(), attempt),
     params:
         cfg=lambda wildcards: head_cfg(wildcards.experiment),
         sig=lambda wildcards: split_sig(wildcards.split, ["train", "val"]),

@@ -10,6 +10,9 @@ rule motion_shard:
         f"{BENCHMARKS}/motion/{{variant}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=lambda wildcards, attempt: minutes(motion_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(1000, 2, num_videos(wildcards.shard), attempt),
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),

@@ -15,7 +15,9 @@ rule motion_network:
         ENVIRONMENT
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
-        gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
+        runtime=lambda wildcards, attempt: minutes(training_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(8000, 0.2, num_videos(), attempt),
+        gpu=lambda wildcards: network_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: training_cfg(wildcards.variant),
         sig=lambda wildcards: split_sig(wildcards.split, ["train", "val"]),
@@ -40,7 +42,9 @@ rule motion_embedding_shard:
         ENVIRONMENT
     threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
     resources:
-        gpu=lambda wildcards: int(CONFIG["motion_network"][wildcards.variant]["device"] != "cpu"),
+        runtime=lambda wildcards, attempt: minutes(embedding_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(4000, 2, num_videos(wildcards.shard), attempt),
+        gpu=lambda wildcards: network_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: embedding_cfg(wildcards.variant),
         sig=lambda wildcards: content_sig(motion_folder(wildcards.variant), wildcards.shard),

@@ -10,6 +10,9 @@ rule text:
         f"{LOGS}/text/{{variant}}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: mem_mb(6000, 0, 0, attempt),
+        gpu=lambda wildcards: encoder_gpus(CONFIG["text"][wildcards.variant]["appearance"]),
     params:
         cfg=lambda wildcards: cfg(
             "text",
