@@ -338,7 +338,7 @@ def network_gpus(variant):
 def motion_seconds(wildcards):
     """A decode of every frame, or a decode, an encode and a decode."""
     transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"
-    return num_videos(wildcards.shard) * (12 if transcoded else 3)
+    return num_videos(wildcards.shard) * (4 if transcoded else 1)
 
 
 def appearance_seconds(wildcards):
