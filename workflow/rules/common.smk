@@ -362,3 +362,12 @@ def training_seconds(wildcards):
     train = entry["train"]
     passes = train["epochs"] * train["num_segments"] * num_videos()
     return passes * (0.02 if gpus(entry["device"]) else 0.2)
+
+
+def batch_mb(wildcards):
+    """What a batch takes on its way forth and back; a GPU has memory of its own. 93 MB a picture for EfficientNet-B0."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    if gpus(entry["device"]):
+        return 0
+    pictures = entry["train"]["batch_size"] * entry["train"]["num_segments"]
+    return pictures * 100 * (entry["input_px"] / 224) ** 2
