@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "files",
+        "devices",
         "spool",
         "shards",
         "row_cache",

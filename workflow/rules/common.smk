@@ -11,6 +11,7 @@ import yaml
 
 from moclip.code_digest import code_digest
 from moclip.config import check_config, list_network_runs, list_runs, list_used
+from moclip.devices import has_gpu
 from moclip.errors import MoclipError
 from moclip.features import read_index
 from moclip.manifest import dataset_signature, read_manifest
@@ -32,10 +33,6 @@ def checked_config():
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
-
-# A shard is written under a name of its own and read when it is whole: HDF5's locks guard nothing here, and fail on a
-# shared folder whose server has no lock service. Jobs inherit this.
-os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
 CONFIG, LISTING = checked_config()
@@ -323,7 +320,7 @@ def mem_mb(start, each, videos, attempt):
 def gpus(device):
     """How many GPUs a job asks for: one, unless `device` is `cpu`, or `auto` where jobs run here and there is none."""
     if device == "auto" and workflow.local_exec:
-        return int(any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
+        return int(has_gpu())
     return int(device != "cpu")
 
 
