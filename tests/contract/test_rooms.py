@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "files",
+        "devices",
         "spool",
         "shards",
         "row_cache",
@@ -51,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
         "image_files",
+        "mistakes",
     ),
     ("video", "video_file", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
     (
@@ -72,6 +74,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "mistake_pictures",
+        "mistakes_page",
     ),
     ("cli", "cli_draw"),
 )
