@@ -49,7 +49,7 @@ class SlurmProject:
         """Return the jobs that were submitted from this folder, in order."""
         return [job for job in self.cluster.jobs() if job.folder == str(self.folder)]
 
-    def wait_for(self, what: Callable[[], Any], *, main: "Main | None" = None, seconds: float = 90) -> Any:
+    def wait_for(self, what: Callable[[], Any], *, main: "Main | None" = None, seconds: float = 180) -> Any:
         """Return what is awaited once it is there; fail when the main process ends first or time is up."""
         deadline = time.monotonic() + seconds
         while not (found := what()):
@@ -80,7 +80,7 @@ class Main:
         """All that it has printed."""
         return self.log.read_text(errors="replace")
 
-    def finish(self, *, seconds: float = 240) -> int:
+    def finish(self, *, seconds: float = 480) -> int:
         """Wait for its end and return its exit code."""
         try:
             return self.process.wait(timeout=seconds)
