@@ -7,6 +7,7 @@ rule motion_network:
     output:
         model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
         history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
+        curve=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
     log:
         f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.log",
     benchmark:
