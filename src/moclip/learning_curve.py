@@ -56,7 +56,10 @@ def draw_learning_curve(
 
 
 def _pair(train: Sequence[float], val: Sequence[float]) -> list[Series]:
-    return [_series("training", train, dashed=False), _series("validation", val, dashed=True)]
+    drawn = [_series("training", train, dashed=False)]
+    if np.isfinite(val).any():
+        drawn.append(_series("validation", val, dashed=True))
+    return drawn
 
 
 def _series(name: str, values: Sequence[float], *, dashed: bool) -> Series:

@@ -12,96 +12,13 @@ from safetensors.torch import save_file
 from moclip import motion_training
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.field_batches import FieldConfig, build_segments, crop_for_test, crop_for_training, decode_crops
-from moclip.motion import NO_VECTOR, MotionVectors, pixel_code
+from moclip.motion import pixel_code
 from moclip.motion_embedding import MotionItem, embed_videos
-from moclip.motion_loader import Sample
 from moclip.motion_network import build_network, load_network, save_network, stem_parameters
 from moclip.motion_torch import prepare_torch
 from moclip.motion_training import TrainConfig as Train
 from moclip.motion_training import schedule_factor, train_motion_network
-
-TRAIN = {
-    "num_segments": 2,
-    "epochs": 3,
-    "batch_size": 4,
-    "learning_rate": 0.01,
-    "multipliers": {"classifier": 1.0, "stem": 0.1, "rest": 0.01},
-    "adam_epsilon": 1e-3,
-    "weight_decay": 1e-4,
-    "decay_norm_and_bias": False,
-    "schedule": "steps",
-    "milestones": [2],
-    "warmup_epochs": 0,
-    "scales": [1.0, 0.75],
-    "flip": False,
-    "dropout": 0.5,
-    "label_smoothing": 0.0,
-    "freeze_norm": False,
-    "precision": "fp32",
-}
-TEST = {
-    "num_segments": 3,
-    "crops": 1,
-    "flips": False,
-    "precision": "fp32",
-    "backend": "torch",
-    "store": "float32",
-    "views": {"count": 0, "num_segments": 2},
-}
-
-
-def variant(**changes: Any) -> dict[str, Any]:
-    base = {
-        "field": {"kind": "raw", "window": 0, "stride": 8, "compensate_camera": False, "upright": False},
-        "backbone": "test_efficientnet",
-        "weights": "none",
-        "input_px": 32,
-        "max_px": 20,
-        "rescale_vectors": False,
-        "train": TRAIN,
-        "select": "val",
-        "test": TEST,
-        "threads": 1,
-        "loaders": 2,
-        "device": "cpu",
-    }
-    return {**base, **changes}
-
-
-def moving(dx_px: float, dy_px: float, *, num_frames: int = 8, seed: int = 0) -> MotionVectors:
-    """Motion of a 64 x 64 video whose content moves by (dx, dy) px a frame, with some noise."""
-    rng = np.random.default_rng(seed)
-    past = np.round(-4 * np.array([dx_px, dy_px]) + rng.normal(size=(num_frames - 1, 8, 8, 2))).astype(np.int16)
-    past[:, 0, 0] = NO_VECTOR
-    return MotionVectors(
-        past=past,
-        past_frame_index=np.arange(1, num_frames, dtype=np.int32),
-        future=np.empty((0, 8, 8, 2), np.int16),
-        future_frame_index=np.empty(0, np.int32),
-        picture_type=np.frombuffer(b"I" + b"P" * (num_frames - 1), np.uint8),
-        is_keyframe=np.arange(num_frames) == 0,
-        time_seconds=np.arange(num_frames) / 25,
-        motion_scale=4,
-        width_px=64,
-        height_px=64,
-        rotation_degrees=0,
-        codec_name="h264",
-        frame_rate=25.0,
-        source="original",
-    )
-
-
-def items(*numbers: int, moves: tuple[int, int] = (1, 0)) -> list[MotionItem]:
-    dx, dy = moves
-    return [MotionItem(video_id=f"v{n}", key=f"k{n}", motion=moving(n * dx, n * dy, seed=n)) for n in numbers]
-
-
-def samples(count: int, *, start: int = 0) -> list[Sample]:
-    def sample(number: int) -> Sample:
-        dx, dy = ((8, 0), (0, 8))[number % 2]
-        return Sample(video_id=f"v{number}", class_index=number % 2, motion=lambda: moving(dx, dy, seed=number))
-
-    return [sample(start + number) for number in range(count)]
+from tests.unit.motion_networks import TRAIN, items, moving, samples, variant
 
 
 def train(tmp_path: Path, *, seed: int = 0, order: int = 1, **changes: Any) -> dict[str, torch.Tensor]:
