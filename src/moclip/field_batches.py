@@ -1,6 +1,6 @@
 """From motion vectors to what a motion network sees: segments, crops, mirroring, and the pixel code.
 
-A crop is coded in 8 bits before it is resized, as the authors' code does it: what saturates does so at the size of the
+A crop is coded in 8 bits before it is resized, as CoViAR's loader does it: what saturates does so at the size of the
 source, a crop takes a quarter of the memory of floats, and a resize on whole numbers is exactly symmetric.
 """
 
