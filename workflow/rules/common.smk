@@ -337,6 +337,12 @@ def network_gpus(variant):
     return gpus(CONFIG["motion_network"][variant]["device"])
 
 
+def network_threads(variant):
+    """How many processors a job asks for: those that compute, or, beside a GPU, those that make batches."""
+    entry = CONFIG["motion_network"][variant]
+    return max(entry["threads"], entry["loaders"])
+
+
 def motion_seconds(wildcards):
     """A decode of every frame, or a decode, an encode and a decode."""
     transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"

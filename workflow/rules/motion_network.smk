@@ -14,7 +14,7 @@ rule motion_network:
         f"{BENCHMARKS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
+    threads: lambda wildcards: network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: minutes(training_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(8000, 0.2, num_videos(), attempt),
@@ -41,7 +41,7 @@ rule motion_embedding_shard:
         f"{BENCHMARKS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
+    threads: lambda wildcards: network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: minutes(embedding_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(4000, 2, num_videos(wildcards.shard), attempt),
