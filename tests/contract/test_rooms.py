@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "files",
+        "devices",
         "spool",
         "shards",
         "row_cache",
@@ -52,6 +53,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
         "image_files",
+        "mistakes",
     ),
     (
         "video",
@@ -76,6 +78,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_embedding_extraction",
         "class_embeddings",
         "streams",
+        "views",
         "training",
         "evaluation",
         "runs",
@@ -88,6 +91,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "mistake_pictures",
+        "mistakes_page",
     ),
     ("cli", "cli_draw"),
 )
