@@ -20,7 +20,7 @@ from moclip.motion_embedding_extraction import (
 )
 from moclip.motion_folding import PackedConv, fold_network
 from moclip.motion_network import MotionNetwork, build_network, save_network
-from moclip.motion_torch import prepare_torch
+from moclip.motion_torch import choose_device, prepare_torch
 from moclip.views import load_views
 from tests.unit.motion_networks import TEST, TRAIN, items, job_of, variant, write_dataset
 
@@ -87,6 +87,24 @@ def test_an_embedding_is_the_mean_of_the_plain_network_over_segments_and_crops()
     expected = network.embed(inputs)
     np.testing.assert_allclose(found.embedding, expected.mean(dim=0).numpy(), atol=1e-5)
     np.testing.assert_allclose(found.logits, network.classifier(expected).mean(dim=0).numpy(), atol=1e-5)
+
+
+def test_a_gpu_takes_larger_parts_and_unpacked_kernels_and_means_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a GPU would run, but for its kernels: all crops at once through the folded network that is not packed.
+    network = lively("efficientnet_b0")
+    codes = torch.randint(0, 256, (7, 2, 64, 64), dtype=torch.uint8)
+    ours = build_embed(network, variant=variant(input_px=64))(codes)
+    monkeypatch.setattr("moclip.motion_embedding._CROPS_AT_ONCE", {"cpu": 256})
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    found = build_embed(network, variant=variant(input_px=64))(codes)
+    torch.testing.assert_close(found, ours, rtol=1e-5, atol=1e-5 * float(ours.abs().max()))
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ModelError, match=r"torch finds no GPU; set `cpu` or `auto`"):
+        build_embed(lively("test_efficientnet"), variant=variant(device="cuda"))
 
 
 def test_bf16_points_where_fp32_does() -> None:
