@@ -31,7 +31,6 @@ from moclip.heads import (
     train_head,
     write_history,
 )
-from moclip.learning_curve import draw_learning_curve
 from moclip.manifest import list_class_names, read_manifest
 from moclip.motion import MotionVectors, motion_from_row
 from moclip.motion_checkpoint import Epoch
@@ -134,7 +133,6 @@ def train_network(
     output: Path,
     *,
     history: Path,
-    curve: Path,
     manifest: Path,
     motion_index: Path,
     variant: Mapping[str, Any],
@@ -142,7 +140,7 @@ def train_network(
     seed: int,
     cache_dir: Path,
 ) -> None:
-    """Train the motion network of a split and seed from cached motion; write it, its history and their picture.
+    """Train the motion network of a split and seed from cached motion, and write it and its learning curve.
 
     A stopped training goes on from its last whole epoch, whose state lies in `cache_dir`.
     """
@@ -172,7 +170,6 @@ def train_network(
         "motion": index_fingerprint(motion_index),
     }
     _write_network_history(history, trained=trained)
-    _write_curve(curve, trained=trained, title=f"{variant['backbone']}, split {split}, seed {seed}")
     save_network(trained.network, output, about=about)
     checkpoint.unlink(missing_ok=True)
 
@@ -228,11 +225,3 @@ def _write_network_history(path: Path, *, trained: TrainedNetwork) -> None:
         for entry in trained.history:
             cells = ["" if isinstance(x, float) and math.isnan(x) else x for x in astuple(entry)]
             table.writerow([*cells, int(entry.epoch == trained.best_epoch)])
-
-
-def _write_curve(path: Path, *, trained: TrainedNetwork, title: str) -> None:
-    columns = ("train_loss", "val_loss", "train_top_1", "val_top_1")
-    values = {name: [getattr(entry, name) for entry in trained.history] for name in columns}
-    with replace_atomically(path) as temporary:
-        drawn = draw_learning_curve(**values, best_epoch=trained.best_epoch, title=title)
-        temporary.write_text(drawn, encoding="utf-8")

@@ -79,6 +79,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "class_embeddings",
         "streams",
         "views",
+        "network_curve",
         "training",
         "evaluation",
         "runs",

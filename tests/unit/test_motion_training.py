@@ -12,10 +12,11 @@ import yaml
 from safetensors.torch import save_file
 
 from moclip.config import check_config
-from moclip.errors import ModelError
+from moclip.errors import DatasetError, ModelError
 from moclip.motion_network import build_network, load_network
 from moclip.motion_torch import prepare_torch
 from moclip.motion_training import _Trainer, train_motion_network
+from moclip.network_curve import write_network_curve
 from moclip.training import train_network
 from tests.unit.motion_networks import TRAIN, samples, variant, write_dataset
 
@@ -131,6 +132,7 @@ TRAINING = """
 import sys, time
 from pathlib import Path
 from moclip import motion_training
+from moclip.network_curve import write_network_curve
 from moclip.training import train_network
 from tests.unit.motion_networks import variant
 
@@ -146,7 +148,7 @@ def counted(self, *arguments):
     return step(self, *arguments)
 
 motion_training._Trainer._step = counted
-train_network(folder / "model", history=folder / "history.tsv", curve=folder / "curve.svg", split=1, seed=0,
+train_network(folder / "model", history=folder / "history.tsv", split=1, seed=0,
               manifest=folder / "manifest.tsv", motion_index=folder / "motion/index.json", variant=variant(),
               cache_dir=folder / "cache")
 print("steps", count, flush=True)
@@ -176,7 +178,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_gives_the_bytes_of_one_that
     with run_training(killed, repository) as process:
         assert process.stdout is not None
         assert process.stdout.read() == "steps 6\n"  # of 9: 12 videos, 4 a step, 3 epochs
-    for name in ("model", "history.tsv", "curve.svg"):
+    for name in ("model", "history.tsv"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
     assert not list((killed / "cache/training").glob("*"))
 
@@ -185,7 +187,6 @@ def train_dataset(folder: Path, **changes: Any) -> None:
     train_network(
         folder / "model",
         history=folder / "history.tsv",
-        curve=folder / "curve.svg",
         manifest=folder / "manifest.tsv",
         motion_index=folder / "motion/index.json",
         variant=variant(**changes),
@@ -202,7 +203,10 @@ def test_a_trained_network_notes_its_training_videos_and_draws_its_curve(tmp_pat
     assert about["train"] == sorted(f"v{n}" for n in range(12))
     assert set(about["trained_on"]) == {f"v{n}" for n in range(16)}
     assert (tmp_path / "history.tsv").read_text().count("\n") == 3
+    write_network_curve(tmp_path / "curve.svg", history=tmp_path / "history.tsv", title="a network")
     assert (tmp_path / "curve.svg").read_text().count("<polyline") == 4
+    with pytest.raises(DatasetError, match="expected the history of a motion network"):
+        write_network_curve(tmp_path / "curve.svg", history=tmp_path / "model", title="no history")
 
 
 def test_without_memory_for_its_motion_a_training_reads_the_shards_and_gives_the_same_bytes(

@@ -7,7 +7,6 @@ rule motion_network:
     output:
         model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
         history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
-        curve=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
     log:
         f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.log",
     benchmark:
@@ -26,6 +25,22 @@ rule motion_network:
         code=code("motion_network"),
     script:
         "../scripts/motion_network.py"
+
+
+# A rule of its own: another way of drawing trains no network.
+rule motion_network_curve:
+    input:
+        history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
+    output:
+        curve=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
+    log:
+        f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}-curve.log",
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("motion_network_curve"),
+    script:
+        "../scripts/motion_network_curve.py"
 
 
 rule motion_embedding_shard:

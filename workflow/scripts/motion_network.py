@@ -9,7 +9,6 @@ with stage(snakemake.log[0]):
     train_network(
         Path(snakemake.output.model),
         history=Path(snakemake.output.history),
-        curve=Path(snakemake.output.curve),
         manifest=Path(snakemake.input.manifest),
         motion_index=Path(snakemake.input.motion),
         variant=snakemake.config["motion_network"][snakemake.wildcards.variant],
