@@ -28,6 +28,7 @@ localrules:
     motion_index,
     appearance_index,
     motion_embedding_index,
+    motion_network_curve,
     rejects,
     summary,
     report,
