@@ -29,6 +29,7 @@ localrules:
     motion_index,
     appearance_index,
     motion_embedding_index,
+    motion_network_curve,
     rejects,
     summary,
     report,
