@@ -1,19 +1,15 @@
 """The appearance extractor: chosen frames of a video through a frozen image tower; and the class embeddings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
-from itertools import islice
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
-from moclip.errors import VideoError
+from moclip.errors import ModelError, VideoError
 from moclip.extraction import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
+from moclip.overlap import Prepared, embed_videos_in_batches
 from moclip.sampling import choose_frames
 from moclip.shards import Field, Row, Value, build_digest
 from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
@@ -47,6 +43,8 @@ def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
         untrained=variant["untrained"],
         device=variant["device"],
         precision=variant["precision"],
+        backend=variant["backend"],
+        threads=variant["threads"],
     )
 
 
@@ -63,7 +61,9 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
         "frames_version": FRAMES_VERSION,
         "device": variant["device"],
         "precision": variant["precision"],
-        "libraries": [version("open_clip_torch"), version("torch"), version("pillow"), libavcodec_version()],
+        "backend": variant["backend"],
+        "threads": variant["threads"],
+        "libraries": [*_libraries(variant["backend"]), libavcodec_version()],
     }
 
     def key(video: Video) -> str:
@@ -85,11 +85,22 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
 
         encoder = load_encoder(spec)
         prepare_worker()
-        decoded = _read_ahead(videos, read=read, num_threads=num_threads)
-        for batch in _batches(decoded, num_images=variant["batch_size"]):
-            yield from _embed_batch(
-                batch, key=key, encode=partial(encoder.encode_images, batch_size=variant["batch_size"])
-            )
+
+        def prepare(video: Video) -> Prepared:
+            found = read(video)
+            return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
+
+        finished = embed_videos_in_batches(
+            videos,
+            prepare=prepare,
+            start=partial(encoder.start_images, batch_size=variant["batch_size"]),
+            batch_size=variant["batch_size"],
+            num_workers=num_threads,
+            inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
+            num_in_flight=encoder.tower.num_in_flight,
+        )
+        for video, *outcome in finished:
+            yield _build_row(video, outcome, key=key)
 
     return Extractor(
         name="appearance",
@@ -102,65 +113,25 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
     )
 
 
-Outcome = Frames | VideoError
+def _libraries(backend: str) -> list[str]:
+    names = ("open_clip_torch", "torch", "pillow", *(["openvino"] if backend == "openvino" else []))
+    try:
+        return [version(name) for name in names]
+    except PackageNotFoundError as error:
+        raise ModelError(f"`backend: {backend}`, and {error.name} is not installed; run `make openvino`") from None
 
 
-def _embed_batch(
-    batch: Sequence[tuple[Video, Outcome]],
-    *,
-    key: Callable[[Video], str],
-    encode: Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]],
-) -> Iterator[Row]:
-    for video, outcome in batch:
-        if isinstance(outcome, VideoError):
-            yield reject_row(key, video, outcome)
-    kept = [(video, outcome) for video, outcome in batch if isinstance(outcome, Frames)]
-    images = [image for _, outcome in kept for image in outcome.images]
-    embeddings = encode(images) if images else np.empty((0, 0), np.float32)
-    start = 0
-    for video, outcome in kept:
-        stop = start + len(outcome.images)
-        values: Mapping[str, Value] = {
-            "embedding": embeddings[start:stop],
-            "frame_index": outcome.frame_index,
-            "time_seconds": outcome.time_seconds,
-            "num_frames": outcome.num_frames,
-        }
-        yield Row(video_id=video.video_id, row_key=key(video), values=values)
-        start = stop
+def _values(frames: Frames) -> Mapping[str, Value]:
+    return {
+        "frame_index": frames.frame_index,
+        "time_seconds": frames.time_seconds,
+        "num_frames": frames.num_frames,
+    }
 
 
-def _read_ahead(
-    videos: Sequence[Video], *, read: Callable[[Video], Frames], num_threads: int, depth: int = 16
-) -> Iterator[tuple[Video, Outcome]]:
-    # Frames wait in a bounded queue, so that memory does not grow where decoding is faster than the encoder.
-    def attempt(video: Video) -> Outcome:
-        try:
-            return read(video)
-        except VideoError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=num_threads) as executor:
-        waiting: list[tuple[Video, Future[Outcome]]] = []
-        coming = iter(videos)
-        for video in islice(coming, depth):
-            waiting.append((video, executor.submit(attempt, video)))
-        while waiting:
-            video, future = waiting.pop(0)
-            outcome = future.result()
-            for following in islice(coming, 1):
-                waiting.append((following, executor.submit(attempt, following)))
-            yield video, outcome
-
-
-def _batches(decoded: Iterator[tuple[Video, Outcome]], *, num_images: int) -> Iterator[list[tuple[Video, Outcome]]]:
-    batch: list[tuple[Video, Outcome]] = []
-    waiting = 0
-    for video, outcome in decoded:
-        batch.append((video, outcome))
-        waiting += len(outcome.images) if isinstance(outcome, Frames) else 0
-        if waiting >= num_images:
-            yield batch
-            batch, waiting = [], 0
-    if batch:
-        yield batch
+def _build_row(video: Video, outcome: Sequence[Any], *, key: Callable[[Video], str]) -> Row:
+    if isinstance(outcome[0], VideoError):
+        return reject_row(key, video, outcome[0])
+    prepared, embeddings = outcome
+    values = {"embedding": embeddings, **prepared.values}
+    return Row(video_id=video.video_id, row_key=key(video), values=values)

@@ -19,7 +19,15 @@ SOURCES = {
         "motion_extraction",
     ),
     "FRAMES_VERSION": ("video", "video_file", "sampling"),
-    "APPEARANCE_VERSION": ("appearance", "appearance_extraction", "encoder_spec"),
+    "APPEARANCE_VERSION": (
+        "appearance",
+        "appearance_extraction",
+        "encoder_spec",
+        "overlap",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
+    ),
     "TEXT_VERSION": ("appearance", "prompts", "class_embeddings"),
     "MOTION_EMBEDDING_VERSION": (
         "motion",
@@ -33,11 +41,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
+    "APPEARANCE_VERSION": (2, "b490928e2aa37cb1"),
     "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
     "MOTION_EMBEDDING_VERSION": (1, "9b6bdf7160c016f6"),
     "MOTION_VERSION": (2, "70ad6211c508a910"),
-    "TEXT_VERSION": (1, "f535f391a85a44af"),
+    "TEXT_VERSION": (1, "17843348b2390674"),
 }
 
 

@@ -12,7 +12,7 @@ rule appearance_shard:
     conda:
         ENVIRONMENT
     # Before a GPU frames are the slower part: several are decoded at a time.
-    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else 1
+    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else CONFIG["appearance"][wildcards.variant]["threads"]
     resources:
         runtime=lambda wildcards, attempt: minutes(appearance_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(6000, 2, num_videos(wildcards.shard), attempt),
