@@ -9,11 +9,12 @@ from typing import Any
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
+from moclip.frames import Frames, read_frames
 from moclip.overlap import Prepared, embed_videos_in_batches
 from moclip.sampling import choose_frames
 from moclip.shards import Field, Row, Value, build_digest
 from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
-from moclip.video import Frames, libavcodec_version, prepare_worker, read_frames
+from moclip.video import libavcodec_version, prepare_worker
 
 APPEARANCE_FIELDS = (
     Field(name="embedding", kind="packed", dtype="float32"),

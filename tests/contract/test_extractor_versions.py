@@ -18,7 +18,7 @@ SOURCES = {
         "motion_stream",
         "motion_extraction",
     ),
-    "FRAMES_VERSION": ("video", "video_file", "sampling"),
+    "FRAMES_VERSION": ("frames", "packet_index", "video_file", "sampling"),
     "APPEARANCE_VERSION": (
         "appearance",
         "appearance_extraction",
@@ -41,10 +41,10 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "b490928e2aa37cb1"),
-    "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
+    "APPEARANCE_VERSION": (2, "3fd366141cc6526b"),
+    "FRAMES_VERSION": (2, "ee48fde00756b88e"),
     "MOTION_EMBEDDING_VERSION": (1, "9b6bdf7160c016f6"),
-    "MOTION_VERSION": (2, "70ad6211c508a910"),
+    "MOTION_VERSION": (2, "28478a7615ad2de4"),
     "TEXT_VERSION": (1, "17843348b2390674"),
 }
 

@@ -56,6 +56,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "video",
         "video_file",
+        "packet_index",
+        "frames",
         "transcode",
         "appearance",
         "towers",
@@ -90,7 +92,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
-    "av": {"video", "video_file", "transcode"},
+    "av": {"video", "video_file", "packet_index", "frames", "transcode"},
     "h5py": {"shards"},
     "hdf5plugin": {"shards"},
     "pandas": {"manifest"},
