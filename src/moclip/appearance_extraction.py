@@ -8,11 +8,20 @@ from typing import Any
 
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
-from moclip.extraction import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
-from moclip.frames import Frames, read_frames
-from moclip.overlap import Prepared, embed_videos_in_batches
-from moclip.sampling import choose_frames
-from moclip.shards import Field, Row, Value, build_digest
+from moclip.extraction import (
+    Extractor,
+    ShardJob,
+    Video,
+    extract_shard,
+    index_shards,
+    list_videos,
+    reject_row,
+    shard_file,
+)
+from moclip.frame_choice import MotionRows, build_frame_key, build_frame_reader, list_motion_rows
+from moclip.frames import Frames
+from moclip.overlap import Embedded, Prepared, embed_videos_in_batches
+from moclip.shards import Field, Row, Value
 from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
 from moclip.video import libavcodec_version, prepare_worker
 
@@ -24,15 +33,30 @@ APPEARANCE_FIELDS = (
 )
 
 
-def extract_appearance_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int) -> None:
-    """Write one shard of frame embeddings, as `extraction.extract_shard` does."""
+def extract_appearance_shard(
+    job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int, motion_index: Path | None = None
+) -> None:
+    """Write one shard of frame embeddings, as `extraction.extract_shard` does.
+
+    `motion_index` is that of the motion which the frames follow, where `frames.policy` is `motion`.
+    """
     videos = list_videos(manifest, root=job.root, shard=job.shard)
-    extract_shard(build_appearance_extractor(variant, num_threads=num_threads), videos=videos, job=job)
+    motion = None if motion_index is None else list_motion_rows(motion_index, file=shard_file(job.shard))
+    extract_shard(build_appearance_extractor(variant, motion=motion, num_threads=num_threads), videos=videos, job=job)
 
 
-def index_appearance(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
+def index_appearance(
+    variant: Mapping[str, Any],
+    *,
+    manifest: Path,
+    root: Path,
+    num_shards: int,
+    output: Path,
+    motion_index: Path | None = None,
+) -> None:
     """Write the index over the appearance shards beside `output`, as `extraction.index_shards` does."""
-    extractor = build_appearance_extractor(variant)
+    motion = None if motion_index is None else list_motion_rows(motion_index)
+    extractor = build_appearance_extractor(variant, motion=motion)
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 
 
@@ -49,7 +73,9 @@ def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
     )
 
 
-def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int = 1) -> Extractor:
+def build_appearance_extractor(
+    variant: Mapping[str, Any], *, motion: MotionRows | None = None, num_threads: int = 1
+) -> Extractor:
     """Return the extractor of an appearance variant; `num_threads` decode frames while the encoder computes."""
     spec = build_encoder_spec(variant)
     frames = variant["frames"]
@@ -67,24 +93,14 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
         "libraries": [*_libraries(variant["backend"]), libavcodec_version()],
     }
 
-    def key(video: Video) -> str:
-        # A random choice of frames is seeded by the id, so that a renamed video is another row.
-        return build_digest(video.fingerprint, video.video_id) if frames["policy"] == "random" else video.fingerprint
+    key = build_frame_key(frames, motion=motion)
 
-    def read(video: Video) -> Frames:
-        def choose(num_frames: int) -> Sequence[int]:
-            chosen = choose_frames(
-                frames["policy"], num_frames=num_frames, num_selected=frames["count"], video_id=video.video_id
-            )
-            return [int(index) for index in chosen]
-
-        return read_frames(video.path, video_id=video.video_id, choose=choose)
-
-    def extract(videos: Sequence[Video]) -> Iterator[Row]:
+    def extract(videos: Sequence[Video]) -> Iterator[Row | None]:
         # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
         from moclip.appearance import load_encoder  # noqa: PLC0415
 
         encoder = load_encoder(spec)
+        read = build_frame_reader(frames, motion=motion)
         prepare_worker()
 
         def prepare(video: Video) -> Prepared:
@@ -100,8 +116,8 @@ def build_appearance_extractor(variant: Mapping[str, Any], *, num_threads: int =
             inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
             num_in_flight=encoder.tower.num_in_flight,
         )
-        for video, *outcome in finished:
-            yield _build_row(video, outcome, key=key)
+        for result in finished:
+            yield None if result is None else _build_row(result, key=key)
 
     return Extractor(
         name="appearance",
@@ -130,9 +146,9 @@ def _values(frames: Frames) -> Mapping[str, Value]:
     }
 
 
-def _build_row(video: Video, outcome: Sequence[Any], *, key: Callable[[Video], str]) -> Row:
-    if isinstance(outcome[0], VideoError):
-        return reject_row(key, video, outcome[0])
-    prepared, embeddings = outcome
-    values = {"embedding": embeddings, **prepared.values}
+def _build_row(result: Embedded[Video], *, key: Callable[[Video], str]) -> Row:
+    video, outcome = result.video, result.outcome
+    if isinstance(outcome, VideoError):
+        return reject_row(key, video, outcome)
+    values = {"embedding": result.embeddings, **outcome.values}
     return Row(video_id=video.video_id, row_key=key(video), values=values)

@@ -30,6 +30,15 @@ class Prepared:
 Outcome = Prepared | VideoError
 
 
+@dataclass(frozen=True, kw_only=True)
+class Embedded(Generic[Video]):
+    """A video that is done: what it was prepared to, or why it is rejected, and its embeddings, (K, D), or (0, 0)."""
+
+    video: Video
+    outcome: Outcome
+    embeddings: Floats
+
+
 @dataclass(kw_only=True)
 class _Slot(Generic[Video]):
     """A video whose embeddings are coming, batch by batch."""
@@ -52,8 +61,8 @@ def embed_videos_in_batches(
     num_workers: int,
     inputs_per_video: int,
     num_in_flight: int = 1,
-) -> Iterator[tuple[Video, Prepared, Floats] | tuple[Video, VideoError]]:
-    """Yield each video with its embeddings, (K, D), or with the error that rejects it, in the order they finish.
+) -> Iterator[Embedded[Video] | None]:
+    """Yield each video once it is done, and None after each batch.
 
     Memory is bounded: what waits for the model is about two batches and a video for each worker.
 
@@ -71,7 +80,7 @@ def embed_videos_in_batches(
     batcher: _Batcher[Video] = _Batcher(start=start, batch_size=batch_size, num_in_flight=num_in_flight)
     for video, outcome in _prepare_ahead(videos, prepare=prepare, num_workers=num_workers, num_ahead=num_ahead):
         if isinstance(outcome, VideoError):
-            yield video, outcome
+            yield Embedded(video=video, outcome=outcome, embeddings=np.empty((0, 0), np.float32))
         else:
             batcher.add(video, outcome)
             yield from batcher.run(fewest=batch_size)
@@ -92,7 +101,7 @@ class _Batcher(Generic[Video]):
         slot = _Slot(video=video, prepared=prepared)
         self._waiting.extend((slot, index) for index in range(len(prepared.inputs)))
 
-    def run(self, *, fewest: int) -> Iterator[tuple[Video, Prepared, Floats]]:
+    def run(self, *, fewest: int) -> Iterator[Embedded[Video] | None]:
         """Begin batches while `fewest` inputs wait; yield the videos that are done meanwhile."""
         while len(self._waiting) >= fewest:
             chosen = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
@@ -100,14 +109,16 @@ class _Batcher(Generic[Video]):
             self._running.append(([slot for slot, _ in chosen], self._start(batch)))
             yield from self.finish(num_left=self._num_in_flight - 1)
 
-    def finish(self, *, num_left: int) -> Iterator[tuple[Video, Prepared, Floats]]:
-        """Wait for batches until `num_left` run; yield the videos whose last input was among them."""
+    def finish(self, *, num_left: int) -> Iterator[Embedded[Video] | None]:
+        """Wait for batches until `num_left` run; yield the videos whose last input was among them, and then None."""
         while len(self._running) > num_left:
             slots, wait_for = self._running.popleft()
             for slot, embedding in zip(slots, wait_for(), strict=True):
                 slot.parts.append(embedding[None])
                 if slot.is_complete:
-                    yield slot.video, slot.prepared, np.concatenate(slot.parts)
+                    embeddings = np.concatenate(slot.parts)
+                    yield Embedded(video=slot.video, outcome=slot.prepared, embeddings=embeddings)
+            yield None
 
 
 def _prepare_ahead(

@@ -18,7 +18,7 @@ SOURCES = {
         "motion_stream",
         "motion_extraction",
     ),
-    "FRAMES_VERSION": ("frames", "packet_index", "video_file", "sampling"),
+    "FRAMES_VERSION": ("frames", "frame_choice", "motion_amount", "packet_index", "video_file", "sampling"),
     "APPEARANCE_VERSION": (
         "appearance",
         "appearance_extraction",
@@ -41,9 +41,9 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "3fd366141cc6526b"),
-    "FRAMES_VERSION": (2, "ee48fde00756b88e"),
-    "MOTION_EMBEDDING_VERSION": (1, "9b6bdf7160c016f6"),
+    "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
+    "FRAMES_VERSION": (2, "42c19670f333e44f"),
+    "MOTION_EMBEDDING_VERSION": (1, "53af098553b6234e"),
     "MOTION_VERSION": (2, "28478a7615ad2de4"),
     "TEXT_VERSION": (1, "17843348b2390674"),
 }

@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "versions"),
     (
         "motion",
+        "motion_amount",
         "motion_camera",
         "motion_packing",
         "motion_stream",
@@ -72,6 +73,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "extraction",
         "motion_extraction",
         "appearance_extraction",
+        "frame_choice",
         "motion_embedding_extraction",
         "class_embeddings",
         "streams",

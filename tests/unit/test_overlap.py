@@ -48,7 +48,7 @@ def test_every_video_comes_out_once_with_its_own_embeddings_in_order_of_its_fram
 ) -> None:
     videos = dict(enumerate(counts))
     sizes: list[int] = []
-    found = list(
+    coming = list(
         embed_videos_in_batches(
             list(videos),
             prepare=prepare_counts(videos),
@@ -59,13 +59,16 @@ def test_every_video_comes_out_once_with_its_own_embeddings_in_order_of_its_fram
             num_in_flight=num_in_flight,
         )
     )
-    assert sorted(video for video, *_ in found) == list(videos)
-    for video, *outcome in found:
-        if counts[video] == 0:
-            assert isinstance(outcome[0], VideoError)
+    found = [entry for entry in coming if entry is not None]
+    assert coming.count(None) == len(sizes), "the end of each batch is told"
+    assert sorted(entry.video for entry in found) == list(videos)
+    for entry in found:
+        if counts[entry.video] == 0:
+            assert isinstance(entry.outcome, VideoError)
         else:
-            assert outcome[0].values == {"number": video}
-            np.testing.assert_array_equal(outcome[1], 2 * inputs_of(video, count=counts[video]))
+            assert isinstance(entry.outcome, Prepared)
+            assert entry.outcome.values == {"number": entry.video}
+            np.testing.assert_array_equal(entry.embeddings, 2 * inputs_of(entry.video, count=counts[entry.video]))
     # Whole batches but for the last: no pass is spent on filling up.
     assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
     assert sum(sizes) == sum(counts)
@@ -81,7 +84,7 @@ def test_a_video_is_out_before_the_batch_after_its_own_is_computed() -> None:
         num_workers=1,
         inputs_per_video=1,
     )
-    batches_at_exit = [len(sizes) for _ in out]
+    batches_at_exit = [len(sizes) for entry in out if entry is not None]
     assert batches_at_exit == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
@@ -128,7 +131,7 @@ def test_preparing_and_computing_go_on_at_the_same_time() -> None:
     out = embed_videos_in_batches(
         [0, 1, 2, 3], prepare=prepare, start=start, batch_size=2, num_workers=1, inputs_per_video=1
     )
-    assert len(list(out)) == 4
+    assert len([entry for entry in out if entry is not None]) == 4
 
 
 def test_one_slow_video_holds_up_no_other() -> None:
@@ -139,11 +142,11 @@ def test_one_slow_video_holds_up_no_other() -> None:
             release.wait(timeout=10)
         return Prepared(inputs=inputs_of(video, count=1), values={})
 
-    order = []
-    for video, *_ in embed_videos_in_batches(
+    order: list[int] = []
+    for entry in embed_videos_in_batches(
         list(range(6)), prepare=prepare, start=double([]), batch_size=1, num_workers=2, inputs_per_video=1
     ):
-        order.append(video)
+        order.extend([] if entry is None else [entry.video])
         if len(order) == 5:
             release.set()
     assert sorted(order) == list(range(6))
