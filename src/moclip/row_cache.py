@@ -7,9 +7,11 @@ file of its pool, so that a video added, a shard lost or a new number of shards 
 
 import errno
 import fcntl
+import getpass
 import logging
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ Place = tuple[Shard, int]
 # A killed job loses at most this much computing.
 FLUSH_SECONDS = 10.0
 FLUSH_ROWS = 64
+_KEPT = ".kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +82,17 @@ def build_shard(
     """
     pool.mkdir(parents=True, exist_ok=True)
     # Files of the pool stay open until the shard is written: another job may replace or remove them meanwhile.
-    with _locked(pool / f".{name}.lock"), ExitStack() as opened:
+    with writer_lock(pool, name=name), ExitStack() as opened:
         own = pool / f"{name}.h5"
         places = _find_sound_rows(pool, first=own, keys={w.row_key for w in wanted}, opened=opened)
         missing = [w for w in wanted if w.row_key not in places]
+        for lacking in missing:
+            _log.info("to compute: %s", lacking.video_id)
         for part in _compute(missing, extract=extract, pool=pool, name=name, fields=fields, header=header):
             shard = opened.enter_context(Shard(part))
             places |= {key: (shard, index) for index, key in enumerate(shard.row_keys)}
         _check_complete(wanted, places)
+        _keep_others(own, wanted={w.row_key for w in wanted}, fields=fields, header=header)
         write_shard(own, rows=_read_rows(wanted, places, allow_rejects=allow_rejects), fields=fields, header=header)
         _link(own, output)
         for part in pool.glob(f"{name}.part-*.h5"):
@@ -187,8 +193,95 @@ def _link(own: Path, output: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # One writer per shard, across processes; the system lets go of the lock when its holder dies.
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def writer_lock(pool: Path, *, name: str) -> Iterator[None]:
+    """Hold the right to write one shard of a pool, across processes; readers need none.
+
+    The system lets go of it when its holder dies. Who holds it stands in the lock's file, and is logged while waiting.
+    """
+    with (pool / f".{name}.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("waiting for %s, who writes %s", read_owner(pool, name=name), pool / f"{name}.h5")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container with no name for its user
+        return f"user {os.getuid()}"
+
+
+def read_owner(pool: Path, *, name: str) -> str:
+    """Return who writes a shard of a pool: user, host and process; or "" if nobody does."""
+    path = pool / f".{name}.lock"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header: ShardHeader) -> None:
+    # A video that was removed or changed, or that another user's dataset of the same name holds, may come back: rows
+    # that this shard will not hold are kept beside it.
+    kept = kept_file(own)
+    with ExitStack() as opened:
+        rows: dict[str, Place] = {}
+        for path in (own, kept):
+            try:
+                shard = opened.enter_context(Shard(path)) if path.is_file() else None
+            except ShardError:
+                continue
+            indices = range(len(shard.row_keys)) if shard else ()
+            rows |= {
+                shard.row_keys[i]: (shard, i)
+                for i in indices
+                if shard and shard.row_keys[i] not in wanted and _is_sound(shard, i)
+            }
+        before = {key for key, (shard, _) in rows.items() if shard.path == kept}
+        if rows.keys() - before:
+            found = (shard.read_row_at(index, check=False, load_bytes=False) for shard, index in rows.values())
+            write_shard(kept, rows=sorted(found, key=lambda row: row.row_key), fields=fields, header=header)
+
+
+def list_row_keys(pool: Path) -> set[str]:
+    """Return the keys of all rows of a pool; damaged files are passed over, `verification` names them."""
+    keys: set[str] = set()
+    for path in pool.glob("*.h5"):
+        try:
+            with Shard(path) as shard:
+                keys.update(shard.row_keys)
+        except ShardError as error:
+            _log.warning("%s", error)
+    return keys
+
+
+def kept_file(own: Path) -> Path:
+    """Return the file beside a shard's file of the pool that keeps the rows that the shard no longer holds."""
+    return own.with_name(f"{own.stem}{_KEPT}.h5")
+
+
+def drop_rows(own: Path, *, keys: set[str] | None) -> tuple[int, int]:
+    """Remove rows from a file of a pool, all of them for None, and return how many were kept and removed."""
+    with writer_lock(own.parent, name=own.stem.removesuffix(_KEPT)), ExitStack() as opened:
+        if keys is None:
+            own.unlink(missing_ok=True)
+            return 0, 0
+        shard = opened.enter_context(Shard(own))
+        kept = [index for index, key in enumerate(shard.row_keys) if key not in keys]
+        header = ShardHeader(
+            extractor=shard.extractor,
+            extractor_version=shard.extractor_version,
+            parameters=shard.parameters,
+            # No shard's signature: what is left is a store of rows and never a shard to be read as it is.
+            signature="",
+            provenance=shard.provenance,
+        )
+        rows = (shard.read_row_at(index, check=False, load_bytes=False) for index in kept)
+        write_shard(own, rows=rows, fields=shard.fields, header=header)
+        return len(kept), len(shard.row_keys) - len(kept)

@@ -137,21 +137,36 @@ def training_sig(splits):
     )
 
 
+@cache
+def index_in(path, state):
+    try:
+        return read_index(path)
+    except MoclipError:  # damaged, or of an older format: the job that reads it says so
+        return None
+
+
+def load_index(folder):
+    """The index of a feature set, read once for each state of its file, or None before it is there."""
+    path = Path(folder, "index.json")
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
 def index_sig(*folders):
-    """The digest of the content of whole feature sets."""
-    paths = [Path(folder, "index.json") for folder in folders]
-    if not all(path.is_file() for path in paths):
-        return PENDING
-    return sig_of(b"".join(path.read_bytes() for path in paths))
+    """The digest of the rows of whole feature sets, in whatever shards they lie."""
+    indexes = [load_index(folder) for folder in folders]
+    return sig_of("".join(index.content for index in indexes).encode()) if all(indexes) else PENDING
 
 
 def content_sig(folder, shard):
     """The digest of the content of one shard of a feature set."""
-    try:
-        contents = {entry.file: entry.content for entry in read_index(Path(folder, "index.json")).shards}
-    except MoclipError:  # not there yet, or damaged: the job that reads it says so
+    index = load_index(folder)
+    if index is None:
         return PENDING
-    return f"sig:{contents.get(f'shard-{shard}.h5', 'absent')}"
+    return f"sig:{index.shard_contents.get(f'shard-{shard}.h5', 'absent')}"
 
 
 # Feature sets, each a folder of shards and an index.
