@@ -13,8 +13,11 @@ from typing import Any
 
 import yaml
 
-from tests.workflow.conftest import REPOSITORY, Ran, toy_config, write_toy_videos
+from tests.workflow.conftest import REPOSITORY, Ran, toy_config, write_square
 
+CLASS_NAMES = ("MovingRight", "MovingDown")
+SUFFIXES = ("mp4", "avi")
+NUM_VIDEOS = 16
 STAND_INS = Path(__file__).parent / "stand_ins"
 _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
 
@@ -33,12 +36,25 @@ def build_checkout(folder: Path) -> None:
         shutil.copy2(path, folder / "src/moclip" / path.name)
 
 
+def write_clip(path: Path, *, number: int) -> None:
+    """Write a video that is like no other: its number says how long it is, and where its square moves."""
+    write_square(path, step_px=((3, 0), (0, 3))[number % 2], seed=number, num_frames=9 + number)
+
+
+def subset_of(number: int) -> str:
+    """Return the subset of a video in the first split: half of each class train, a quarter each val and test."""
+    return ("train", "train", "val", "test")[number // 2 % 4]
+
+
 def quick_config() -> dict[str, Any]:
     """Return the configuration of the toy, with weights and prompts of its own to change."""
     config = toy_config()
     config["appearance"]["clip"]["model"] = "local-dir:weights"
     config["text"]["words"]["templates"] = "prompts/templates.yaml"
     config["head"]["mlp"]["epochs"] = 1
+    config["dataset"] |= {"layout": "table", "lists": "videos.csv"}
+    for unused in ("test_fraction", "validation_fraction"):
+        del config["dataset"][unused]
     return config
 
 
@@ -68,6 +84,20 @@ class Checkout:
     def results(self) -> Path:
         """The folder of results."""
         return self.project / "results/toy"
+
+    def listed(self, num_videos: int = NUM_VIDEOS) -> list[str]:
+        """Return the paths of the first videos, below the root."""
+        return [f"{CLASS_NAMES[n % 2]}/v{n}.{SUFFIXES[n % 2]}" for n in range(num_videos)]
+
+    def write_lists(self, subsets: dict[str, str]) -> None:
+        """Write the table of videos: the class is the folder, the subset that of the only split."""
+        lines = [f"{path},{path.split('/')[0]},{subset}" for path, subset in sorted(subsets.items())]
+        (self.project / "videos.csv").write_text("\n".join(["video,class,split_1", *lines]) + "\n")
+
+    def read_lists(self) -> dict[str, str]:
+        """Return the subset of each listed video."""
+        lines = (self.project / "videos.csv").read_text().splitlines()[1:]
+        return {line.split(",")[0]: line.split(",")[2] for line in lines}
 
     def copy(self, folder: Path) -> "Checkout":
         """Return the same in another folder; times of files, and links among them, are kept."""
@@ -134,12 +164,14 @@ class Work:
         return self.ran.jobs
 
 
-def new_checkout(folder: Path, *, num_per_class: int = 8) -> Checkout:
+def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS) -> Checkout:
     """Return a checkout with videos, weights and prompts, nothing run yet."""
     build_checkout(folder / "code")
     made = Checkout(folder=folder, config=quick_config())
     made.project.mkdir()
-    write_toy_videos(made.videos, num_per_class=num_per_class)
+    for number in range(num_videos):
+        write_clip(made.videos / CLASS_NAMES[number % 2] / f"v{number}.{SUFFIXES[number % 2]}", number=number)
+    made.write_lists({name: subset_of(number) for number, name in enumerate(made.listed(num_videos))})
     (made.project / "weights").mkdir()
     (made.project / "weights/open_clip_config.json").write_text("{}\n")
     (made.project / "weights/open_clip_model.safetensors").write_bytes(b"the first weights")

@@ -20,17 +20,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = {"MovingDown": (0, 3), "MovingRight": (3, 0)}
 
 
-def write_square(path: Path, *, step_px: tuple[int, int], seed: int) -> None:
-    """Write 12 frames of a textured square that moves over a textured ground."""
+def write_square(path: Path, *, step_px: tuple[int, int], seed: int, num_frames: int = 12) -> None:
+    """Write some frames of a textured square that moves over a textured ground."""
     rng = np.random.default_rng(seed)
     ground = rng.integers(0, 255, (64, 80, 3), dtype=np.uint8)
     square = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
     left, top = (int(x) for x in rng.integers(4, 12, 2))
     frames = []
-    for number in range(12):
+    for number in range(num_frames):
         frame = ground.copy()
         y, x = top + number * step_px[1], left + number * step_px[0]
-        frame[y : y + 16, x : x + 16] = square[: frame[y : y + 16].shape[0], : frame[:, x : x + 16].shape[1]]
+        place = frame[y : y + 16, x : x + 16]
+        place[...] = square[: place.shape[0], : place.shape[1]]
         frames.append(frame)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, codec="mpeg4" if seed % 2 else "h264", frame_rate=25, gop=12, max_b_frames=0)

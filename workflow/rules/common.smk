@@ -85,22 +85,46 @@ def manifest_of(state):
     return read_manifest(Path(MANIFEST))
 
 
-def load_manifest():
-    """The manifest, read once for each state of its file, or None before it is there."""
+def manifest_state():
+    """What tells one state of the manifest's file from another, or None before it is there."""
     try:
         status = os.stat(MANIFEST)
     except FileNotFoundError:
         return None
-    return manifest_of((status.st_mtime_ns, status.st_size, status.st_ino))
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def load_manifest():
+    """The manifest, read once for each state of its file, or None before it is there."""
+    state = manifest_state()
+    return None if state is None else manifest_of(state)
 
 
 def table_sig(columns, where=None):
-    """The digest of some columns of the manifest, in the rows that `where` accepts."""
+    """The digest of some columns of the manifest, in the rows that `where` accepts; once for the whole manifest."""
     frame = load_manifest()
     if frame is None:
         return PENDING
-    rows = frame if where is None else frame[where(frame)]
-    return sig_of(rows[columns].to_csv(index=False).encode())
+    if where is None:
+        return whole_sig(manifest_state(), tuple(columns))
+    # A split that the manifest lacks is one that the configuration has just gained: the manifest is made anew first.
+    return sig_of(frame[where(frame)].reindex(columns=columns).to_csv(index=False).encode())
+
+
+@cache
+def whole_sig(state, columns):
+    return sig_of(manifest_of(state)[list(columns)].to_csv(index=False).encode())
+
+
+@cache
+def shards_of(state):
+    """The digest of each shard's videos, and their number, by shard."""
+    frame = manifest_of(state)
+    lines = (frame["video_id"] + "\t" + frame["path"] + "\t" + frame["fingerprint"]).tolist()
+    shards = {}
+    for shard, line in zip(frame["shard"].tolist(), lines):
+        shards.setdefault(shard, []).append(line)
+    return {shard: (sig_of("\n".join(listed).encode()), len(listed)) for shard, listed in shards.items()}
 
 
 def manifest_sig():
@@ -111,7 +135,8 @@ def manifest_sig():
 
 def shard_sig(shard):
     """The digest of the videos of one shard."""
-    return table_sig(["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard))
+    state = manifest_state()
+    return PENDING if state is None else shards_of(state).get(int(shard), (sig_of(b""), 0))[0]
 
 
 def split_sig(split, subsets):
@@ -271,6 +296,12 @@ def encoder_files(variant):
     return [*weight_files(entry["model"]), *weight_files(entry["weights"])]
 
 
+def encoder_cfg(variant):
+    """What the encoder of an appearance variant reads: nothing of which frames are chosen."""
+    keys = ("model", "weights", "untrained", "device", "precision")
+    return {key: CONFIG["appearance"][variant][key] for key in keys}
+
+
 def prompt_files(variant):
     entry = CONFIG["text"][variant]
     return [entry[key] for key in ("templates", "phrases") if entry[key] != "from_class_names"]
@@ -319,10 +350,10 @@ START_SECONDS = 300  # a slow shared folder, imports, the weights of a large mod
 
 def num_videos(shard=None):
     """How many videos a shard has, or the data set; none before there is a manifest."""
-    frame = load_manifest()
-    if frame is None:
+    state = manifest_state()
+    if state is None:
         return 0
-    return len(frame) if shard is None else int((frame["shard"] == int(shard)).sum())
+    return len(manifest_of(state)) if shard is None else shards_of(state).get(int(shard), ("", 0))[1]
 
 
 def minutes(seconds, attempt):

@@ -17,7 +17,7 @@ rule text:
         cfg=lambda wildcards: cfg(
             "text",
             wildcards.variant,
-            encoder=CONFIG["appearance"][CONFIG["text"][wildcards.variant]["appearance"]],
+            encoder=encoder_cfg(CONFIG["text"][wildcards.variant]["appearance"]),
         ),
         sig=lambda wildcards: table_sig(["class_name", "class_index"]),
         code=code("text"),

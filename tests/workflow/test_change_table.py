@@ -1,0 +1,43 @@
+"""The change table: each change costs exactly the jobs and the rows that it must (docs/caching.md)."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from moclip.manifest import read_manifest
+from tests.workflow.changes import CHANGES, Change
+from tests.workflow.checkout import Checkout, new_checkout
+
+pytestmark = pytest.mark.workflow
+
+# `make change-table` shows all; every run of the tests those that a user meets first.
+SHOWN = CHANGES if os.environ.get("CHANGE_TABLE") == "all" else tuple(change for change in CHANGES if change.first)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose workflow has run to its end; copy it before changing it."""
+    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout")
+    made.run()
+    return made
+
+
+def expected_rows(change: Change, *, checkout: Checkout) -> dict[str, tuple[str, ...] | int]:
+    ids = tuple(sorted(read_manifest(checkout.results / "manifest.tsv")["video_id"]))
+    return {stage: ids if rows == "all" else rows for stage, rows in change.rows.items()}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("change", SHOWN, ids=lambda change: change.name.replace(" ", "_"))
+def test_a_change_costs_its_jobs_and_its_rows(change: Change, built: Checkout, tmp_path: Path) -> None:
+    checkout = built.copy(tmp_path / "checkout")
+    change.apply(checkout)
+    work = checkout.run(cores=change.cores)
+    expected = expected_rows(change, checkout=checkout)
+    found = {stage: len(rows) if isinstance(expected.get(stage), int) else rows for stage, rows in work.rows.items()}
+    assert (dict(work.jobs), found) == (dict(change.jobs), expected)
+
+
+def test_the_table_has_its_changes() -> None:
+    names = [change.name for change in CHANGES]
+    assert len(set(names)) == len(names) >= 25
