@@ -3,11 +3,11 @@
     python benchmarks/scale.py 13320 --shards 130 --folder /tmp/scale-13320
     python benchmarks/scale.py 500000 --shards 1000 --folder /tmp/scale-500000
 
-The videos are links to a few tiny clips, with made-up fingerprints in the fingerprint cache; the shards are written by the
-row cache from rows that cost nothing; everything after them is an empty file that Snakemake is told to take as made.
+The videos are links to a few tiny clips, with made-up fingerprints in the fingerprint cache; the shards are written by
+the row cache from rows that cost nothing; all that comes after is an empty file that Snakemake is told to take as made.
 Then it prints, with wall time and peak memory: the build of the manifest from a warm fingerprint cache, a run that has
-nothing to do, and a run after one video was added, up to the indexes of both streams (the training behind them is what it
-is at any scale), with the check that every shard which was not concerned kept its bytes and its time.
+nothing to do, and a run after one video was added, up to the indexes of both streams (the training behind them is what
+it is at any scale), with the check that every shard which was not concerned kept its bytes and its time.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -138,7 +138,7 @@ def write_features(config: dict[str, object]) -> None:
         )
 
 
-def _rejecting(extractor: Extractor):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _rejecting(extractor: Extractor) -> Callable[[Sequence[Video]], Iterator[Row]]:
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         for video in videos:
             yield Row(

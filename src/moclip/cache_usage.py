@@ -97,9 +97,8 @@ def format_pools(pools: Sequence[Pool]) -> str:
     lines = []
     for pool in pools:
         place = ", ".join(pool.used_by) or "no experiment"
-        lines.append(
-            f"{format_size(pool.num_bytes):>9}  {pool.num_rows:>8} rows  {pool.extractor:<18}  {pool.folder.name}  {place}"
-        )
+        rows = f"{format_size(pool.num_bytes):>9}  {pool.num_rows:>8} rows"
+        lines.append(f"{rows}  {pool.extractor:<18}  {pool.folder.name}  {place}")
         if not pool.used_by:
             lines.append(f"{'':>9}  {json.dumps(pool.parameters, sort_keys=True)}")
     unused = sum(pool.num_bytes for pool in pools if not pool.used_by)

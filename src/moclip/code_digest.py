@@ -4,9 +4,9 @@ An engine that watches the time stamp of a script sees a touched file and misses
 what counts: it changes with the syntax tree of what can run, and not with comments, docstrings or layout, nor with
 functions of the same modules that the script never reaches.
 
-A name counts as reached when it stands anywhere in the code of a reached definition, so that more is taken in than runs,
-never less. Two things would escape it, and the package has neither: names looked up in a text (`getattr` on a module,
-`globals()`), and star imports.
+A name counts as reached when it stands anywhere in the code of a reached definition, so that more is taken in than
+runs, never less. Two things would escape it, and the package has neither: names looked up in a text (`getattr` on a
+module, `globals()`), and star imports.
 """
 
 import ast
@@ -41,7 +41,7 @@ class _Definition:
 
 @dataclass
 class _Module:
-    """The top level of a module: what each name is, where imported names come from, and the statements that just run."""
+    """The top level of a module: what each name is, where imported names come from, and statements that just run."""
 
     definitions: dict[str, _Definition] = field(default_factory=dict)
     imports: dict[str, Place] = field(default_factory=dict)
@@ -181,7 +181,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_ours(name: str) -> bool:
-    return name.split(".")[0] == PACKAGE and _exists(name)
+    return name.split(".", maxsplit=1)[0] == PACKAGE and _exists(name)
 
 
 @cache

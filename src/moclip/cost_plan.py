@@ -1,8 +1,8 @@
 """What the next run would cost: videos, frames, minutes and room, before anything is computed.
 
 Which rows are missing follows from the keys of the cache and costs no decode. How long a row takes is what the rows of
-earlier runs took on this machine: the workflow writes the seconds of each job to `benchmarks/`, and its log says how many
-rows it computed.
+earlier runs took on this machine: the workflow writes the seconds of each job to `benchmarks/`, and its log says how
+many rows it computed.
 """
 
 import re
@@ -101,9 +101,7 @@ def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mappin
     )
 
 
-def _count_missing(
-    feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path, config: Mapping[str, Any]
-) -> int:
+def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path, config: Mapping[str, Any]) -> int:
     extractor = feature_set.extractor
     if extractor is None:
         return len(videos)

@@ -35,11 +35,13 @@ def parse_dry_run(text: str) -> tuple[PlannedJob, ...]:
     jobs: list[PlannedJob] = []
     for rule, block in _blocks(text):
         if rule != "all":
-            files = {key: tuple(block.get(key, "").split(", ")) if block.get(key) else () for key in ("input", "output")}
-            jobs.append(
-                PlannedJob(rule=rule, inputs=files["input"], outputs=files["output"], reason=block.get("reason", ""))
-            )
+            inputs, outputs = (_files(block.get(key, "")) for key in ("input", "output"))
+            jobs.append(PlannedJob(rule=rule, inputs=inputs, outputs=outputs, reason=block.get("reason", "")))
     return tuple(jobs)
+
+
+def _files(listed: str) -> tuple[str, ...]:
+    return tuple(listed.split(", ")) if listed else ()
 
 
 def _blocks(text: str) -> Iterator[tuple[str, dict[str, str]]]:

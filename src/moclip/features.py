@@ -1,8 +1,8 @@
 """The features of a data set from one extractor: an index over its shards, and the tables read through it.
 
-The index holds a digest of every shard's content, and one of all rows that does not depend on how they are dealt out to
-shards. It is what later stages depend on: shards that were rebuilt with the same rows, be it in another number of shards,
-leave that digest as it was, and nothing below it runs again.
+The index holds a digest of every shard's content, and one of all rows that does not depend on how they are dealt out
+to shards. It is what later stages depend on: shards that were rebuilt with the same rows, be it in another number of
+shards, leave that digest as it was, and nothing below it runs again.
 """
 
 import json

@@ -102,9 +102,7 @@ def _inode(path: Path) -> set[tuple[int, int]]:
     return {(status.st_dev, status.st_ino)}
 
 
-def _check_shard(
-    path: Path, *, extractor: Extractor, videos: Sequence[Video], counted: _Counted
-) -> Iterator[Finding]:
+def _check_shard(path: Path, *, extractor: Extractor, videos: Sequence[Video], counted: _Counted) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding(kind="missing", path=path, detail=f"expected a shard of {len(videos)} videos, found none")
         return

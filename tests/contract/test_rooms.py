@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "container_facts",
         "leaks",
         "datacard_page",
+        "dry_run",
     ),
     (
         "files",
@@ -72,8 +73,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "feature_sets",
+        "verification",
+        "cache_usage",
+        "cost_plan",
+        "explanation",
     ),
-    ("cli", "cli_draw"),
+    ("cli", "cli_draw", "cli_cache"),
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {

@@ -1,9 +1,7 @@
 """The change table: what a user changes, and exactly which jobs and which rows that may cost."""
 
 import os
-import random
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +23,9 @@ ALL_SHARDS: Jobs = {**ONE_SHARD, "motion_shard": 2, "appearance_shard": 2}
 # What shows the videos: a page of their facts, those left out, and pictures.
 PAGES: Jobs = {"datacard": 1, "rejects": 1, "motion_pictures": 1}
 
-# Rows: `all` stands for every video of the manifest after the change.
-ALL = "all"
-Rows = Mapping[str, tuple[str, ...] | str]
+# Stands for every video of the manifest after the change.
+ALL = ("every video",)
+Rows = Mapping[str, tuple[str, ...]]
 EMBEDDED: Rows = {"motion_embedding": ALL}
 
 
@@ -95,10 +93,9 @@ def _swap_subsets(checkout: Checkout) -> None:
     checkout.write_lists(subsets | {one: subsets[other], other: subsets[one]})
 
 
-def _shuffle_lists(checkout: Checkout) -> None:
+def _reverse_lists(checkout: Checkout) -> None:
     lines = (checkout.project / "videos.csv").read_text().splitlines()
-    random.Random(0).shuffle(rows := lines[1:])
-    (checkout.project / "videos.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    (checkout.project / "videos.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
 
 
 def _reorder_config(checkout: Checkout) -> None:
@@ -106,8 +103,17 @@ def _reorder_config(checkout: Checkout) -> None:
     checkout.config = dict(reversed(yaml.safe_load(text).items()))
 
 
-def _add_file(path: str, content: str) -> Callable[[Checkout], None]:
-    return lambda checkout: (checkout.project / path).write_text(content).__class__ and None
+def _add_note(checkout: Checkout) -> None:
+    (checkout.videos / "MovingRight/notes.txt").write_text("Not a video.")
+
+
+def _add_unlisted_video(checkout: Checkout) -> None:
+    write_clip(checkout.videos / "MovingRight/v18.mp4", number=18)
+
+
+def _edit_comments(checkout: Checkout) -> None:
+    _edit("workflow/scripts/head.py", r"^with stage", "# A comment.\nwith stage")(checkout)
+    _edit("src/moclip/row_cache.py", r'^"""The row', '"""A row')(checkout)
 
 
 def _delete(path: str) -> Callable[[Checkout], None]:
@@ -152,10 +158,6 @@ def _edit_prompts(checkout: Checkout) -> None:
     (checkout.project / "prompts/templates.yaml").write_text("templates: ['a video of {}.']\n")
 
 
-def _forget_results(checkout: Checkout) -> None:
-    shutil.rmtree(checkout.project / ".snakemake")
-
-
 CHANGES: tuple[Change, ...] = (
     Change(name="nothing", apply=lambda checkout: None, jobs=NOTHING, first=True),
     Change(name="number of cores", apply=lambda checkout: None, jobs=NOTHING, cores=1),
@@ -169,7 +171,7 @@ CHANGES: tuple[Change, ...] = (
     Change(name="report.pictures", apply=_set("report.pictures", 2), jobs={"motion_pictures": 1, "report": 1}),
     Change(
         name="dataset.rejected_test_videos",
-        apply=_set("dataset.rejected_test_videos", "excluded"),
+        apply=_set("dataset.rejected_test_videos", "leave_out"),
         jobs=EVALUATION,
     ),
     Change(name="head.learning_rate", apply=_set("head.mlp.learning_rate", 0.01), jobs=HEAD, first=True),
@@ -252,16 +254,22 @@ CHANGES: tuple[Change, ...] = (
         rows=EMBEDDED,
         first=True,
     ),
-    Change(name="a video renamed", apply=_rename_video, jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK}, rows=EMBEDDED),
+    Change(
+        name="a video renamed",
+        apply=_rename_video,
+        jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
+        rows=EMBEDDED,
+    ),
     Change(
         name="a video touched",
         apply=lambda checkout: os.utime(checkout.videos / "MovingRight/v0.mp4"),
         jobs={"manifest": 1},
         first=True,
     ),
-    Change(name="a file that no list names added", apply=_add_file("videos/MovingRight/notes.txt", "x"), jobs=NOTHING),
+    Change(name="a file that is no video added", apply=_add_note, jobs=NOTHING),
+    Change(name="a video that no list names added", apply=_add_unlisted_video, jobs={"manifest": 1}),
     Change(name="the dataset moved to another folder", apply=_move_dataset, jobs={"report": 1}, first=True),
-    Change(name="a list sorted anew", apply=_shuffle_lists, jobs={"manifest": 1}),
+    Change(name="a list sorted anew", apply=_reverse_lists, jobs={"manifest": 1}),
     Change(
         name="two videos of a class change their subsets",
         apply=_swap_subsets,
@@ -292,11 +300,7 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(
         name="a comment in a script and a docstring in the library",
-        apply=lambda checkout: (
-            _edit("workflow/scripts/head.py", r"^with stage", "# A comment.\nwith stage")(checkout),
-            _edit("src/moclip/row_cache.py", r'^"""The row', '"""A row')(checkout),
-        )
-        and None,
+        apply=_edit_comments,
         jobs=NOTHING,
     ),
     Change(
@@ -333,7 +337,7 @@ CHANGES: tuple[Change, ...] = (
         name="a row damaged, found and removed by moclip verify --fix",
         apply=_corrupt_and_fix,
         jobs={"appearance_shard": 1, "appearance_index": 1},
-        rows={"appearance": 1},  # type: ignore[dict-item]
+        rows={"appearance": ("MovingDown/v1",)},
     ),
     Change(name="a table of results deleted", apply=_delete("summary.tsv"), jobs={"summary": 1, "report": 1}),
 )

@@ -340,7 +340,9 @@ def run_cfg(experiment):
     entry = CONFIG["experiments"][experiment]
     parts = ("appearance", "motion_network", "text", "head")
     resolved = {part: CONFIG[part][entry[part]] for part in parts if entry.get(part)}
-    return json.dumps({"experiment": entry, **resolved}, sort_keys=True)
+    # Its other splits and seeds are no business of a run: another seed tests no run again.
+    own = {key: value for key, value in entry.items() if key not in {"splits", "seeds"}}
+    return json.dumps({"experiment": own, **resolved}, sort_keys=True)
 
 
 # What a job asks a scheduler for. Time and memory follow the work, with room to spare, and double with each retry; the
