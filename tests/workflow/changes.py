@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,3 +342,21 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(name="a table of results deleted", apply=_delete("summary.tsv"), jobs={"summary": 1, "report": 1}),
 )
+
+
+def format_table() -> str:
+    """Return the table as docs/caching.md shows it."""
+    lines = ["| change | jobs that run | rows that are computed |", "|---|---|---|"]
+    for change in CHANGES:
+        jobs = ", ".join(f"{rule} {count}" if count > 1 else rule for rule, count in change.jobs.items())
+        rows = ", ".join(f"{stage}: {_show_rows(rows)}" for stage, rows in change.rows.items())
+        lines.append(f"| {change.name} | {jobs or 'none'} | {rows or 'none'} |")
+    return "\n".join(lines)
+
+
+def _show_rows(rows: tuple[str, ...]) -> str:
+    return "all" if rows == ALL else "that one" if len(rows) == 1 else str(len(rows))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(format_table() + "\n")

@@ -8,13 +8,16 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import yaml
 
 from moclip.video import write_video
+
+if TYPE_CHECKING:
+    from tests.workflow.checkout import Checkout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = {"MovingDown": (0, 3), "MovingRight": (3, 0)}
@@ -139,6 +142,16 @@ class Ran:
         """How many jobs of each rule were started; `all` aside."""
         found = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", self.output, flags=re.MULTILINE)
         return Counter(name for name in found if name != "all")
+
+
+@pytest.fixture(scope="session")
+def built_checkout(tmp_path_factory: pytest.TempPathFactory) -> "Checkout":
+    """A checkout of its own with models that take no time, whose workflow has run; copy it before changing it."""
+    from tests.workflow.checkout import new_checkout  # noqa: PLC0415 (which imports this module)
+
+    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout")
+    made.run()
+    return made
 
 
 @pytest.fixture(scope="session")

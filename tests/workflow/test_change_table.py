@@ -6,21 +6,13 @@ from pathlib import Path
 import pytest
 
 from moclip.manifest import read_manifest
-from tests.workflow.changes import ALL, CHANGES, Change
-from tests.workflow.checkout import Checkout, new_checkout
+from tests.workflow.changes import ALL, CHANGES, Change, format_table
+from tests.workflow.checkout import Checkout
 
 pytestmark = pytest.mark.workflow
 
 # `make change-table` shows all; every run of the tests those that a user meets first.
 SHOWN = CHANGES if os.environ.get("CHANGE_TABLE") == "all" else tuple(change for change in CHANGES if change.first)
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout whose workflow has run to its end; copy it before changing it."""
-    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout")
-    made.run()
-    return made
 
 
 def expected_rows(change: Change, *, checkout: Checkout) -> dict[str, tuple[str, ...]]:
@@ -29,8 +21,8 @@ def expected_rows(change: Change, *, checkout: Checkout) -> dict[str, tuple[str,
 
 
 @pytest.mark.parametrize("change", SHOWN, ids=lambda change: change.name.replace(" ", "_"))
-def test_a_change_costs_its_jobs_and_its_rows(change: Change, built: Checkout, tmp_path: Path) -> None:
-    checkout = built.copy(tmp_path / "checkout")
+def test_a_change_costs_its_jobs_and_its_rows(change: Change, built_checkout: Checkout, tmp_path: Path) -> None:
+    checkout = built_checkout.copy(tmp_path / "checkout")
     change.apply(checkout)
     work = checkout.run(cores=change.cores)
     expected = (dict(change.jobs), expected_rows(change, checkout=checkout))
@@ -40,3 +32,8 @@ def test_a_change_costs_its_jobs_and_its_rows(change: Change, built: Checkout, t
 def test_the_table_has_its_changes() -> None:
     names = [change.name for change in CHANGES]
     assert len(set(names)) == len(names) >= 25
+
+
+def test_the_page_shows_the_table(repository: Path) -> None:
+    page = (repository / "docs/caching.md").read_text()
+    assert format_table() in page, "put what `python -m tests.workflow.changes` prints into docs/caching.md"
