@@ -32,6 +32,7 @@ Place = tuple[Shard, int]
 FLUSH_SECONDS = 10.0
 FLUSH_ROWS = 64
 _KEPT = ".kept"
+_NOTED = ".keys"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ def build_shard(
         _check_complete(wanted, places)
         _keep_others(own, wanted={w.row_key for w in wanted}, fields=fields, header=header)
         write_shard(own, rows=_read_rows(wanted, places, allow_rejects=allow_rejects), fields=fields, header=header)
+        note_keys(own, keys=[w.row_key for w in wanted])
         _link(own, output)
         for part in pool.glob(f"{name}.part-*.h5"):
             part.unlink()
@@ -106,6 +108,8 @@ def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitSta
     for path in sorted(pool.glob("*.h5"), key=lambda path: (path != first, path.name)):
         if len(places) == len(keys):
             break
+        if keys.isdisjoint(read_noted_keys(path) or keys):
+            continue
         try:
             shard = Shard(path)
         except ShardError as error:
@@ -249,10 +253,34 @@ def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header
             write_shard(kept, rows=sorted(found, key=lambda row: row.row_key), fields=fields, header=header)
 
 
+def note_keys(own: Path, *, keys: Sequence[str]) -> None:
+    """Note the keys of a file of a pool beside it, so that a search for a row need not open hundreds of shards."""
+    with replace_atomically(own.with_suffix(_NOTED)) as temporary:
+        temporary.write_text("\n".join([_version_of(own), *keys]) + "\n", encoding="utf-8")
+
+
+def read_noted_keys(path: Path) -> set[str] | None:
+    """Return the keys of a file of a pool as noted beside it, or None where no note is that of this very file."""
+    try:
+        version, *keys = path.with_suffix(_NOTED).read_text(encoding="utf-8").split("\n")[:-1]
+        return set(keys) if version == _version_of(path) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _version_of(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+
+
 def list_row_keys(pool: Path) -> set[str]:
     """Return the keys of all rows of a pool; damaged files are passed over, `verification` names them."""
     keys: set[str] = set()
     for path in pool.glob("*.h5"):
+        noted = read_noted_keys(path)
+        if noted is not None:
+            keys |= noted
+            continue
         try:
             with Shard(path) as shard:
                 keys.update(shard.row_keys)

@@ -20,6 +20,7 @@ from moclip.row_cache import (
     build_shard,
     drop_rows,
     pool_folder,
+    read_noted_keys,
     read_owner,
     shard_signature,
     writer_lock,
@@ -273,3 +274,24 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     with writer_lock(tmp_path, name="one"):
         assert f"process {os.getpid()}" in read_owner(tmp_path, name="one")
+
+
+def test_a_search_for_rows_opens_no_file_that_holds_none_of_them(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor(), name="shard-0")
+    own = tmp_path / "pool/shard-0.h5"
+    assert read_noted_keys(own) == {"key-a", "key-b"}
+    content = own.read_bytes()
+    status = own.stat()
+    own.write_bytes(bytes(len(content)))
+    os.utime(own, ns=(status.st_atime_ns, status.st_mtime_ns))
+    # Not opened, its damage is not met: the note says that it has nothing to offer.
+    assert build(tmp_path, wanted_rows("c"), Extractor(), name="shard-1") == ShardCount(num_reused=0, num_computed=1)
+
+
+def test_a_note_of_another_state_of_the_file_is_not_believed(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor(), name="shard-0")
+    os.utime(tmp_path / "pool/shard-0.h5")
+    assert read_noted_keys(tmp_path / "pool/shard-0.h5") is None
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("b"), extractor, name="shard-1")
+    assert extractor.asked == []

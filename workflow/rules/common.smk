@@ -128,6 +128,15 @@ def shards_of(state):
     return {shard: (sig_of("\n".join(listed).encode()), len(listed)) for shard, listed in shards.items()}
 
 
+def classes_sig():
+    """The digest of the classes and their indices, which another video of a known class leaves as it is."""
+    frame = load_manifest()
+    if frame is None:
+        return PENDING
+    classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
+    return columns_sig(classes, ["class_name", "class_index"])
+
+
 def manifest_sig():
     """The digest of the whole manifest."""
     path = Path(RESULTS, "manifest.tsv")

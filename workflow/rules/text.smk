@@ -19,7 +19,7 @@ rule text:
             wildcards.variant,
             encoder=encoder_cfg(CONFIG["text"][wildcards.variant]["appearance"]),
         ),
-        sig=lambda wildcards: table_sig(["class_name", "class_index"]),
+        sig=lambda wildcards: classes_sig(),
         code=code("text"),
     script:
         "../scripts/text.py"
