@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "files",
+        "devices",
         "spool",
         "shards",
         "row_cache",
@@ -52,6 +53,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
         "image_files",
+        "mistakes",
     ),
     ("video", "video_file", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
     (
@@ -78,6 +80,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "cache_usage",
         "cost_plan",
         "explanation",
+        "mistake_pictures",
+        "mistakes_page",
     ),
     ("cli", "cli_draw", "cli_cache"),
 )

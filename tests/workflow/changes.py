@@ -14,7 +14,7 @@ from tests.workflow.checkout import Checkout, write_clip
 Jobs = Mapping[str, int]
 
 NOTHING: Jobs = {}
-EVALUATION: Jobs = {"evaluate": 1, "summary": 1, "report": 1}
+EVALUATION: Jobs = {"evaluate": 1, "summary": 1, "mistakes": 1, "report": 1}
 HEAD: Jobs = {"head": 1, **EVALUATION}
 EMBEDDING: Jobs = {"motion_embedding_shard": 2, "motion_embedding_index": 1, **HEAD}
 NETWORK: Jobs = {"motion_network": 1, **EMBEDDING}

@@ -11,6 +11,7 @@ import yaml
 
 from moclip.code_digest import code_digest
 from moclip.config import check_config, list_network_runs, list_runs, list_used
+from moclip.devices import has_gpu
 from moclip.errors import MoclipError
 from moclip.features import read_index
 from moclip.manifest import dataset_signature, read_manifest
@@ -32,10 +33,6 @@ def checked_config():
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
-
-# A shard is written under a name of its own and read when it is whole: HDF5's locks guard nothing here, and fail on a
-# shared folder whose server has no lock service. Jobs inherit this.
-os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
 CONFIG, LISTING = checked_config()
@@ -236,6 +233,9 @@ RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.see
 INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
 SEEING = list_used(CONFIG, "motion_network") if CONFIG["report"]["pictures"] else ()
 PICTURES = [f"{RESULTS}/motion_pictures/{variant}.html" for variant in SEEING]
+# The mistakes of the first experiment are shown.
+MISTAKEN = next(iter(CONFIG["experiments"])) if CONFIG["report"]["mistakes"] else None
+MISTAKES = [f"{RESULTS}/mistakes.json"] if MISTAKEN else []
 
 
 def all_outputs():
@@ -252,7 +252,7 @@ def all_outputs():
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
     tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
-    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES]
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES, *MISTAKES]
 
 
 # What each method of an experiment reads.
@@ -344,7 +344,14 @@ def pictures_cfg(variant):
     """What the page of motion pictures reads."""
     entry = {key: CONFIG["motion_network"][variant][key] for key in ("field", "max_px")}
     splits = network_splits(variant)
-    return json.dumps({"report": CONFIG["report"], "motion_network": entry, "splits": splits}, sort_keys=True)
+    shown = {key: CONFIG["report"][key] for key in ("pictures", "picture_frames")}
+    return json.dumps({"report": shown, "motion_network": entry, "splits": splits}, sort_keys=True)
+
+
+def mistaken_motion():
+    """The motion features whose vectors are drawn over the mistakes: those that the experiment saw, or any."""
+    network = CONFIG["experiments"][MISTAKEN].get("motion_network") if MISTAKEN else None
+    return [motion_folder(network)] if network else MOTION[:1]
 
 
 def head_cfg(experiment):
@@ -389,7 +396,7 @@ def mem_mb(start, each, videos, attempt):
 def gpus(device):
     """How many GPUs a job asks for: one, unless `device` is `cpu`, or `auto` where jobs run here and there is none."""
     if device == "auto" and workflow.local_exec:
-        return int(any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
+        return int(has_gpu())
     return int(device != "cpu")
 
 
