@@ -47,9 +47,9 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
     "FRAMES_VERSION": (2, "42c19670f333e44f"),
-    "MOTION_EMBEDDING_VERSION": (2, "20683c13fd2c29b9"),
-    "MOTION_VERSION": (2, "70ad6211c508a910"),
-    "TEXT_VERSION": (1, "f535f391a85a44af"),
+    "MOTION_EMBEDDING_VERSION": (2, "9b8fc908b457f8c2"),
+    "MOTION_VERSION": (2, "28478a7615ad2de4"),
+    "TEXT_VERSION": (1, "17843348b2390674"),
 }
 
 

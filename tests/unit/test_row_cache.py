@@ -253,6 +253,8 @@ def test_a_file_system_without_hard_links_gets_a_copy(
     own, output = tmp_path / "pool/shard-0.h5", tmp_path / "out/shard-0.h5"
     assert output.read_bytes() == own.read_bytes()
     assert not output.samefile(own)
+
+
 def test_a_row_that_the_shard_no_longer_holds_is_kept_for_the_day_it_comes_back(tmp_path: Path) -> None:
     build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
     assert build(tmp_path, wanted_rows("a"), Extractor()) == ShardCount(num_reused=1, num_computed=0)
