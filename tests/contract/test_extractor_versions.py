@@ -39,7 +39,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
     "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
-    "MOTION_EMBEDDING_VERSION": (2, "20683c13fd2c29b9"),
+    "MOTION_EMBEDDING_VERSION": (2, "d878defdee5ed496"),
     "MOTION_VERSION": (2, "70ad6211c508a910"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),
 }
