@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "versions"),
     (
         "motion",
+        "motion_amount",
         "motion_camera",
         "motion_packing",
         "motion_stream",
@@ -54,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "provenance",
         "image_files",
         "mistakes",
+        "overlap",
     ),
     (
         "video",
@@ -70,11 +72,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_folding",
         "motion_openvino",
         "motion_embedding",
+        "packet_index",
+        "frames",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
     ),
     (
         "extraction",
         "motion_extraction",
         "appearance_extraction",
+        "frame_choice",
         "motion_embedding_extraction",
         "class_embeddings",
         "streams",
@@ -99,13 +107,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
-    "av": {"video", "video_file", "transcode"},
+    "av": {"video", "video_file", "packet_index", "frames", "transcode"},
     "h5py": {"shards"},
     "hdf5plugin": {"shards"},
     "pandas": {"manifest"},
     "open_clip": {"appearance"},
     "timm": {"motion_network"},
-    "openvino": {"motion_openvino"},
+    "openvino": {"motion_openvino", "tower_openvino"},
     "torch": {
         "appearance",
         "heads",
@@ -118,6 +126,9 @@ DOORS: dict[str, set[str]] = {
         "motion_folding",
         "motion_openvino",
         "motion_embedding",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
     },
     "torchvision": set(),
     "safetensors": {"motion_network", "motion_checkpoint", "heads", "class_embeddings"},

@@ -161,8 +161,28 @@ def motion_folder(network):
     return f"{RESULTS}/motion/{CONFIG['motion_network'][network]['motion']}"
 
 
+def followed_motion(variant):
+    """The motion features that the frames of an appearance variant follow, or none."""
+    motion = CONFIG["appearance"][variant]["motion"]
+    return f"{RESULTS}/motion/{motion}" if motion else ""
+
+
 def index_of(folder):
     return ancient(f"{folder}/index.json")
+
+
+def followed_index(variant):
+    """The index of the motion that the frames of an appearance variant follow, if they follow any."""
+    folder = followed_motion(variant)
+    return index_of(folder) if folder else []
+
+
+def followed_sig(variant, shard=None):
+    """The digest of that motion, in one shard or in all; and words where there is none, unlike any digest."""
+    folder = followed_motion(variant)
+    if not folder:
+        return "motion:none"
+    return index_sig(folder) if shard is None else content_sig(folder, shard)
 
 
 def shard_files(folder):
@@ -353,7 +373,7 @@ def network_threads(variant):
 def motion_seconds(wildcards):
     """A decode of every frame, or a decode, an encode and a decode."""
     transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"
-    return num_videos(wildcards.shard) * (12 if transcoded else 3)
+    return num_videos(wildcards.shard) * (4 if transcoded else 1)
 
 
 def appearance_seconds(wildcards):
@@ -378,3 +398,12 @@ def training_seconds(wildcards):
     train = entry["train"]
     passes = train["epochs"] * train["num_segments"] * num_videos()
     return passes * (0.02 if gpus(entry["device"]) else 0.2)
+
+
+def batch_mb(wildcards):
+    """What a batch takes on its way forth and back; a GPU has memory of its own. 93 MB a picture for EfficientNet-B0."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    if gpus(entry["device"]):
+        return 0
+    pictures = entry["train"]["batch_size"] * entry["train"]["num_segments"]
+    return pictures * 100 * (entry["input_px"] / 224) ** 2

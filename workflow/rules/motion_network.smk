@@ -16,7 +16,7 @@ rule motion_network:
     threads: lambda wildcards: network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: minutes(training_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(8000, 0.2, num_videos(), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(8000 + batch_mb(wildcards), 0.2, num_videos(), attempt),
         gpu=lambda wildcards: network_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: training_cfg(wildcards.variant),
