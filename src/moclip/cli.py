@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import yaml
 
+from moclip.cli_cache import add_cache_commands
 from moclip.cli_draw import add_draw_command
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
@@ -45,6 +46,7 @@ def _build_parser() -> argparse.ArgumentParser:
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
+    add_cache_commands(commands)
     return parser
 
 

@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "leaks",
         "datacard_page",
         "learning_curve",
+        "dry_run",
     ),
     (
         "files",
@@ -100,10 +101,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "feature_sets",
+        "verification",
+        "cache_usage",
+        "cost_plan",
+        "explanation",
         "mistake_pictures",
         "mistakes_page",
     ),
-    ("cli", "cli_draw"),
+    ("cli", "cli_draw", "cli_cache"),
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
