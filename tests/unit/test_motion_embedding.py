@@ -18,7 +18,7 @@ from moclip.motion_embedding_extraction import (
     extract_motion_embedding_shard,
     index_motion_embedding,
 )
-from moclip.motion_folding import PackedConv, fold_network
+from moclip.motion_folding import GateInPlace, PackedConv, fold_network
 from moclip.motion_network import MotionNetwork, build_network, save_network
 from moclip.motion_torch import choose_device, prepare_torch
 from moclip.views import load_views
@@ -58,6 +58,9 @@ def test_a_folded_network_computes_what_the_plain_one_does(name: str, pack: bool
     torch.testing.assert_close(folded(inputs), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     num_packed = sum(isinstance(module, PackedConv) for module in folded.modules())
     assert (num_packed > 10) is pack
+    assert any(isinstance(module, GateInPlace) for module in folded.modules()) is (
+        name not in ("mobilenetv2_100", "resnet18")
+    )
     assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules()), "the network itself stays as it was"
 
 
