@@ -205,7 +205,6 @@ CHANGES: tuple[Change, ...] = (
         apply=_set("appearance.clip.frames", {"policy": "uniform", "count": 2}),
         jobs={"appearance_shard": 2, "appearance_index": 1, "rejects": 1, **HEAD},
         rows={"appearance": ALL},
-        first=True,
     ),
     Change(
         name="motion.source",
@@ -246,7 +245,6 @@ CHANGES: tuple[Change, ...] = (
         apply=lambda checkout: write_clip(checkout.videos / "MovingRight/v0.mp4", number=18),
         jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
         rows={"motion": ("MovingRight/v0",), "appearance": ("MovingRight/v0",), **EMBEDDED},
-        first=True,
     ),
     Change(
         name="a video removed",

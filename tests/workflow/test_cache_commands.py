@@ -110,8 +110,9 @@ def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout,
         for checkout in (one, other)
     ]
     assert [run.wait(timeout=600) for run in runs] == [0, 0]
-    computed = [video_id for checkout in (one, other) for video_id in checkout.rows()["motion"]]
+    # The one that came second to a shard waited, and found its rows there.
+    computed = [video_id for checkout in (one, other) for video_id in checkout.rows().get("motion", ())]
     for stream in ("motion/original", "appearance/clip"):
         for name in ("shard-0.h5", "shard-1.h5", "index.json"):
             assert (one.results / stream / name).read_bytes() == (other.results / stream / name).read_bytes()
-    assert sorted(computed) == sorted(set(computed)), "a row was computed twice"
+    assert len(computed) == len(set(computed)) == 16, "a row was computed twice, or not at all"

@@ -11,7 +11,7 @@ from tests.workflow.histories import kill_and_go_on, run_history
 pytestmark = pytest.mark.workflow
 
 # `make fuzz-cache` asks for 100 histories and 20 kills.
-NUM_HISTORIES = int(os.environ.get("CACHE_HISTORIES", "2"))
+NUM_HISTORIES = int(os.environ.get("CACHE_HISTORIES", "1"))
 NUM_KILLS = int(os.environ.get("CACHE_KILLS", "1"))
 # About as long as the first run of the toy takes.
 LONGEST_SECONDS = float(os.environ.get("CACHE_KILL_SECONDS", "15"))
