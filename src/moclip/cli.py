@@ -9,6 +9,7 @@ from typing import NoReturn
 import yaml
 
 from moclip.cli_draw import add_draw_command
+from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
 from moclip.summary import format_summary, read_summary
@@ -26,13 +27,24 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a fault that the user can mend is one line and exit code 2."""
     try:
-        options = _build_parser().parse_args(arguments)
+        options = _parse(_build_parser(), arguments=arguments)
         options.run(options)
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `moclip summary ... | head` is no fault
         sys.stderr.close()
+
+
+def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) -> argparse.Namespace:
+    # argparse takes the first row of files alone: those that come after an option are added to it.
+    options, more = parser.parse_known_args(arguments)
+    unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}")
+    if more:
+        options.videos = [*options.videos, *map(Path, more)]
+    return options
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -45,6 +57,7 @@ def _build_parser() -> argparse.ArgumentParser:
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
+    add_search_commands(commands)
     return parser
 
 

@@ -37,6 +37,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "container_facts",
         "leaks",
         "datacard_page",
+        "moments",
+        "calibration",
     ),
     (
         "files",
@@ -52,6 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
         "image_files",
+        "frame_index",
     ),
     ("video", "video_file", "transcode", "appearance", "motion_network", "field_batches", "motion_training", "heads"),
     (
@@ -73,8 +76,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "run_settings",
+        "search",
+        "search_page",
+        "own_classes",
+        "feature_store",
+        "predictor",
+        "prediction",
+        "bundle",
+        "onnx_export",
+        "model_card",
     ),
-    ("cli", "cli_draw"),
+    ("cli", "cli_parts", "cli_draw", "cli_search", "cli_predict"),
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
