@@ -9,6 +9,7 @@ from typing import NoReturn
 import yaml
 
 from moclip.cli_draw import add_draw_command
+from moclip.cli_predict import add_predict_commands
 from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
@@ -57,6 +58,7 @@ def _build_parser() -> argparse.ArgumentParser:
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
+    add_predict_commands(commands)
     add_search_commands(commands)
     return parser
 

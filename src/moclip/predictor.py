@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from moclip.bundle import BUNDLE_NAME, load_bundle
 from moclip.class_embeddings import ClassEmbeddings
 from moclip.errors import MoclipError
-from moclip.evaluation import join_names
+from moclip.evaluation import METHOD_ENCODERS, join_names
 from moclip.extraction import Video
 from moclip.heads import HeadFile
 from moclip.metrics import rank_classes, softmax
 from moclip.run_parts import RunParts, load_run
 from moclip.runs import score_method
+from moclip.segments import extract_windows, load_run_encoder
 from moclip.shards import Row
 from moclip.video import libavcodec_version
 from moclip.video_streams import StreamRow, extract_streams, stream_of
+
+if TYPE_CHECKING:
+    from moclip.appearance import Encoder
 
 _NUM_BEST = 5  # as in predictions.tsv
 
@@ -87,6 +91,15 @@ class Prediction:
         return self.vote.label
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmentPrediction:
+    """What a run says of a stretch of a video, and where it lies, in s."""
+
+    start_seconds: float
+    stop_seconds: float
+    prediction: Prediction
+
+
 class Predictor:
     """A finished run, or a bundle of one, ready to label videos.
 
@@ -106,6 +119,7 @@ class Predictor:
         is_bundle = (folder / BUNDLE_NAME).is_file()
         self.parts: RunParts = load_bundle(folder) if is_bundle else load_run(folder)
         self.device = device
+        self._encoder: Encoder | None = None
         self._heads: HeadFile = self.parts.load_heads()
         self._classes: ClassEmbeddings | None = self.parts.load_classes()
 
@@ -148,12 +162,39 @@ class Predictor:
                 yield self.judge(wanted[waiting].video_id, found[wanted[waiting].video_id])
                 waiting += 1
 
+    def predict_segments(
+        self, video: str | Path, *, window_seconds: float, step_seconds: float
+    ) -> Iterator[SegmentPrediction]:
+        """Yield what the run says of windows over a long video, each as if it were a video of its own.
+
+        Raises:
+            VideoError: The video cannot be read.
+        """
+        if self._encoder is None:
+            self._encoder = load_run_encoder(self.parts, device=self.device)
+        windows = extract_windows(
+            self.parts,
+            Path(video),
+            window_seconds=window_seconds,
+            step_seconds=step_seconds,
+            encoder=self._encoder,
+            device=self.device,
+        )
+        for window in windows:
+            yield SegmentPrediction(
+                start_seconds=window.start_seconds,
+                stop_seconds=window.stop_seconds,
+                prediction=self.judge(window.entries[0].row.video_id, window.entries),
+            )
+
     def judge(self, video_id: str, entries: Sequence[StreamRow]) -> Prediction:
         """Return what the run says of a video whose streams are given."""
         rows = {entry.stream: entry.row for entry in entries}
-        streams = {name: stream_of([row]) for name, row in rows.items()}
+        streams = {name: stream_of([row]) for name, row in rows.items() if not row.reject_reason}
         votes: dict[str, Vote] = {}
         for method in self.parts.methods:
+            if not {"motion", "appearance"} & set(METHOD_ENCODERS[method]) <= streams.keys():
+                continue
             scored = score_method(
                 method,
                 [video_id],
@@ -162,8 +203,7 @@ class Predictor:
                 heads=self._heads,
                 classes=self._classes,
             )
-            if scored.video_ids:
-                votes[method] = self._vote(method, scored.logits[0])
+            votes[method] = self._vote(method, scored.logits[0])
         rejected = next((row for row in rows.values() if row.reject_reason), None)
         return Prediction(
             video=video_id,

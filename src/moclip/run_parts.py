@@ -11,7 +11,7 @@ from typing import Any
 from moclip.calibration import fit_temperature, mean_loss
 from moclip.class_embeddings import ClassEmbeddings, read_class_embeddings
 from moclip.errors import ConfigError, MoclipError, ModelError
-from moclip.evaluation import read_metrics
+from moclip.evaluation import METHOD_ENCODERS, read_metrics
 from moclip.features import INDEX_NAME
 from moclip.files import replace_atomically
 from moclip.heads import HeadFile, load_heads
@@ -125,8 +125,6 @@ def load_run(folder: Path) -> RunParts:
 
 
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
-    from moclip.evaluation import METHOD_ENCODERS  # noqa: PLC0415
-
     return tuple(name for name in METHOD_ENCODERS if name in methods)
 
 

@@ -35,7 +35,7 @@ class StreamRow:
     source: str = ""
 
 
-def motion_variant(parts: RunParts) -> dict[str, Any]:
+def motion_settings(parts: RunParts) -> dict[str, Any]:
     """Return the motion variant to read new videos with: as the run's, but a codec without vectors is transcoded."""
     settings = {key: value for key, value in parts.motion.items() if key != "libavcodec"}
     return settings | {"source": "auto" if settings["source"] == "original" else settings["source"]}
@@ -44,7 +44,7 @@ def motion_variant(parts: RunParts) -> dict[str, Any]:
 def extract_streams(
     parts: RunParts, videos: Sequence[Video], *, num_threads: int = 1, device: str = ""
 ) -> Iterator[StreamRow]:
-    """Yield the rows of every stream that the run uses, for every video, as they finish; the streams run side by side."""
+    """Yield the rows of every stream of the run for every video, as they finish; the streams run side by side."""
     makers: list[Callable[[], Iterator[StreamRow]]] = []
     if parts.motion_network is not None:
         makers.append(lambda: extract_motion(parts, videos, device=device))
@@ -65,7 +65,7 @@ def _side_by_side(makers: Sequence[Callable[[], Iterator[StreamRow]]]) -> Iterat
                     return
                 found.put(entry)
             found.put(_DONE)
-        except BaseException as error:  # noqa: BLE001 (raised again in the thread that asked)
+        except BaseException as error:
             found.put(error)
 
     threads = [threading.Thread(target=work, args=(make,), daemon=True) for make in makers]
@@ -99,7 +99,7 @@ def _on(variant: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
 
 def extract_motion(parts: RunParts, videos: Sequence[Video], *, device: str) -> Iterator[StreamRow]:
     """Yield the motion embedding of every video: its vectors, through a shard of their own, through the network."""
-    extractor = build_motion_extractor(motion_variant(parts))
+    extractor = build_motion_extractor(motion_settings(parts))
     for batch in _batches(videos):
         yield from embed_motion(parts, list(extractor.extract(batch)), device=device)
 

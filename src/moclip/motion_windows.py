@@ -1,0 +1,64 @@
+"""Stretches of a video's motion, each as if it were a video of its own. Pure."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.errors import MoclipError
+from moclip.motion import MotionVectors
+
+
+def slice_motion(motion: MotionVectors, *, start: int, stop: int) -> MotionVectors:
+    """Return the vectors of the frames from `start` up to and without `stop`, counted from the first of these.
+
+    Vectors that point to a frame before `start` are kept; what is accumulated begins at `start`.
+    """
+    past = (motion.past_frame_index >= start) & (motion.past_frame_index < stop)
+    future = (motion.future_frame_index >= start) & (motion.future_frame_index < stop)
+    return replace(
+        motion,
+        past=motion.past[past],
+        past_frame_index=motion.past_frame_index[past] - start,
+        future=motion.future[future],
+        future_frame_index=motion.future_frame_index[future] - start,
+        picture_type=motion.picture_type[start:stop],
+        is_keyframe=motion.is_keyframe[start:stop],
+        time_seconds=motion.time_seconds[start:stop],
+    )
+
+
+def choose_windows(
+    time_seconds: NDArray[np.float64], *, window_seconds: float, step_seconds: float
+) -> list[tuple[int, int]]:
+    """Return the windows over a video as (first frame, frame after the last), from the times of its frames, rising.
+
+    A window begins every `step_seconds` and holds the frames of `window_seconds`. One that would be cut off by the end
+    is left out where windows before it reach the end; there is always one.
+
+    Raises:
+        MoclipError: Length or step are not positive.
+
+    >>> choose_windows(np.arange(10) / 2, window_seconds=2, step_seconds=1)
+    [(0, 4), (2, 6), (4, 8), (6, 10)]
+    """
+    if not (window_seconds > 0 and step_seconds > 0):
+        raise MoclipError(f"segments: expected lengths above 0 s, found {window_seconds} and a step of {step_seconds}")
+    num_frames = len(time_seconds)
+    windows: list[tuple[int, int]] = []
+    begin = float(time_seconds[0])
+    while not windows or (windows[-1][1] < num_frames and begin <= time_seconds[-1]):
+        start, stop = np.searchsorted(time_seconds, [begin - 1e-9, begin + window_seconds - 1e-9])
+        if start < stop:
+            windows.append((int(start), int(stop)))
+        begin += step_seconds
+    return windows
+
+
+def frame_times(motion: MotionVectors) -> tuple[NDArray[np.float64], str]:
+    """Return the time of every frame in s, rising, and a note where the file does not give it."""
+    times = motion.time_seconds
+    if np.isfinite(times).all() and (np.diff(times) >= 0).all():
+        return times, ""
+    rate = motion.frame_rate if np.isfinite(motion.frame_rate) and motion.frame_rate > 0 else 25.0
+    return np.arange(motion.num_frames) / rate, f"the file gives no rising times: {rate:g} frames a second were assumed"
