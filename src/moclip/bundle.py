@@ -200,7 +200,8 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         network = load_network(parts.network).network
         widths["motion"] = network.embedding_dim
         side = parts.motion_network["input_px"]
-        path, inputs = folder / "motion_network.onnx", {"fields": (2, side, side)}
+        path = folder / "motion_network.onnx"
+        inputs = {"fields": (2, side, side)}
         reports.append(export_onnx(MotionGraph(network), path, inputs=inputs, outputs=("embedding", "logits")))
     if parts.appearance is not None:
         from moclip.appearance import load_encoder  # noqa: PLC0415
@@ -214,6 +215,7 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         reports.append(export_onnx(graph, path, inputs={"pictures": (3, height, width)}, outputs=("embedding",)))
     for name, saved in parts.load_heads().heads.items():
         used = [stream for stream in STREAM_ORDER if stream in HEAD_STREAMS[name]]
-        path, inputs = folder / f"head_{name}.onnx", {stream: (widths[stream],) for stream in used}
-        reports.append(export_onnx(HeadGraph(saved), path, inputs=inputs, outputs=("logits",)))
+        shapes = {stream: (widths[stream],) for stream in used}
+        path = folder / f"head_{name}.onnx"
+        reports.append(export_onnx(HeadGraph(saved), path, inputs=shapes, outputs=("logits",)))
     return tuple((report.file, report.difference) for report in reports)

@@ -8,7 +8,9 @@ from typing import NoReturn
 
 import yaml
 
+from moclip.cli_completion import add_completion_command
 from moclip.cli_draw import add_draw_command
+from moclip.cli_parts import add_command
 from moclip.cli_predict import add_predict_commands
 from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
@@ -16,6 +18,26 @@ from moclip.errors import MoclipError
 from moclip.summary import format_summary, read_summary
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
+_TEXT = """\
+examples:
+  moclip summary results/demo
+  moclip predict results/demo/experiments/fusion/split-1/seed-0 video.mp4
+  moclip search results/demo "a person doing lunges"
+  moclip draw video.mp4 --output motion.html
+
+Look at what the workflow made, use it on new videos, and see what it sees of a video. `moclip COMMAND --help` has more
+examples; docs/tutorial.md goes through all of it.
+"""
+_SUMMARY = """\
+examples:
+  moclip summary results/demo
+
+Prints every method of every experiment: the mean over seeds and the spread between them.
+"""
+_MANUAL = """\
+examples:
+  moclip config-manual > config/README.md
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,17 +71,20 @@ def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) 
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="moclip", description="Look at what the workflow made, and at what it sees of a video.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    summary = commands.add_parser("summary", help="print the table of results of a dataset")
+    parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "moclip COMMAND [options]"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")
+    summary = add_command(commands, "summary", summary="print the table of results of a dataset", text=_SUMMARY)
     summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
     summary.set_defaults(run=_print_summary)
-    manual = commands.add_parser("config-manual", help="print config/README.md, written from the schema")
+    title = "print config/README.md, written from the schema"
+    manual = add_command(commands, "config-manual", summary=title, text=_MANUAL)
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
     add_predict_commands(commands)
     add_search_commands(commands)
+    add_completion_command(commands)
     return parser
 
 

@@ -45,12 +45,14 @@ def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     search.add_argument("--html", type=Path, metavar="PAGE.html", help="write a contact sheet that opens offline")
     search.add_argument("--root", type=Path, metavar="FOLDER", help="where the videos lie, for --html")
     search.add_argument("--cache-dir", type=Path, metavar="FOLDER", help="default: DATASET/../.cache")
+    search.usage = "moclip search DATASET (WORDS | --video FILE) [options]"
     search.set_defaults(run=_search)
     classify = _add(commands, "classify", "label videos with classes in your own words (zero-shot)", _CLASSIFY)
     classify.add_argument("videos", nargs="*", type=Path, metavar="VIDEO", help="new videos; none: all cached ones")
     classify.add_argument("--classes", required=True, metavar='"A, B, C"', help="the classes, with commas between")
     classify.add_argument("--templates", type=Path, metavar="FILE", help="sentences with a {}, a line each, or YAML")
     classify.add_argument("--top", type=int, default=3, metavar="K", help="classes to list (default: 3)")
+    classify.usage = 'moclip classify DATASET [VIDEO ...] --classes "A, B, C" [options]'
     classify.set_defaults(run=_classify)
 
 

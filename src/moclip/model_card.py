@@ -62,7 +62,7 @@ def wilson_interval(share: float, *, n: int) -> tuple[float, float]:
     """
     centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (0.0 if share <= 0 else centre - half), (1.0 if share >= 1 else centre + half)
 
 
 def build_card(facts: CardFacts) -> str:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from moclip.errors import MoclipError
 from moclip.motion import MotionVectors
 
+# Times are sums of frame lengths: less than this is rounding.
+_SLACK = 1e-6
+
 
 def slice_motion(motion: MotionVectors, *, start: int, stop: int) -> MotionVectors:
     """Return the vectors of the frames from `start` up to and without `stop`, counted from the first of these.
@@ -44,14 +47,19 @@ def choose_windows(
     """
     if not (window_seconds > 0 and step_seconds > 0):
         raise MoclipError(f"segments: expected lengths above 0 s, found {window_seconds} and a step of {step_seconds}")
-    num_frames = len(time_seconds)
+    num_frames, first = len(time_seconds), float(time_seconds[0])
     windows: list[tuple[int, int]] = []
-    begin = float(time_seconds[0])
-    while not windows or (windows[-1][1] < num_frames and begin <= time_seconds[-1]):
-        start, stop = np.searchsorted(time_seconds, [begin - 1e-9, begin + window_seconds - 1e-9])
+    number = 0
+    while not windows or windows[-1][1] < num_frames:
+        begin = first + number * step_seconds
+        start, stop = np.searchsorted(time_seconds, [begin - _SLACK, begin + window_seconds - _SLACK]).tolist()
+        if start == num_frames:
+            break
+        number += 1
         if start < stop:
-            windows.append((int(start), int(stop)))
-        begin += step_seconds
+            windows.append((start, stop))
+        else:  # a gap in the times, which may be as long as a damaged file says
+            number = max(number, int((time_seconds[start] - first - window_seconds) // step_seconds))
     return windows
 
 
