@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.appearance_extraction import build_encoder_spec
+from moclip.calibration import Temperature
 from moclip.encoder_spec import LOCAL_DIR
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation import read_metrics
@@ -17,7 +18,7 @@ from moclip.files import replace_atomically
 from moclip.heads import HEAD_STREAMS, STREAM_ORDER
 from moclip.manifest import read_manifest
 from moclip.model_card import CardFacts, build_card
-from moclip.run_parts import RunParts, Temperature, describe_temperatures, load_run
+from moclip.run_parts import RunParts, describe_temperatures, load_run
 from moclip.run_settings import read_yaml
 
 BUNDLE_NAME = "bundle.json"

@@ -8,13 +8,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from moclip.calibration import fit_temperature, mean_loss
+from moclip.calibration import Temperature, choose_temperature
 from moclip.class_embeddings import ClassEmbeddings, read_class_embeddings
 from moclip.errors import ConfigError, MoclipError, ModelError
 from moclip.evaluation import METHOD_ENCODERS, read_metrics
 from moclip.features import INDEX_NAME
 from moclip.files import replace_atomically
 from moclip.heads import HeadFile, load_heads
+from moclip.manifest import read_manifest
 from moclip.run_settings import check_weights, locate_weights, project_of, read_parameters, read_yaml
 from moclip.runs import score_method
 from moclip.shards import build_digest
@@ -23,17 +24,9 @@ from moclip.training import load_labels
 
 Section = Mapping[str, Any]
 CALIBRATION_NAME = "calibration.json"
-_CALIBRATION_FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Temperature:
-    """A method's temperature, how many validation videos it was fitted on, and their loss before and after, in nats."""
-
-    value: float
-    num_videos: int
-    loss_before: float
-    loss_after: float
+_CALIBRATION_FORMAT = 2
+# With fewer validation videos a temperature says more of these than of the method.
+MIN_VIDEOS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +161,9 @@ def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunPart
             temperatures = fit_temperatures(parts, manifest=manifest, split=split)
             _store(stored, temperatures=temperatures, key=key)
     except (MoclipError, OSError) as error:
-        return _replace(parts, temperatures={}, uncalibrated=f"the features of the validation videos: {error}")
-    none = "" if temperatures else "the split has no validation videos with features"
+        return _replace(parts, temperatures={}, uncalibrated=f"features of validation videos ({error})")
+    few = f"{MIN_VIDEOS} or more validation videos with features, and the split has fewer"
+    none = "" if temperatures else few
     return _replace(parts, temperatures=temperatures, uncalibrated=none)
 
 
@@ -182,12 +176,14 @@ def _digest(path: Path) -> str:
 
 
 def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str, Temperature]:
-    """Return the temperature of every method that can score validation videos, fitted on their cached features.
+    """Return the temperature of every method that can score 20 validation videos, fitted on their cached features.
 
     No model was trained on these videos; some were chosen by them (the epoch of a head), so that confidence may still
     be a little high. The test subset takes no part.
     """
     val = load_labels(manifest, split=split, subset="val")
+    frame = read_manifest(manifest)
+    groups = {str(video): str(group) for video, group in zip(frame["video_id"], frame["group"], strict=True)}
     streams = {name: load_stream(index) for name, index in parts.inputs.items()}
     heads, classes = parts.load_heads(), parts.load_classes()
     temperatures: dict[str, Temperature] = {}
@@ -200,14 +196,11 @@ def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str
             heads=heads,
             classes=classes,
         )
-        if scored.video_ids:
-            labels = val.select(scored.video_ids)
-            value = fit_temperature(scored.logits, labels)
-            temperatures[method] = Temperature(
-                value=value,
-                num_videos=len(labels),
-                loss_before=mean_loss(scored.logits, labels, temperature=1.0),
-                loss_after=mean_loss(scored.logits, labels, temperature=value),
+        if len(scored.video_ids) >= MIN_VIDEOS:
+            temperatures[method] = choose_temperature(
+                scored.logits,
+                val.select(scored.video_ids),
+                groups=[groups[video_id] for video_id in scored.video_ids],
             )
     return temperatures
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moclip
-from moclip.calibration import fit_temperature, mean_loss
+from moclip.calibration import choose_temperature, fit_temperature, mean_loss
 from moclip.cli import main
 from moclip.cli_predict import list_inputs
 from moclip.errors import MoclipError
@@ -42,6 +42,18 @@ def test_a_fitted_temperature_is_never_worse_than_none(seed: int) -> None:
     logits, labels = rng.standard_normal((12, 4)) * 3, rng.integers(0, 4, 12)
     fitted = fit_temperature(logits, labels)
     assert mean_loss(logits, labels, temperature=fitted) <= mean_loss(logits, labels, temperature=1.0) + 1e-9
+
+
+def test_a_temperature_that_only_the_groups_at_hand_ask_for_is_not_taken() -> None:
+    rng = np.random.default_rng(3)
+    logits, groups = rng.standard_normal((200, 5)) * 2, [f"g{number // 10}" for number in range(200)]
+    honest = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    assert choose_temperature(logits, honest, groups=groups).value == 1.0
+    overconfident = (logits / 4 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    chosen = choose_temperature(logits, overconfident, groups=groups)
+    assert 2.5 < chosen.value < 7
+    assert chosen.loss_held_out < chosen.loss_plain
+    assert choose_temperature(logits, overconfident, groups=["one"] * 200).value == 1.0
 
 
 def test_without_a_video_the_temperature_is_one() -> None:

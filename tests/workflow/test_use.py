@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moclip import run_parts
 from moclip.cli import main
 from moclip.feature_store import FeatureStore
 from moclip.predictor import Predictor
@@ -79,16 +80,26 @@ def test_probabilities_are_calibrated_on_validation_videos_and_kept_beside_the_r
     used: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(used.folder)
+    monkeypatch.setattr(run_parts, "MIN_VIDEOS", 2)
+    (Path(RUN) / CALIBRATION_NAME).unlink(missing_ok=True)
     first = Predictor(RUN)
     stored = json.loads((Path(RUN) / CALIBRATION_NAME).read_text())
     assert stored["temperatures"].keys() == {"fusion", "appearance", "motion", "zero_shot"}
     for name, entry in first.parts.temperatures.items():
-        assert entry.num_videos == 4
-        assert entry.loss_after <= entry.loss_before, name
+        assert entry.num_videos == 2
+        assert entry.value == 1 or entry.loss_held_out < entry.loss_plain, name
     assert Predictor(RUN).parts.temperatures == first.parts.temperatures
     vote = first.predict("videos/MovingDown/v0.mp4").vote
     assert sum(probability for _, probability in vote.top(2)) == pytest.approx(1)
     assert [name for name, _ in vote.top(2)] == [name for name, _ in vote.top(2, calibrated=False)]
+    (Path(RUN) / CALIBRATION_NAME).unlink()
+
+
+def test_two_validation_videos_are_too_few_to_calibrate_by(used: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(used.folder)
+    predictor = Predictor(RUN)
+    assert "not calibrated: expected 20 or more validation videos" in predictor.notes[0]
+    assert predictor.predict("videos/MovingDown/v0.mp4").vote.temperature is None
 
 
 def test_without_the_features_probabilities_are_not_calibrated_and_a_note_says_so(
