@@ -43,7 +43,7 @@ def check_export_is_possible() -> None:
             importlib.import_module(name)
         except ImportError:
             raise ModelError(
-                f"--onnx: the package {name} is not installed; run: pip install -r requirements-export.lock"
+                f"--onnx: the package {name} is not installed; run: make export"
             ) from None
 
 
