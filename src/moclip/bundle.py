@@ -146,6 +146,7 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
         temperatures={name: Temperature(**entry) for name, entry in document["temperatures"].items()},
         uncalibrated=document["uncalibrated"],
         inputs={},
+        known_ids={},
     )
 
 

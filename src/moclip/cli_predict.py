@@ -1,7 +1,9 @@
 """The commands `moclip predict` and `moclip export`: what a finished run says of new videos, and its bundle."""
 
 import argparse
+import csv
 import glob
+import io
 import json
 import logging
 import sys
@@ -72,6 +74,9 @@ def _export(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     _check(options)
+    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, whatever the terminal makes of them
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     paths = list_inputs(options.videos, listed=sys.stdin if Path("-") in options.videos else ())
     # Imported here: torch, FFmpeg and pandas take seconds, which `moclip --help` need not wait for.
     from tqdm import tqdm  # noqa: PLC0415
@@ -183,7 +188,7 @@ class _Writer:
         if self._options.json:
             document = _as_document(prediction, num_best=self._options.top)
             times = {} if span[0] is None else {"start_seconds": round(span[0], 3), "stop_seconds": round(span[1], 3)}
-            print(json.dumps(times | document, ensure_ascii=False, allow_nan=False), flush=True)
+            print(json.dumps(times | document, allow_nan=False), flush=True)
         elif self._options.tsv:
             self._write_row(prediction, span=span)
         else:
@@ -194,8 +199,9 @@ class _Writer:
     def _write_row(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
         columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if self._timed else [])]
         parts = ("", "_probability", "_top5", "_calibrated")
+        table = csv.writer(sys.stdout, dialect="excel-tab", lineterminator="\n")
         if not (self._num_ok or self._num_failed):
-            print("\t".join([*columns, *(f"{name}{part}" for name in self._methods for part in parts)]))
+            table.writerow([*columns, *(f"{name}{part}" for name in self._methods for part in parts)])
         cells = [prediction.video, prediction.status, prediction.detail, "; ".join(prediction.notes)]
         if self._timed:
             cells += ["" if time is None else f"{time:.3f}" for time in span]
@@ -203,7 +209,8 @@ class _Writer:
             vote = prediction.votes.get(name)
             calibrated = f"{vote.top(1)[0][1]:.6f}" if vote and vote.temperature else ""
             cells += [*vote.cells(), calibrated] if vote else [""] * 4
-        print("\t".join(" ".join(cell.split()) if "\t" in cell or "\n" in cell else cell for cell in cells), flush=True)
+        table.writerow(cells)
+        sys.stdout.flush()
 
     @property
     def _timed(self) -> bool:
@@ -212,7 +219,7 @@ class _Writer:
     def _write_text(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
         from moclip.search import format_time  # noqa: PLC0415
 
-        name = _plain(prediction.video.rsplit("#", 1)[0] if span[0] is not None else prediction.video)
+        name = _plain(prediction.video)
         times = "" if span[0] is None or span[1] is None else f" {format_time(span[0])}-{format_time(span[1])}"
         print(f"{name}{times}: {_say_best(prediction, num_best=self._options.top)}")
         if len(prediction.votes) > 1:

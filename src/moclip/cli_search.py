@@ -1,6 +1,7 @@
 """The commands `moclip search` and `moclip classify`: cached embeddings asked in words."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,6 +138,8 @@ def _classify(options: argparse.Namespace) -> None:
         read_templates,
     )
 
+    # The reason for a video that fails is part of the output.
+    logging.getLogger("moclip").setLevel(logging.ERROR)
     names, templates = parse_classes(options.classes), read_templates(options.templates)
     source = _source(options)
     classes = embed_classes(source, names, templates=templates, device=options.device)
@@ -146,7 +149,8 @@ def _classify(options: argparse.Namespace) -> None:
         )
     else:
         found = classify_cached(source, names, classes=classes, num_best=options.top)
-    labels = list(found)
+    order = {str(path): place for place, path in enumerate(options.videos)}
+    labels = sorted(found, key=lambda label: order.get(label.video_id, 0))
     _print_labels(labels, options=options)
     num_failed = sum(bool(label.reason) for label in labels)
     if num_failed:

@@ -1,12 +1,14 @@
 """Stretches of a video's motion, each as if it were a video of its own. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moclip.errors import MoclipError
-from moclip.motion import MotionVectors
+from moclip.motion import MotionVectors, frames_with_motion
 
 # Times are sums of frame lengths: less than this is rounding.
 _SLACK = 1e-6
@@ -29,6 +31,12 @@ def slice_motion(motion: MotionVectors, *, start: int, stop: int) -> MotionVecto
         is_keyframe=motion.is_keyframe[start:stop],
         time_seconds=motion.time_seconds[start:stop],
     )
+
+
+def has_frames_with_motion(row: Mapping[str, Any]) -> bool:
+    """Return whether a network can look at a row of motion vectors: some frame that is predicted has one."""
+    none = np.empty((0, 0, 0, 2), np.int16)
+    return len(frames_with_motion(MotionVectors(**{**row, "past": none, "future": none}))) > 0
 
 
 def choose_windows(

@@ -42,9 +42,7 @@ def check_export_is_possible() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            raise ModelError(
-                f"--onnx: the package {name} is not installed; run: make export"
-            ) from None
+            raise ModelError(f"--onnx: the package {name} is not installed; run: make export") from None
 
 
 class HeadGraph(nn.Module):

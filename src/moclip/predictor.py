@@ -1,7 +1,8 @@
 """Predictions for new videos from a finished run: what it says of a test video is what its predictions.tsv says."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,16 +152,24 @@ class Predictor:
         Raises:
             MoclipError: A model cannot be loaded. A video that cannot be read raises nothing.
         """
-        wanted = [Video(video_id=str(video), path=Path(video), fingerprint="") for video in videos]
-        once = list({video.video_id: video for video in wanted}.values())
+        wanted = self._name(list(map(Path, videos)))
         needed = (self.parts.motion_network is not None) + (self.parts.appearance is not None)
         found: dict[str, list[StreamRow]] = {}
-        waiting = 0
-        for entry in extract_streams(self.parts, once, num_threads=num_threads, device=self.device):
+        waiting = deque(wanted)
+        for entry in extract_streams(self.parts, wanted, num_threads=num_threads, device=self.device):
             found.setdefault(entry.row.video_id, []).append(entry)
-            while waiting < len(wanted) and len(found.get(wanted[waiting].video_id, ())) == needed:
-                yield self.judge(wanted[waiting].video_id, found[wanted[waiting].video_id])
-                waiting += 1
+            while waiting and len(found.get(waiting[0].video_id, ())) == needed:
+                video = waiting.popleft()
+                yield replace(self.judge(video.video_id, found.pop(video.video_id)), video=str(video.path))
+
+    def _name(self, paths: Sequence[Path]) -> list[Video]:
+        # An id for each: that of the dataset's own videos where the choice of frames follows from it. None twice.
+        ids: dict[str, Path] = {}
+        for path in paths:
+            plain = str(path).encode("utf-8", "backslashreplace").decode()
+            names = [*self.parts.find_ids(path), plain, *(f"{plain} ({number})" for number in range(2, len(paths) + 2))]
+            ids[next(name for name in names if name not in ids)] = path
+        return [Video(video_id=name, path=path, fingerprint="") for name, path in ids.items()]
 
     def predict_segments(
         self, video: str | Path, *, window_seconds: float, step_seconds: float
@@ -181,10 +190,11 @@ class Predictor:
             device=self.device,
         )
         for window in windows:
+            said = self.judge(window.entries[0].row.video_id, window.entries)
             yield SegmentPrediction(
                 start_seconds=window.start_seconds,
                 stop_seconds=window.stop_seconds,
-                prediction=self.judge(window.entries[0].row.video_id, window.entries),
+                prediction=replace(said, video=str(video), notes=(*said.notes, *window.notes)),
             )
 
     def judge(self, video_id: str, entries: Sequence[StreamRow]) -> Prediction:

@@ -47,6 +47,7 @@ class RunParts:
         temperatures: The temperature of each calibrated method.
         uncalibrated: Why methods have none, or nothing.
         inputs: Where the run's features lie: `motion`, `appearance`; empty for a bundle.
+        known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
     """
 
     name: str
@@ -62,6 +63,14 @@ class RunParts:
     temperatures: Mapping[str, Temperature]
     uncalibrated: str
     inputs: Mapping[str, Path]
+    known_ids: Mapping[str, str]
+
+    def find_ids(self, path: Path) -> list[str]:
+        """Return the id of a video of the dataset, where a random choice of frames follows from it; else nothing."""
+        if self.appearance is None or self.appearance["frames"]["policy"] != "random":
+            return []
+        ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
+        return [self.known_ids[end] for end in ends if end in self.known_ids][:1]
 
     def load_heads(self) -> HeadFile:
         """Return the heads of the run."""
@@ -113,12 +122,20 @@ def load_run(folder: Path) -> RunParts:
         temperatures={},
         uncalibrated="",
         inputs=inputs,
+        known_ids=_read_ids(dataset / "manifest.tsv"),
     )
     return _with_temperatures(parts, dataset=dataset, split=int(run["split"]))
 
 
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in METHOD_ENCODERS if name in methods)
+
+
+def _read_ids(manifest: Path) -> dict[str, str]:
+    if not manifest.is_file():
+        return {}
+    frame = read_manifest(manifest)
+    return {str(path): str(video) for path, video in zip(frame["path"], frame["video_id"], strict=True)}
 
 
 def _find_inputs(dataset: Path, *, experiment: Section, config: Section, seed_folder: str) -> dict[str, Path]:

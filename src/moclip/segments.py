@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_encoder_spec
-from moclip.motion import MotionVectors, frames_with_motion, motion_to_row
+from moclip.motion import MotionVectors, motion_to_row
 from moclip.motion_windows import choose_windows, frame_times, slice_motion
 from moclip.run_parts import RunParts
 from moclip.sampling import choose_frames
@@ -33,6 +33,7 @@ class Window:
     start_frame: int
     stop_frame: int
     entries: tuple[StreamRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 def extract_windows(
@@ -51,7 +52,7 @@ def extract_windows(
     """
     source: MotionSource = motion_settings(parts)["source"] if parts.motion else "auto"
     motion = read_motion(path, video_id=str(path), source=source)
-    times, _ = frame_times(motion)
+    times, note = frame_times(motion)
     ends = np.append(times[1:], times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1))
     spans = choose_windows(times, window_seconds=window_seconds, step_seconds=step_seconds)
     for first in range(0, len(spans), _WINDOWS_AT_ONCE):
@@ -69,11 +70,12 @@ def extract_windows(
                 start_frame=span[0],
                 stop_frame=span[1],
                 entries=tuple(entries[_name(path, span)]),
+                notes=(note,) if note else (),
             )
 
 
 def _name(path: Path, span: tuple[int, int]) -> str:
-    return f"{path}#{span[0]}-{span[1]}"
+    return f"{path}#{span[0]}-{span[1]}".encode("utf-8", "backslashreplace").decode()
 
 
 def _motion_entries(
@@ -81,21 +83,11 @@ def _motion_entries(
 ) -> Iterator[StreamRow]:
     if parts.motion_network is None:
         return
-    rows: list[Row] = []
+    rows = []
     for span in spans:
-        part = slice_motion(motion, start=span[0], stop=span[1])
         name = _name(path, span)
-        if len(frames_with_motion(part)):
-            rows.append(Row(video_id=name, row_key=name, values=motion_to_row(part)))
-        else:
-            row = Row(
-                video_id=name,
-                row_key=name,
-                values={},
-                reject_reason="no_motion_vectors",
-                reject_detail="no frame of this stretch has any",
-            )
-            rows.append(row)
+        part = slice_motion(motion, start=span[0], stop=span[1])
+        rows.append(Row(video_id=name, row_key=name, values=motion_to_row(part)))
     yield from embed_motion(parts, rows, device=device)
 
 

@@ -4,7 +4,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from moclip.extraction import Extractor, Video
 from moclip.heads import pool_frames
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.motion_extraction import MOTION_FIELDS, build_motion_extractor
+from moclip.motion_windows import has_frames_with_motion
 from moclip.run_parts import RunParts
 from moclip.shards import Row, ShardHeader, build_row_digest, write_shard
 from moclip.streams import Stream
@@ -108,6 +109,7 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
     """Yield the motion embedding of every row of motion vectors, as the motion embedding stage computes it."""
     if parts.network is None:
         return
+    rows = [_reject_if_still(row) for row in rows]
     embedder = build_motion_embedding_extractor(_on(parts.motion_network, device), model=parts.network)
     header = ShardHeader(extractor="motion", extractor_version=0, parameters={}, signature="", provenance={})
     sources = {row.video_id: str(row.values.get("source", "")) for row in rows}
@@ -123,17 +125,19 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
             yield StreamRow(stream="motion", row=stored, source=sources[row.video_id])
 
 
+def _reject_if_still(row: Row) -> Row:
+    # Vectors in keyframes alone leave the network nothing to look at.
+    if row.reject_reason or has_frames_with_motion(row.values):
+        return row
+    detail = "no predicted frame has any"
+    return replace(row, values={}, reject_reason="no_motion_vectors", reject_detail=detail)
+
+
 def _as_stored(row: Row, *, extractor: Extractor) -> Row:
     # A shard may keep fewer digits than the extractor computes.
     kinds = {field.name: field.dtype for field in extractor.fields}
     values = {name: np.asarray(value).astype(kinds[name]) for name, value in row.values.items()}
-    return Row(
-        video_id=row.video_id,
-        row_key=row.row_key,
-        values=values,
-        reject_reason=row.reject_reason,
-        reject_detail=row.reject_detail,
-    )
+    return replace(row, values=values)
 
 
 def _batches(videos: Sequence[Video]) -> Iterator[list[Video]]:
