@@ -56,6 +56,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "stage",
         "provenance",
         "image_files",
+        "mistakes",
         "frame_index",
     ),
     (
@@ -89,6 +90,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_pictures",
         "motion_page",
         "drawing",
+        "mistake_pictures",
+        "mistakes_page",
         "run_settings",
         "search",
         "search_page",

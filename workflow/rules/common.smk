@@ -175,6 +175,9 @@ RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.see
 INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
 SEEING = list_used(CONFIG, "motion_network") if CONFIG["report"]["pictures"] else ()
 PICTURES = [f"{RESULTS}/motion_pictures/{variant}.html" for variant in SEEING]
+# The mistakes of the first experiment are shown.
+MISTAKEN = next(iter(CONFIG["experiments"])) if CONFIG["report"]["mistakes"] else None
+MISTAKES = [f"{RESULTS}/mistakes.json"] if MISTAKEN else []
 
 
 def all_outputs():
@@ -191,7 +194,7 @@ def all_outputs():
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
     tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
-    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES]
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES, *MISTAKES]
 
 
 # What each method of an experiment reads.
@@ -277,7 +280,14 @@ def pictures_cfg(variant):
     """What the page of motion pictures reads."""
     entry = {key: CONFIG["motion_network"][variant][key] for key in ("field", "max_px")}
     splits = network_splits(variant)
-    return json.dumps({"report": CONFIG["report"], "motion_network": entry, "splits": splits}, sort_keys=True)
+    shown = {key: CONFIG["report"][key] for key in ("pictures", "picture_frames")}
+    return json.dumps({"report": shown, "motion_network": entry, "splits": splits}, sort_keys=True)
+
+
+def mistaken_motion():
+    """The motion features whose vectors are drawn over the mistakes: those that the experiment saw, or any."""
+    network = CONFIG["experiments"][MISTAKEN].get("motion_network") if MISTAKEN else None
+    return [motion_folder(network)] if network else MOTION[:1]
 
 
 def head_cfg(experiment):
