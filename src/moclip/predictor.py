@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.appearance_extraction import build_appearance_extractor
 from moclip.bundle import BUNDLE_NAME, load_bundle
 from moclip.class_embeddings import ClassEmbeddings
-from moclip.errors import MoclipError
+from moclip.errors import ConfigError, MoclipError
 from moclip.evaluation import METHOD_ENCODERS, join_names
 from moclip.extraction import Video
 from moclip.heads import HeadFile
 from moclip.metrics import rank_classes, softmax
+from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.run_parts import RunParts, load_run
 from moclip.runs import score_method
 from moclip.segments import extract_windows, load_run_encoder
@@ -120,6 +122,7 @@ class Predictor:
         is_bundle = (folder / BUNDLE_NAME).is_file()
         self.parts: RunParts = load_bundle(folder) if is_bundle else load_run(folder)
         self.device = device
+        _check_settings(self.parts)
         self._encoder: Encoder | None = None
         self._heads: HeadFile = self.parts.load_heads()
         self._classes: ClassEmbeddings | None = self.parts.load_classes()
@@ -232,6 +235,20 @@ class Predictor:
         for entry in entries:
             if entry.source and expected == "original" and entry.source != "original":
                 yield f"its codec hands out no vectors: those of a {entry.source} were used, unlike the run's own"
+
+
+def _check_settings(parts: RunParts) -> None:
+    # A run of an earlier version lacks keys that the extractors of today read.
+    try:
+        if parts.appearance is not None:
+            build_appearance_extractor(parts.appearance)
+        if parts.motion_network is not None and parts.network is not None:
+            build_motion_embedding_extractor(parts.motion_network, model=parts.network)
+    except KeyError as error:
+        raise ConfigError(
+            f"{parts.folder}: expected the key {error} among its settings, found none: it was made by another version "
+            "of moclip; run the workflow again"
+        ) from None
 
 
 def _motion_logits(rows: Mapping[str, Row]) -> Any:

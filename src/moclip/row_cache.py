@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 Place = tuple[Shard, int]
 
+# NFS without a lock service, Lustre mounted without `flock`, and file systems over object storage.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
 # A killed job loses at most this much computing.
 FLUSH_SECONDS = 10.0
 FLUSH_ROWS = 64
@@ -178,7 +181,7 @@ def _link(own: Path, output: Path) -> None:
     try:
         os.link(own, link)
     except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}:
             raise
         with replace_atomically(output) as temporary:  # a cache on another file system: a copy does as well
             shutil.copyfile(own, temporary)
@@ -188,7 +191,14 @@ def _link(own: Path, output: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    # One writer per shard, across processes; the system lets go of the lock when its holder dies.
+    # One writer per shard, across processes and nodes; the system lets go of the lock when its holder dies. Without it
+    # two jobs for one shard, which only a killed main process leaves, compute the same rows twice, and one may miss a
+    # part that the other has removed and fail; a wrong row cannot come about, since every file appears whole.
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            _log.warning("%s: this file system has no locks; see that no other job builds the same shard", path)
         yield

@@ -28,14 +28,18 @@ SOURCES = {
         "sampling",
         "field_batches",
         "motion_network",
-        "motion_training",
+        "motion_loader",
+        "motion_folding",
+        "motion_openvino",
+        "motion_torch",
+        "motion_embedding",
         "motion_embedding_extraction",
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
     "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
-    "MOTION_EMBEDDING_VERSION": (1, "9b6bdf7160c016f6"),
+    "MOTION_EMBEDDING_VERSION": (2, "20683c13fd2c29b9"),
     "MOTION_VERSION": (2, "70ad6211c508a910"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),
 }

@@ -15,6 +15,7 @@ from moclip.devices import has_gpu
 from moclip.errors import MoclipError
 from moclip.features import read_index
 from moclip.manifest import dataset_signature, read_manifest
+from moclip.motion_embedding_extraction import embedding_settings
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
 ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
@@ -33,6 +34,9 @@ def checked_config():
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
+
+# Without it cuBLAS may give other bits with each run on a GPU. Jobs inherit it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
 CONFIG, LISTING = checked_config()
@@ -184,7 +188,7 @@ def all_outputs():
     """Every output of every stage."""
     shards = [shard for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS] for shard in shard_files(folder)]
     networks = [f"{RESULTS}/motion_network/{network}" for network in NETWORKS]
-    models = [f"{network}/{name}" for network in networks for name in ("model.safetensors", "history.tsv")]
+    models = [f"{network}/{name}" for network in networks for name in ("model.safetensors", "history.tsv", "curve.svg")]
     names = (
         "head.safetensors",
         "history.tsv",
@@ -262,18 +266,16 @@ def prompt_files(variant):
 
 
 def training_cfg(variant):
-    """What the training of a motion network reads: all of its variant but how it is tested."""
-    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key != "test"}
+    """What the training of a motion network reads: all of its variant but how it is tested, and who loads."""
+    others = ("test", "loaders")
+    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key not in others}
     return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
 def embedding_cfg(variant):
-    """What the frozen motion network reads."""
-    keys = ("field", "input_px", "max_px", "test", "threads", "device")
-    return json.dumps(
-        {"motion_network": {key: CONFIG["motion_network"][variant][key] for key in keys}},
-        sort_keys=True,
-    )
+    """What the frozen motion network reads; how views are drawn, where there are any."""
+    entry = embedding_settings(CONFIG["motion_network"][variant])
+    return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
 def pictures_cfg(variant):
@@ -342,10 +344,16 @@ def network_gpus(variant):
     return gpus(CONFIG["motion_network"][variant]["device"])
 
 
+def network_threads(variant):
+    """How many processors a job asks for: those that compute, or, beside a GPU, those that make batches."""
+    entry = CONFIG["motion_network"][variant]
+    return max(entry["threads"], entry["loaders"])
+
+
 def motion_seconds(wildcards):
     """A decode of every frame, or a decode, an encode and a decode."""
     transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"
-    return num_videos(wildcards.shard) * (12 if transcoded else 3)
+    return num_videos(wildcards.shard) * (4 if transcoded else 1)
 
 
 def appearance_seconds(wildcards):
@@ -360,6 +368,7 @@ def embedding_seconds(wildcards):
     entry = CONFIG["motion_network"][wildcards.variant]
     test = entry["test"]
     passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
+    passes += test["views"]["count"] * test["views"]["num_segments"]
     return num_videos(wildcards.shard) * (1 + passes * (0.02 if gpus(entry["device"]) else 0.2))
 
 
@@ -369,3 +378,12 @@ def training_seconds(wildcards):
     train = entry["train"]
     passes = train["epochs"] * train["num_segments"] * num_videos()
     return passes * (0.02 if gpus(entry["device"]) else 0.2)
+
+
+def batch_mb(wildcards):
+    """What a batch takes on its way forth and back; a GPU has memory of its own. 93 MB a picture for EfficientNet-B0."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    if gpus(entry["device"]):
+        return 0
+    pictures = entry["train"]["batch_size"] * entry["train"]["num_segments"]
+    return pictures * 100 * (entry["input_px"] / 224) ** 2
