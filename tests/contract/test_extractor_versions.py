@@ -18,8 +18,16 @@ SOURCES = {
         "motion_stream",
         "motion_extraction",
     ),
-    "FRAMES_VERSION": ("video", "video_file", "sampling"),
-    "APPEARANCE_VERSION": ("appearance", "appearance_extraction", "encoder_spec"),
+    "FRAMES_VERSION": ("frames", "frame_choice", "motion_amount", "packet_index", "video_file", "sampling"),
+    "APPEARANCE_VERSION": (
+        "appearance",
+        "appearance_extraction",
+        "encoder_spec",
+        "overlap",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
+    ),
     "TEXT_VERSION": ("appearance", "prompts", "class_embeddings"),
     "MOTION_EMBEDDING_VERSION": (
         "motion",
@@ -37,8 +45,8 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (1, "62fc484a6f8fd1d7"),
-    "FRAMES_VERSION": (1, "d761db8c2ff2ddcf"),
+    "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
+    "FRAMES_VERSION": (2, "42c19670f333e44f"),
     "MOTION_EMBEDDING_VERSION": (2, "20683c13fd2c29b9"),
     "MOTION_VERSION": (2, "70ad6211c508a910"),
     "TEXT_VERSION": (1, "f535f391a85a44af"),

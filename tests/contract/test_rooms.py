@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "versions"),
     (
         "motion",
+        "motion_amount",
         "motion_camera",
         "motion_packing",
         "motion_stream",
@@ -59,6 +60,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "image_files",
         "frame_index",
         "mistakes",
+        "overlap",
     ),
     (
         "video",
@@ -77,11 +79,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_folding",
         "motion_openvino",
         "motion_embedding",
+        "packet_index",
+        "frames",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
     ),
     (
         "extraction",
         "motion_extraction",
         "appearance_extraction",
+        "frame_choice",
         "motion_embedding_extraction",
         "class_embeddings",
         "streams",
@@ -116,13 +124,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {
-    "av": {"video", "video_file", "transcode"},
+    "av": {"video", "video_file", "packet_index", "frames", "transcode"},
     "h5py": {"shards"},
     "hdf5plugin": {"shards"},
     "pandas": {"manifest"},
     "open_clip": {"appearance", "encoder_files"},
     "timm": {"motion_network"},
-    "openvino": {"motion_openvino"},
+    "openvino": {"motion_openvino", "tower_openvino"},
     "torch": {
         "onnx_export",
         "appearance",
@@ -136,6 +144,9 @@ DOORS: dict[str, set[str]] = {
         "motion_folding",
         "motion_openvino",
         "motion_embedding",
+        "towers",
+        "tower_layers",
+        "tower_openvino",
     },
     "torchvision": set(),
     "safetensors": {"encoder_files", "motion_network", "motion_checkpoint", "heads", "class_embeddings"},

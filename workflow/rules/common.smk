@@ -161,8 +161,28 @@ def motion_folder(network):
     return f"{RESULTS}/motion/{CONFIG['motion_network'][network]['motion']}"
 
 
+def followed_motion(variant):
+    """The motion features that the frames of an appearance variant follow, or none."""
+    motion = CONFIG["appearance"][variant]["motion"]
+    return f"{RESULTS}/motion/{motion}" if motion else ""
+
+
 def index_of(folder):
     return ancient(f"{folder}/index.json")
+
+
+def followed_index(variant):
+    """The index of the motion that the frames of an appearance variant follow, if they follow any."""
+    folder = followed_motion(variant)
+    return index_of(folder) if folder else []
+
+
+def followed_sig(variant, shard=None):
+    """The digest of that motion, in one shard or in all; and words where there is none, unlike any digest."""
+    folder = followed_motion(variant)
+    if not folder:
+        return "motion:none"
+    return index_sig(folder) if shard is None else content_sig(folder, shard)
 
 
 def shard_files(folder):
