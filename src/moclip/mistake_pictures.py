@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import VideoError
 from moclip.features import locate_videos
+from moclip.frames import read_frames
 from moclip.image_files import jpeg_uri, resize_image
 from moclip.manifest import read_manifest
 from moclip.mistakes import find_mistakes, read_predictions, write_mistakes
@@ -19,7 +20,6 @@ from moclip.motion import FieldSpec, motion_from_row
 from moclip.motion_pictures import DrawingSpec, draw_video
 from moclip.raster import lay_over
 from moclip.shards import Shard
-from moclip.video import read_frames
 
 _WIDTH_PX = 480  # enough to follow the arrows, some 30 KB
 _SPEC = DrawingSpec(field=FieldSpec(upright=True), num_frames=1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_appearance_extractor, build_encoder_spec
 from moclip.errors import ConfigError
-from moclip.extraction import Video
+from moclip.extraction import Video, finished_rows
 from moclip.heads import pool_frames
 from moclip.metrics import rank_classes, softmax
 from moclip.prompts import build_class_prompts
@@ -102,7 +102,7 @@ def classify_files(
     """Yield the label of every file, its frames chosen and embedded as the dataset's, as they finish."""
     extractor = build_appearance_extractor(source.on(device))
     videos = [Video(video_id=str(path), path=path, fingerprint="") for path in paths]
-    for row in extractor.extract(videos):
+    for row in finished_rows(extractor, videos):
         if row.reject_reason:
             yield OwnLabel(video_id=row.video_id, top=(), reason=row.reject_reason, detail=row.reject_detail)
         else:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_appearance_extractor, build_encoder_spec
 from moclip.errors import VideoError
-from moclip.extraction import Video
+from moclip.extraction import Video, finished_rows
 from moclip.frame_index import FrameIndex
 from moclip.moments import rank_moments
 from moclip.run_settings import AppearanceSource
@@ -83,7 +83,7 @@ def embed_example(source: AppearanceSource, path: Path, *, device: str = "") -> 
         VideoError: The video cannot be decoded.
     """
     extractor = build_appearance_extractor(source.on(device))
-    row = next(iter(extractor.extract([Video(video_id=str(path), path=path, fingerprint="")])))
+    row = next(finished_rows(extractor, [Video(video_id=str(path), path=path, fingerprint="")]))
     if row.reject_reason:
         raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=str(path))
     values = np.asarray(row.values["embedding"], np.float64)

@@ -9,10 +9,10 @@ import numpy as np
 
 from moclip.errors import VideoError
 from moclip.files import replace_atomically
+from moclip.frames import read_frames
 from moclip.image_files import jpeg_uri, resize_image
 from moclip.page import build_page
 from moclip.search import Hit, format_time
-from moclip.video import read_frames
 
 _WIDTH_PX = 320
 _CURVE_WIDTH, _CURVE_HEIGHT = 300, 44

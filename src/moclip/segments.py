@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_encoder_spec
+from moclip.frames import read_frames
 from moclip.motion import MotionVectors, motion_to_row
 from moclip.motion_windows import choose_windows, frame_times, slice_motion
 from moclip.run_parts import RunParts
 from moclip.sampling import choose_frames
 from moclip.shards import Row
-from moclip.video import MotionSource, read_frames, read_motion
+from moclip.video import MotionSource, read_motion
 from moclip.video_streams import StreamRow, embed_motion, motion_settings
 
 if TYPE_CHECKING:

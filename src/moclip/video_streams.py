@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_appearance_extractor
-from moclip.extraction import Extractor, Video
+from moclip.extraction import Extractor, Video, finished_rows
 from moclip.heads import pool_frames
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.motion_extraction import MOTION_FIELDS, build_motion_extractor
@@ -90,7 +90,7 @@ def _extract_appearance(
     parts: RunParts, videos: Sequence[Video], *, num_threads: int, device: str
 ) -> Iterator[StreamRow]:
     extractor = build_appearance_extractor(_on(parts.appearance, device), num_threads=num_threads)
-    for row in extractor.extract(videos):
+    for row in finished_rows(extractor, videos):
         yield StreamRow(stream="appearance", row=row)
 
 
@@ -102,7 +102,7 @@ def extract_motion(parts: RunParts, videos: Sequence[Video], *, device: str) -> 
     """Yield the motion embedding of every video: its vectors, through a shard of their own, through the network."""
     extractor = build_motion_extractor(motion_settings(parts))
     for batch in _batches(videos):
-        yield from embed_motion(parts, list(extractor.extract(batch)), device=device)
+        yield from embed_motion(parts, list(finished_rows(extractor, batch)), device=device)
 
 
 def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> Iterator[StreamRow]:
@@ -120,7 +120,7 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
             Video(video_id=row.video_id, path=path, fingerprint=build_row_digest(row, fields=MOTION_FIELDS))
             for row in rows
         ]
-        for row in embedder.extract(videos):
+        for row in finished_rows(embedder, videos):
             stored = _as_stored(row, extractor=embedder)
             yield StreamRow(stream="motion", row=stored, source=sources[row.video_id])
 
