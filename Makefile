@@ -1,5 +1,6 @@
 # make demo   render the demo videos, run the whole workflow on them, print the table of results
 # make test   every test          make check   format, lint, types, workflow lint, fast tests
+# make change-table, make fuzz-cache   long tests of the cache (docs/caching.md)
 # make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
 # make export add what `moclip export --onnx` needs to .venv (docs/tutorial.md)
 # make slurm  add what `snakemake --workflow-profile workflow/profiles/slurm` needs to .venv (docs/cluster.md)
@@ -13,7 +14,7 @@ EXPORT_ONLY := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requ
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench export slurm lock clean
+.PHONY: demo test check format bench export change-table fuzz-cache slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -58,6 +59,13 @@ export: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		--requirement requirements-export.lock
 	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
+
+# Every line of docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds (hours).
+change-table: $(READY)
+	CHANGE_TABLE=all $(PYTEST) tests/workflow/test_change_table.py -q
+
+fuzz-cache: $(READY)
+	CACHE_HISTORIES=100 CACHE_KILLS=20 $(PYTEST) tests/workflow/test_histories.py -q
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import yaml
 
+from moclip.cli_cache import add_cache_commands
 from moclip.cli_completion import add_completion_command
 from moclip.cli_draw import add_draw_command
 from moclip.cli_parts import add_command
@@ -82,6 +83,7 @@ def _build_parser() -> argparse.ArgumentParser:
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
+    add_cache_commands(commands)
     add_predict_commands(commands)
     add_search_commands(commands)
     add_completion_command(commands)

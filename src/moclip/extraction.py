@@ -94,6 +94,16 @@ def list_videos(manifest: Path, *, root: Path, shard: int) -> list[Video]:
     ]
 
 
+def group_videos(manifest: Path, *, root: Path) -> dict[int, list[Video]]:
+    """Return the videos of every shard that has some, sorted by id; the manifest is read once."""
+    frame = read_manifest(manifest).sort_values("video_id")
+    grouped: dict[int, list[Video]] = {}
+    table = zip(frame["shard"].tolist(), frame["video_id"], frame["path"], frame["fingerprint"], strict=True)
+    for shard, video_id, path, fingerprint in table:
+        grouped.setdefault(shard, []).append(Video(video_id=video_id, path=root / path, fingerprint=fingerprint))
+    return grouped
+
+
 def list_wanted(extractor: Extractor, videos: Sequence[Video]) -> list[Wanted]:
     """Return the rows that a shard of these videos must hold."""
     return [Wanted(video_id=video.video_id, row_key=extractor.row_key(video)) for video in videos]
@@ -153,9 +163,9 @@ def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards
     Raises:
         ShardError: A shard is missing, damaged or stale.
     """
+    grouped = group_videos(manifest, root=root)
     signatures = {
-        shard_file(shard): expected_signature(extractor, list_videos(manifest, root=root, shard=shard))
-        for shard in range(num_shards)
+        shard_file(shard): expected_signature(extractor, grouped.get(shard, [])) for shard in range(num_shards)
     }
     write_index(output, signatures=signatures)
 

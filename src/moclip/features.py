@@ -1,12 +1,14 @@
 """The features of a data set from one extractor: an index over its shards, and the tables read through it.
 
-The index holds a digest of every shard's content. It is what later stages depend on: a shard that was rebuilt with the
-same content leaves the index as it was, and nothing below it runs again.
+The index holds a digest of every shard's content, and one of all rows that does not depend on how they are dealt out
+to shards. It is what later stages depend on: shards that were rebuilt with the same rows, be it in another number of
+shards, leave that digest as it was, and nothing below it runs again.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 
 from moclip.errors import ShardError
 from moclip.files import replace_atomically
-from moclip.shards import Shard
+from moclip.shards import Shard, build_digest
 
 INDEX_NAME = "index.json"
-_INDEX_FORMAT = 1
+_INDEX_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +35,21 @@ class IndexedShard:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureIndex:
-    """Which shards make up the features of a data set, and what the extractor says of itself."""
+    """Which shards make up the features of a data set, and what the extractor says of itself.
+
+    `content` is a digest over all rows, sorted by video: the same for any number of shards.
+    """
 
     folder: Path
     extractor: str
     provenance: Mapping[str, Any]
+    content: str
     shards: tuple[IndexedShard, ...]
+
+    @cached_property
+    def shard_contents(self) -> Mapping[str, str]:
+        """The digest of each shard's content, by the name of its file."""
+        return {shard.file: shard.content for shard in self.shards}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,7 @@ def write_index(path: Path, *, signatures: Mapping[str, str]) -> None:
     shards: list[IndexedShard] = []
     extractors: list[str] = []
     provenances: list[dict[str, Any]] = []
+    digests: list[tuple[str, str]] = []
     for name, signature in sorted(signatures.items()):
         with Shard(path.parent / name) as shard:
             _check_signature(shard, signature)
@@ -74,12 +86,14 @@ def write_index(path: Path, *, signatures: Mapping[str, str]) -> None:
             shards.append(
                 IndexedShard(file=name, content=shard.content, num_videos=num_videos, num_rejected=num_rejected)
             )
+            digests.extend(zip(shard.video_ids, shard.digests, strict=True))
             extractors.append(shard.extractor)
             provenances.append(shard.provenance)
     document = {
         "format": _INDEX_FORMAT,
         "extractor": extractors[0],
         "provenance": provenances[0],
+        "content": build_digest(extractors[0], provenances[0], sorted(digests)),
         "shards": [asdict(shard) for shard in shards],
     }
     with replace_atomically(path) as temporary:
@@ -108,6 +122,7 @@ def read_index(path: Path) -> FeatureIndex:
             folder=path.parent,
             extractor=document["extractor"],
             provenance=document["provenance"],
+            content=document["content"],
             shards=tuple(IndexedShard(**shard) for shard in document["shards"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -74,6 +74,24 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     return _with_types(pd.DataFrame(columns))
 
 
+def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[str, str, str]]:
+    """Return (video_id, path, fingerprint) of every listed video, sorted; "" for one whose bytes were never read.
+
+    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`.
+
+    Raises:
+        DatasetError: As `build_manifest`.
+    """
+    videos = sorted(read_listing(dataset).videos, key=lambda video: video.video_id)
+    versions = _find_versions(videos, root=Path(dataset["root"]))
+    known = _read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    found = []
+    for video, version in zip(videos, versions, strict=True):
+        stat_digest = _hex(video.path, *version[1:]) if dataset["fingerprint"] == "stat" else ""
+        found.append((video.video_id, video.path, stat_digest or known.get(version, "")))
+    return found
+
+
 def write_manifest(frame: pd.DataFrame, path: Path) -> None:
     """Write the manifest as a TSV without quotes, sorted by video id, and rename it into place."""
     with replace_atomically(path) as temporary:

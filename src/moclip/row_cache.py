@@ -7,9 +7,11 @@ file of its pool, so that a video added, a shard lost or a new number of shards 
 
 import errno
 import fcntl
+import getpass
 import logging
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +36,8 @@ FLUSH_SECONDS = 10.0
 FLUSH_ROWS = 64
 # Where an extractor computes in batches and says where one ends: that one, or what takes less than this.
 FLUSH_BATCH_SECONDS = 0.5
+_KEPT = ".kept"
+_NOTED = ".keys"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +89,19 @@ def build_shard(
     """
     pool.mkdir(parents=True, exist_ok=True)
     # Files of the pool stay open until the shard is written: another job may replace or remove them meanwhile.
-    with _locked(pool / f".{name}.lock"), ExitStack() as opened:
+    with writer_lock(pool, name=name), ExitStack() as opened:
         own = pool / f"{name}.h5"
         places = _find_sound_rows(pool, first=own, keys={w.row_key for w in wanted}, opened=opened)
         missing = [w for w in wanted if w.row_key not in places]
+        for lacking in missing:
+            _log.info("to compute: %s", lacking.video_id)
         for part in _compute(missing, extract=extract, pool=pool, name=name, fields=fields, header=header):
             shard = opened.enter_context(Shard(part))
             places |= {key: (shard, index) for index, key in enumerate(shard.row_keys)}
         _check_complete(wanted, places)
+        _keep_others(own, wanted={w.row_key for w in wanted}, fields=fields, header=header)
         write_shard(own, rows=_read_rows(wanted, places, allow_rejects=allow_rejects), fields=fields, header=header)
+        note_keys(own, keys=[w.row_key for w in wanted])
         _link(own, output)
         for part in pool.glob(f"{name}.part-*.h5"):
             part.unlink()
@@ -106,6 +114,8 @@ def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitSta
     for path in sorted(pool.glob("*.h5"), key=lambda path: (path != first, path.name)):
         if len(places) == len(keys):
             break
+        if keys.isdisjoint(read_noted_keys(path) or keys):
+            continue
         try:
             shard = Shard(path)
         except ShardError as error:
@@ -200,15 +210,125 @@ def _link(own: Path, output: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # One writer per shard, across processes and nodes; the system lets go of the lock when its holder dies. Without it
-    # two jobs for one shard, which only a killed main process leaves, compute the same rows twice, and one may miss a
-    # part that the other has removed and fail; a wrong row cannot come about, since every file appears whole.
-    with path.open("w") as file:
+def writer_lock(pool: Path, *, name: str) -> Iterator[None]:
+    """Hold the right to write one shard of a pool, across processes; readers need none.
+
+    The system lets go of it when its holder dies. Who holds it stands in the lock's file, and is logged while waiting.
+    """
+    with (pool / f".{name}.lock").open("a+", encoding="utf-8") as file:
         try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("waiting for %s, who writes %s", read_owner(pool, name=name), pool / f"{name}.h5")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
+            # Two jobs for one shard, which only a killed main process leaves, then compute the same rows twice, and one
+            # may miss a part that the other has removed and fail; every file appears whole, so that no row is wrong.
             if error.errno not in _NO_LOCKS:
                 raise
-            _log.warning("%s: this file system has no locks; see that no other job builds the same shard", path)
-        yield
+            _log.warning("%s: this file system has no locks; see that no other job builds the same shard", file.name)
+        file.truncate(0)
+        file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container with no name for its user
+        return f"user {os.getuid()}"
+
+
+def read_owner(pool: Path, *, name: str) -> str:
+    """Return who writes a shard of a pool: user, host and process; or "" if nobody does."""
+    path = pool / f".{name}.lock"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header: ShardHeader) -> None:
+    # A video that was removed or changed, or that another user's dataset of the same name holds, may come back: rows
+    # that this shard will not hold are kept beside it.
+    kept = kept_file(own)
+    with ExitStack() as opened:
+        rows: dict[str, Place] = {}
+        for path in (own, kept):
+            try:
+                shard = opened.enter_context(Shard(path)) if path.is_file() else None
+            except ShardError:
+                continue
+            indices = range(len(shard.row_keys)) if shard else ()
+            rows |= {
+                shard.row_keys[i]: (shard, i)
+                for i in indices
+                if shard and shard.row_keys[i] not in wanted and _is_sound(shard, i)
+            }
+        before = {key for key, (shard, _) in rows.items() if shard.path == kept}
+        if rows.keys() - before:
+            found = (shard.read_row_at(index, check=False, load_bytes=False) for shard, index in rows.values())
+            write_shard(kept, rows=sorted(found, key=lambda row: row.row_key), fields=fields, header=header)
+
+
+def note_keys(own: Path, *, keys: Sequence[str]) -> None:
+    """Note the keys of a file of a pool beside it, so that a search for a row need not open hundreds of shards."""
+    with replace_atomically(own.with_suffix(_NOTED)) as temporary:
+        temporary.write_text("\n".join([_version_of(own), *keys]) + "\n", encoding="utf-8")
+
+
+def read_noted_keys(path: Path) -> set[str] | None:
+    """Return the keys of a file of a pool as noted beside it, or None where no note is that of this very file."""
+    try:
+        version, *keys = path.with_suffix(_NOTED).read_text(encoding="utf-8").split("\n")[:-1]
+        return set(keys) if version == _version_of(path) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _version_of(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+
+
+def list_row_keys(pool: Path) -> set[str]:
+    """Return the keys of all rows of a pool; damaged files are passed over, `verification` names them."""
+    keys: set[str] = set()
+    for path in pool.glob("*.h5"):
+        noted = read_noted_keys(path)
+        if noted is not None:
+            keys |= noted
+            continue
+        try:
+            with Shard(path) as shard:
+                keys.update(shard.row_keys)
+        except ShardError as error:
+            _log.warning("%s", error)
+    return keys
+
+
+def kept_file(own: Path) -> Path:
+    """Return the file beside a shard's file of the pool that keeps the rows that the shard no longer holds."""
+    return own.with_name(f"{own.stem}{_KEPT}.h5")
+
+
+def drop_rows(own: Path, *, keys: set[str] | None) -> tuple[int, int]:
+    """Remove rows from a file of a pool, all of them for None, and return how many were kept and removed."""
+    with writer_lock(own.parent, name=own.stem.removesuffix(_KEPT)), ExitStack() as opened:
+        if keys is None:
+            own.unlink(missing_ok=True)
+            return 0, 0
+        shard = opened.enter_context(Shard(own))
+        kept = [index for index, key in enumerate(shard.row_keys) if key not in keys]
+        header = ShardHeader(
+            extractor=shard.extractor,
+            extractor_version=shard.extractor_version,
+            parameters=shard.parameters,
+            # No shard's signature: what is left is a store of rows and never a shard to be read as it is.
+            signature="",
+            provenance=shard.provenance,
+        )
+        rows = (shard.read_row_at(index, check=False, load_bytes=False) for index in kept)
+        write_shard(own, rows=rows, fields=shard.fields, header=header)
+        return len(kept), len(shard.row_keys) - len(kept)

@@ -325,6 +325,7 @@ class Shard:
         self.signature = str(attributes["signature"])
         self.content = str(attributes["content"])
         self.extractor = str(attributes["extractor"])
+        self.extractor_version = int(attributes["extractor_version"])
         self.parameters: dict[str, Any] = json.loads(attributes["parameters"])
         self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
         self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in json.loads(attributes["fields"]))

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.features import load_table
+from moclip.features import load_table, read_index
 from moclip.heads import pool_frames
-from moclip.shards import build_digest
 
 Floats = NDArray[np.float32]
 
@@ -41,5 +40,5 @@ def shared_videos(video_ids: Iterable[str], *, streams: Iterable[Stream]) -> lis
 
 
 def index_fingerprint(index: Path) -> str:
-    """Return 32 hex digits over an index: what a run notes of the features that it read."""
-    return build_digest(index.read_text(encoding="utf-8"))
+    """Return 32 hex digits over all rows behind an index, in any shards: what a run notes of what it read."""
+    return read_index(index).content

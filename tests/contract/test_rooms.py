@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "calibration",
         "model_card",
         "learning_curve",
+        "dry_run",
     ),
     (
         "files",
@@ -117,10 +118,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "search_page",
         "own_classes",
         "drawing",
+        "feature_sets",
+        "verification",
+        "cache_usage",
+        "cost_plan",
+        "explanation",
         "mistake_pictures",
         "mistakes_page",
     ),
-    ("cli", "cli_parts", "cli_draw", "cli_search", "cli_predict", "cli_completion"),
+    ("cli", "cli_parts", "cli_draw", "cli_cache", "cli_search", "cli_predict", "cli_completion"),
 )
 # The doors of the heavy packages.
 DOORS: dict[str, set[str]] = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from moclip.code_digest import code_digest, reached_modules
+from moclip.code_digest import code_digest, list_reached
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -23,7 +23,25 @@ def test_an_edited_line_counts(tmp_path: Path) -> None:
 
 def test_imports_are_followed_through_the_package(tmp_path: Path) -> None:
     script = write(tmp_path, "a.py", "def f():\n    from moclip.row_cache import build_shard\n    return build_shard\n")
-    assert {"moclip.row_cache", "moclip.shards", "moclip.errors"} <= reached_modules(script)
+    places = list_reached(script)
+    assert {"moclip.row_cache", "moclip.shards", "moclip.errors"} <= {module for module, _ in places}
+    assert ("moclip.shards", "ShardWriter") in places
+
+
+def test_what_the_script_cannot_reach_does_not_count(tmp_path: Path) -> None:
+    places = list_reached(write(tmp_path, "a.py", "from moclip.versions import MOTION_VERSION\n"))
+    assert ("moclip.versions", "MOTION_VERSION") in places
+    assert ("moclip.versions", "TEXT_VERSION") not in places
+
+
+def test_a_module_that_is_imported_whole_counts_whole(tmp_path: Path) -> None:
+    places = list_reached(write(tmp_path, "a.py", "from moclip import versions\n"))
+    assert {("moclip.versions", "MOTION_VERSION"), ("moclip.versions", "TEXT_VERSION")} <= set(places)
+
+
+def test_a_table_of_functions_brings_its_functions(tmp_path: Path) -> None:
+    places = list_reached(write(tmp_path, "a.py", "from moclip.layouts import read_listing\n"))
+    assert {("moclip.layouts", "_READERS"), ("moclip.layouts", "_read_hmdb51")} <= set(places)
 
 
 def test_an_imported_module_counts_even_where_the_script_stays_the_same(tmp_path: Path) -> None:

@@ -130,3 +130,10 @@ def test_a_damaged_index_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(ShardError, match="expected an index of shards"):
         read_index(tmp_path / "index.json")
+
+
+def test_the_digest_of_all_rows_is_the_same_for_any_number_of_shards(tmp_path: Path) -> None:
+    one = read_index(build(tmp_path / "a", build_extractor(), shards=[videos_of(1, 2, 3)]))
+    two = read_index(build(tmp_path / "b", build_extractor(), shards=[videos_of(3), videos_of(1, 2)]))
+    other = read_index(build(tmp_path / "c", build_extractor(), shards=[videos_of(1, 2)]))
+    assert one.content == two.content != other.content

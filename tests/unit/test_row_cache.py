@@ -2,7 +2,12 @@
 
 import errno
 import fcntl
+import logging
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +16,17 @@ import numpy as np
 import pytest
 
 from moclip.errors import ShardError
-from moclip.row_cache import ShardCount, Wanted, build_shard, pool_folder, shard_signature
+from moclip.row_cache import (
+    ShardCount,
+    Wanted,
+    build_shard,
+    drop_rows,
+    pool_folder,
+    read_noted_keys,
+    read_owner,
+    shard_signature,
+    writer_lock,
+)
 from moclip.shards import Field, Row, Shard, ShardHeader
 
 FIELDS = (
@@ -238,3 +253,82 @@ def test_a_file_system_without_hard_links_gets_a_copy(
     own, output = tmp_path / "pool/shard-0.h5", tmp_path / "out/shard-0.h5"
     assert output.read_bytes() == own.read_bytes()
     assert not output.samefile(own)
+
+
+def test_a_row_that_the_shard_no_longer_holds_is_kept_for_the_day_it_comes_back(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
+    assert build(tmp_path, wanted_rows("a"), Extractor()) == ShardCount(num_reused=1, num_computed=0)
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("a", "b"), extractor)
+    build(tmp_path, wanted_rows("a", "c", "d"), extractor)
+    assert extractor.asked == ["key-d"]
+
+
+def test_two_datasets_of_one_name_take_turns_and_lose_nothing(tmp_path: Path) -> None:
+    mine, theirs = wanted_rows("a", "b"), wanted_rows("x", "y")
+    extractor = Extractor()
+    for wanted in (mine, theirs, mine, theirs):
+        build(tmp_path, wanted, extractor)
+    assert sorted(extractor.asked) == ["key-a", "key-b", "key-x", "key-y"]
+
+
+def test_removing_damaged_rows_leaves_the_others(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
+    own = next((tmp_path / "pool").glob("*.h5"))
+    assert drop_rows(own, keys={"key-b"}) == (2, 1)
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("a", "b", "c"), extractor)
+    assert extractor.asked == ["key-b"]
+
+
+def test_who_waits_for_a_shard_is_told_who_writes_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    script = (
+        "import sys; from pathlib import Path; from moclip.row_cache import writer_lock\n"
+        "with writer_lock(Path(sys.argv[1]), name='one'):\n    print('held', flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        assert f"process {holder.pid}" in read_owner(tmp_path, name="one")
+        release = threading.Timer(0.5, holder.stdin.close)
+        release.start()
+        with writer_lock(tmp_path, name="one"):
+            assert f"process {os.getpid()}" in read_owner(tmp_path, name="one")
+        release.join()
+    assert f"process {holder.pid}, who writes" in caplog.text
+    assert read_owner(tmp_path, name="one") == ""
+
+
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from moclip.row_cache import writer_lock\n"
+        "with writer_lock(Path(sys.argv[1]), name='one'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with writer_lock(tmp_path, name="one"):
+        assert f"process {os.getpid()}" in read_owner(tmp_path, name="one")
+
+
+def test_a_search_for_rows_opens_no_file_that_holds_none_of_them(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor(), name="shard-0")
+    own = tmp_path / "pool/shard-0.h5"
+    assert read_noted_keys(own) == {"key-a", "key-b"}
+    content = own.read_bytes()
+    status = own.stat()
+    own.write_bytes(bytes(len(content)))
+    os.utime(own, ns=(status.st_atime_ns, status.st_mtime_ns))
+    # Not opened, its damage is not met: the note says that it has nothing to offer.
+    assert build(tmp_path, wanted_rows("c"), Extractor(), name="shard-1") == ShardCount(num_reused=0, num_computed=1)
+
+
+def test_a_note_of_another_state_of_the_file_is_not_believed(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b"), Extractor(), name="shard-0")
+    os.utime(tmp_path / "pool/shard-0.h5")
+    assert read_noted_keys(tmp_path / "pool/shard-0.h5") is None
+    extractor = Extractor()
+    build(tmp_path, wanted_rows("b"), extractor, name="shard-1")
+    assert extractor.asked == []

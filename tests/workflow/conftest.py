@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,21 +16,25 @@ import yaml
 
 from moclip.video import write_video
 
+if TYPE_CHECKING:
+    from tests.workflow.checkout import Checkout
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = {"MovingDown": (0, 3), "MovingRight": (3, 0)}
 
 
-def write_square(path: Path, *, step_px: tuple[int, int], seed: int) -> None:
-    """Write 12 frames of a textured square that moves over a textured ground."""
+def write_square(path: Path, *, step_px: tuple[int, int], seed: int, num_frames: int = 12) -> None:
+    """Write some frames of a textured square that moves over a textured ground."""
     rng = np.random.default_rng(seed)
     ground = rng.integers(0, 255, (64, 80, 3), dtype=np.uint8)
     square = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
     left, top = (int(x) for x in rng.integers(4, 12, 2))
     frames = []
-    for number in range(12):
+    for number in range(num_frames):
         frame = ground.copy()
         y, x = top + number * step_px[1], left + number * step_px[0]
-        frame[y : y + 16, x : x + 16] = square[: frame[y : y + 16].shape[0], : frame[:, x : x + 16].shape[1]]
+        place = frame[y : y + 16, x : x + 16]
+        place[...] = square[: place.shape[0], : place.shape[1]]
         frames.append(frame)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames, codec="mpeg4" if seed % 2 else "h264", frame_rate=25, gop=12, max_b_frames=0)
@@ -138,6 +142,16 @@ class Ran:
         """How many jobs of each rule were started; `all` aside."""
         found = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", self.output, flags=re.MULTILINE)
         return Counter(name for name in found if name != "all")
+
+
+@pytest.fixture(scope="session")
+def built_checkout(tmp_path_factory: pytest.TempPathFactory) -> "Checkout":
+    """A checkout of its own with models that take no time, whose workflow has run; copy it before changing it."""
+    from tests.workflow.checkout import new_checkout  # noqa: PLC0415 (which imports this module)
+
+    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout")
+    made.run()
+    return made
 
 
 def run_toy(folder: Path) -> Project:

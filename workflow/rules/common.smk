@@ -86,22 +86,56 @@ def manifest_of(state):
     return read_manifest(Path(MANIFEST))
 
 
-def load_manifest():
-    """The manifest, read once for each state of its file, or None before it is there."""
+def manifest_state():
+    """What tells one state of the manifest's file from another, or None before it is there."""
     try:
         status = os.stat(MANIFEST)
     except FileNotFoundError:
         return None
-    return manifest_of((status.st_mtime_ns, status.st_size, status.st_ino))
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def table_sig(columns, where=None):
-    """The digest of some columns of the manifest, in the rows that `where` accepts."""
+def load_manifest():
+    """The manifest, read once for each state of its file, or None before it is there."""
+    state = manifest_state()
+    return None if state is None else manifest_of(state)
+
+
+def table_sig(columns):
+    """The digest of some columns of the manifest."""
+    state = manifest_state()
+    return PENDING if state is None else whole_sig(state, tuple(columns))
+
+
+@cache
+def whole_sig(state, columns):
+    return columns_sig(manifest_of(state), columns)
+
+
+def columns_sig(frame, columns):
+    # Column by column, several times as fast as through a CSV file; no cell of a manifest holds a line break.
+    cells = frame.reindex(columns=list(columns)).astype(str)
+    return sig_of("\n\n".join("\n".join([name, *cells[name]]) for name in columns).encode())
+
+
+@cache
+def shards_of(state):
+    """The digest of each shard's videos, and their number, by shard."""
+    frame = manifest_of(state)
+    lines = (frame["video_id"] + "\t" + frame["path"] + "\t" + frame["fingerprint"]).tolist()
+    shards = {}
+    for shard, line in zip(frame["shard"].tolist(), lines):
+        shards.setdefault(shard, []).append(line)
+    return {shard: (sig_of("\n".join(listed).encode()), len(listed)) for shard, listed in shards.items()}
+
+
+def classes_sig():
+    """The digest of the classes and their indices, which another video of a known class leaves as it is."""
     frame = load_manifest()
     if frame is None:
         return PENDING
-    rows = frame if where is None else frame[where(frame)]
-    return sig_of(rows[columns].to_csv(index=False).encode())
+    classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
+    return columns_sig(classes, ["class_name", "class_index"])
 
 
 def manifest_sig():
@@ -112,16 +146,24 @@ def manifest_sig():
 
 def shard_sig(shard):
     """The digest of the videos of one shard."""
-    return table_sig(["video_id", "path", "fingerprint"], lambda frame: frame["shard"] == int(shard))
+    state = manifest_state()
+    return PENDING if state is None else shards_of(state).get(int(shard), (sig_of(b""), 0))[0]
 
 
 def split_sig(split, subsets):
     """The digest of the labels of some subsets of a split."""
-    column = f"split_{split}"
-    return table_sig(
-        ["video_id", "class_name", "class_index", column],
-        lambda frame: (frame[column].isin(subsets) if column in frame else frame["shard"] < 0),
-    )
+    state = manifest_state()
+    return PENDING if state is None else labels_sig(state, f"split_{split}", tuple(subsets))
+
+
+@cache
+def labels_sig(state, column, subsets):
+    frame = manifest_of(state)
+    # A split that the manifest lacks is one that the dataset has not: the job that reads it says so.
+    if column not in frame:
+        return f"sig:no {column}"
+    rows = frame[frame[column].isin(subsets)]
+    return columns_sig(rows, ["video_id", "class_name", "class_index", column])
 
 
 def network_splits(variant):
@@ -131,28 +173,44 @@ def network_splits(variant):
 
 def training_sig(splits):
     """The digest of the videos that are in the training subset of every one of some splits."""
+    frame = load_manifest()
+    if frame is None:
+        return PENDING
     columns = [f"split_{split}" for split in splits]
-    return table_sig(
-        ["video_id", "path", "class_name", "class_index", "fingerprint"],
-        lambda frame: (frame.reindex(columns=columns) == "train").all(axis=1),
-    )
+    rows = frame[(frame.reindex(columns=columns) == "train").all(axis=1)]
+    return columns_sig(rows, ["video_id", "path", "class_name", "class_index", "fingerprint"])
+
+
+@cache
+def index_in(path, state):
+    try:
+        return read_index(path)
+    except MoclipError:  # damaged, or of an older format: the job that reads it says so
+        return None
+
+
+def load_index(folder):
+    """The index of a feature set, read once for each state of its file, or None before it is there."""
+    path = Path(folder, "index.json")
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
 
 
 def index_sig(*folders):
-    """The digest of the content of whole feature sets."""
-    paths = [Path(folder, "index.json") for folder in folders]
-    if not all(path.is_file() for path in paths):
-        return PENDING
-    return sig_of(b"".join(path.read_bytes() for path in paths))
+    """The digest of the rows of whole feature sets, in whatever shards they lie."""
+    indexes = [load_index(folder) for folder in folders]
+    return sig_of("".join(index.content for index in indexes).encode()) if all(indexes) else PENDING
 
 
 def content_sig(folder, shard):
     """The digest of the content of one shard of a feature set."""
-    try:
-        contents = {entry.file: entry.content for entry in read_index(Path(folder, "index.json")).shards}
-    except MoclipError:  # not there yet, or damaged: the job that reads it says so
+    index = load_index(folder)
+    if index is None:
         return PENDING
-    return f"sig:{contents.get(f'shard-{shard}.h5', 'absent')}"
+    return f"sig:{index.shard_contents.get(f'shard-{shard}.h5', 'absent')}"
 
 
 # Feature sets, each a folder of shards and an index.
@@ -280,6 +338,12 @@ def encoder_files(variant):
     return [*weight_files(entry["model"]), *weight_files(entry["weights"])]
 
 
+def encoder_cfg(variant):
+    """What the encoder of an appearance variant reads: nothing of which frames are chosen."""
+    keys = ("model", "weights", "untrained", "device", "precision")
+    return {key: CONFIG["appearance"][variant][key] for key in keys}
+
+
 def prompt_files(variant):
     entry = CONFIG["text"][variant]
     return [entry[key] for key in ("templates", "phrases") if entry[key] != "from_class_names"]
@@ -323,7 +387,9 @@ def run_cfg(experiment):
     entry = CONFIG["experiments"][experiment]
     parts = ("appearance", "motion_network", "text", "head")
     resolved = {part: CONFIG[part][entry[part]] for part in parts if entry.get(part)}
-    return json.dumps({"experiment": entry, **resolved}, sort_keys=True)
+    # Its other splits and seeds are no business of a run: another seed tests no run again.
+    own = {key: value for key, value in entry.items() if key not in {"splits", "seeds"}}
+    return json.dumps({"experiment": own, **resolved}, sort_keys=True)
 
 
 # What a job asks a scheduler for. Time and memory follow the work, with room to spare, and double with each retry; the
@@ -333,10 +399,10 @@ START_SECONDS = 300  # a slow shared folder, imports, the weights of a large mod
 
 def num_videos(shard=None):
     """How many videos a shard has, or the data set; none before there is a manifest."""
-    frame = load_manifest()
-    if frame is None:
+    state = manifest_state()
+    if state is None:
         return 0
-    return len(frame) if shard is None else int((frame["shard"] == int(shard)).sum())
+    return len(manifest_of(state)) if shard is None else shards_of(state).get(int(shard), ("", 0))[1]
 
 
 def minutes(seconds, attempt):

@@ -27,6 +27,12 @@ def dataset_sig(wildcards):
     return f"sig:{dataset_signature(DATASET)}" if Path(COMPLETE).is_file() else PENDING
 
 
+def manifest_cfg():
+    """What the manifest reads: nothing of what is done with bad videos, or of where the videos are kept."""
+    others = {"root", "on_bad_video", "rejected_test_videos"}
+    return json.dumps({"dataset": {key: DATASET[key] for key in DATASET if key not in others}}, sort_keys=True)
+
+
 checkpoint manifest:
     input:
         [COMPLETE] if DATASET["generate"] == "demo" else [],
@@ -37,7 +43,7 @@ checkpoint manifest:
     conda:
         ENVIRONMENT
     params:
-        cfg=cfg("dataset"),
+        cfg=manifest_cfg(),
         sig=dataset_sig,
         code=code("manifest"),
     script:

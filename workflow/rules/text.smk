@@ -17,9 +17,9 @@ rule text:
         cfg=lambda wildcards: cfg(
             "text",
             wildcards.variant,
-            encoder=CONFIG["appearance"][CONFIG["text"][wildcards.variant]["appearance"]],
+            encoder=encoder_cfg(CONFIG["text"][wildcards.variant]["appearance"]),
         ),
-        sig=lambda wildcards: table_sig(["class_name", "class_index"]),
+        sig=lambda wildcards: classes_sig(),
         code=code("text"),
     script:
         "../scripts/text.py"

@@ -1,0 +1,251 @@
+"""How the workflow behaves with 13,320 and 500,000 videos, of which none is decoded.
+
+    python benchmarks/scale.py 13320 --shards 130 --folder /tmp/scale-13320
+    python benchmarks/scale.py 500000 --shards 1000 --folder /tmp/scale-500000
+
+The videos are links to a few tiny clips, with made-up fingerprints in the fingerprint cache; the shards are written by
+the row cache from rows that cost nothing; all that comes after is an empty file that Snakemake is told to take as made.
+Then it prints, with wall time and peak memory: the build of the manifest from a warm fingerprint cache, a run that has
+nothing to do, and a run after one video was added, up to the indexes of both streams (the training behind them is what
+it is at any scale), with the check that every shard which was not concerned kept its bytes and its time.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from moclip.config import check_config
+from moclip.extraction import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
+from moclip.feature_sets import list_feature_sets
+from moclip.manifest import build_manifest, write_manifest
+from moclip.shards import Row
+from moclip.video import write_video
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUM_CLASSES = 101
+# A file can have 65,000 links on ext4.
+LINKS_PER_CLIP = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Wall seconds, seconds of a core that it and what it started used, and its peak memory in MB."""
+
+    seconds: float
+    core_seconds: float
+    peak_mb: float
+    output: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s wall, {self.core_seconds:.1f} s of a core, {self.peak_mb:.0f} MB"
+
+
+def build_config(num_videos: int, *, num_shards: int) -> dict[str, object]:
+    """Return a configuration with the whole graph: two streams, a motion network, heads and a report."""
+    return {
+        "dataset": {
+            "name": "scale",
+            "layout": "table",
+            "root": "videos",
+            "lists": "videos.csv",
+            "num_shards": num_shards,
+        },
+        "motion": {"original": {}},
+        "appearance": {"clip": {"model": f"local-dir:{REPOSITORY / 'resources/demo-clip'}"}},
+        "text": {
+            "words": {
+                "appearance": "clip",
+                "templates": str(REPOSITORY / "config/prompts/templates.yaml"),
+                "phrases": "from_class_names",
+            }
+        },
+        "motion_network": {"net": {"motion": "original", "backbone": "test_efficientnet", "weights": "none"}},
+        "head": {"mlp": {}},
+        "experiments": {
+            "fusion": {
+                "appearance": "clip",
+                "motion_network": "net",
+                "text": "words",
+                "head": "mlp",
+                "splits": [1],
+                "seeds": [0],
+            }
+        },
+    }
+
+
+def write_clip(path: Path, *, seed: int) -> None:
+    """Write a clip of 8 small frames."""
+    frames = np.random.default_rng(seed).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+    write_video(path, list(frames), codec="mpeg4", frame_rate=25, gop=8, max_b_frames=0)
+
+
+def video_path(number: int) -> str:
+    """Return the path of a video below the root."""
+    return f"class{number % NUM_CLASSES:03d}/g{number % 25:02d}_v{number:06d}.avi"
+
+
+def write_dataset(num_videos: int) -> None:
+    """Link the videos, list them, and note a fingerprint of each as if it had been read."""
+    clips = [Path("clips") / f"{number}.avi" for number in range(num_videos // LINKS_PER_CLIP + 1)]
+    for number, clip in enumerate(clips):
+        clip.parent.mkdir(exist_ok=True)
+        write_clip(clip, seed=number)
+    for number in range(NUM_CLASSES):
+        Path(f"videos/class{number:03d}").mkdir(parents=True, exist_ok=True)
+    lines, notes = ["video,class,split_1"], []
+    for number in range(num_videos):
+        path = video_path(number)
+        target = Path("videos", path)
+        os.link(clips[number // LINKS_PER_CLIP], target)
+        status = target.stat()
+        digest = blake2b(path.encode(), digest_size=16).hexdigest()
+        notes.append(f"{target}\t{status.st_size}\t{status.st_mtime_ns}\t{digest}\n")
+        lines.append(f"{path},{path.split('/')[0]},{('train', 'train', 'val', 'test')[number // NUM_CLASSES % 4]}")
+    Path("videos.csv").write_text("\n".join(lines) + "\n")
+    memo = Path("results/.cache/fingerprints/scale.tsv")
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    memo.write_text("".join(sorted(notes)))
+
+
+def write_features(config: dict[str, object]) -> None:
+    """Write the shards of both streams through the row cache, from rows that say that there are no features."""
+    grouped = group_videos(Path("results/scale/manifest.tsv"), root=Path("videos"))
+    num_shards = config["dataset"]["num_shards"]  # type: ignore[index]
+    for feature_set in list_feature_sets(config):
+        if feature_set.motion is not None or feature_set.extractor is None:
+            continue
+        extractor = replace(feature_set.extractor, extract=_rejecting(feature_set.extractor))
+        for shard in range(num_shards):
+            output = feature_set.folder / f"shard-{shard}.h5"
+            job = ShardJob.from_config(config, shard=shard, output=output)
+            extract_shard(extractor, videos=grouped.get(shard, []), job=job)
+        index_shards(
+            extractor,
+            manifest=Path("results/scale/manifest.tsv"),
+            root=Path("videos"),
+            num_shards=num_shards,
+            output=feature_set.folder / "index.json",
+        )
+
+
+def _rejecting(extractor: Extractor) -> Callable[[Sequence[Video]], Iterator[Row]]:
+    def extract(videos: Sequence[Video]) -> Iterator[Row]:
+        for video in videos:
+            yield Row(
+                video_id=video.video_id,
+                row_key=extractor.row_key(video),
+                values={},
+                reject_reason="missing",
+                reject_detail="made up",
+            )
+
+    return extract
+
+
+def write_rest(num_shards: int) -> None:
+    """Write empty files in place of all that follows the features."""
+    results = Path("results/scale")
+    embedding = results / "motion_embedding/net/split-1/seed-0"
+    run = results / "experiments/fusion/split-1/seed-0"
+    names = [embedding / f"shard-{shard}.h5" for shard in range(num_shards)]
+    names += [results / f"motion_network/net/split-1/seed-0/{name}" for name in ("model.safetensors", "history.tsv")]
+    names += [run / f"{n}" for n in ("head.safetensors", "history.tsv", "predictions.tsv", "metrics.json", "run.yaml")]
+    names += [results / name for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
+    names += [results / "text/words/class_embeddings.safetensors", results / "motion_pictures/net.html"]
+    for path in names:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (embedding / "index.json").write_bytes((results / "motion/original/index.json").read_bytes())
+
+
+def run_snakemake(*arguments: str) -> Cost:
+    """Run the workflow in the working directory."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config.yaml"]
+    command += ["--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--workflow-profile", str(REPOSITORY / "workflow/profiles/default"), *arguments]
+    return run_measured(command)
+
+
+def run_measured(command: Sequence[str]) -> Cost:
+    """Run a command to its end and return what it took."""
+    since = time.monotonic()
+    with Path("output.txt").open("w+") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        file.seek(0)
+        output = file.read()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{output[-3000:]}")
+    return Cost(
+        seconds=time.monotonic() - since,
+        core_seconds=usage.ru_utime + usage.ru_stime,
+        peak_mb=usage.ru_maxrss / 1000,
+        output=output,
+    )
+
+
+def add_video(number: int) -> None:
+    """Add one video, a clip of its own."""
+    write_clip(Path("videos", video_path(number)), seed=10_000)
+    with Path("videos.csv").open("a") as file:
+        file.write(f"{video_path(number)},{video_path(number).split('/')[0]},train\n")
+
+
+def state_of_shards() -> dict[Path, tuple[int, bytes]]:
+    """Return time and content digest of every shard of both streams."""
+    paths = [path for stream in ("motion", "appearance") for path in Path("results/scale", stream).rglob("shard-*.h5")]
+    return {path: (path.stat().st_mtime_ns, blake2b(path.read_bytes()).digest()) for path in paths}
+
+
+def measure(num_videos: int, *, num_shards: int) -> None:
+    """Print every figure."""
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    config = check_config(build_config(num_videos, num_shards=num_shards), schema=schema)
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    print(f"{num_videos:,} videos in {num_shards:,} shards")
+    write_dataset(num_videos)
+    since = time.monotonic()
+    frame = build_manifest(config["dataset"], memo=Path("results/.cache/fingerprints/scale.tsv"))
+    write_manifest(frame, Path("results/scale/manifest.tsv"))
+    print(f"manifest from a warm fingerprint cache: {time.monotonic() - since:.1f} s", flush=True)
+    write_features(config)
+    write_rest(num_shards)
+    run_snakemake("--touch", "--forceall")
+    idle = run_snakemake()
+    if "Nothing to be done" not in idle.output:
+        sys.exit(f"expected nothing to be done, found:\n{idle.output[-3000:]}")
+    print(f"nothing to do: {idle}", flush=True)
+    before = state_of_shards()
+    add_video(num_videos)
+    targets = [f"results/scale/{name}/index.json" for name in ("motion/original", "appearance/clip")]
+    added = run_snakemake(*targets)
+    after = state_of_shards()
+    changed = sorted(str(path) for path in before if before[path] != after[path])
+    print(f"one video added, up to both indexes: {added}; shards that changed: {', '.join(changed)}")
+
+
+def main() -> None:
+    """Measure in a folder that is made for it and kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("num_videos", type=int)
+    parser.add_argument("--shards", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="a folder that does not exist yet")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True)
+    os.chdir(options.folder)
+    measure(options.num_videos, num_shards=options.shards)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The commands about what is cached: `moclip explain`, `verify`, `cache` and `plan`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from moclip.config import check_config
+from moclip.errors import MoclipError
+
+if TYPE_CHECKING:
+    from moclip.cost_plan import CostPlan
+
+_CONFIG = Path("config/config.yaml")
+_SCHEMA = Path("workflow/schemas/config.schema.yaml")
+_HERE = "Run it in the folder that the workflow runs in."
+
+# The modules behind these commands are imported when one runs: HDF5, FFmpeg and pandas take most of a second.
+
+
+def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `explain`, `verify`, `cache` and `plan` to the commands of a parser."""
+    _add_explain(commands)
+    _add_verify(commands)
+    _add_cache(commands)
+    plan = commands.add_parser(
+        "plan",
+        help="what the next run would cost: videos, frames, minutes, GB",
+        description=f"Count the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}",
+    )
+    _add_config(plan)
+    plan.set_defaults(run=_plan)
+
+
+def _add_explain(commands: "argparse._SubParsersAction[Any]") -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="why a file is stale or fresh: which key, input or code, old and new value",
+        description=f"Ask a dry run of the workflow, and say in words what it answers. {_HERE}",
+    )
+    explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
+    explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
+    explain.add_argument("--snakefile", type=Path, help="as for snakemake")
+    explain.set_defaults(run=_explain)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="read every shard against manifest, keys and digests",
+        description=f"Name every row that is stale, missing, foreign or damaged. {_HERE}",
+        epilog="Exit code 0: all in order, or fixed. 1: something was found. 2: the command is at fault.",
+    )
+    verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
+    _add_config(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
+    cache = commands.add_parser(
+        "cache",
+        help="what the row cache holds, its size, and what no experiment uses",
+        description=f"List the pools of the row cache. {_HERE}",
+    )
+    cache.add_argument(
+        "--remove-unused",
+        action="store_true",
+        help="remove the pools that no experiment of the named configurations uses; name all that share the cache",
+    )
+    _add_config(cache, several=True)
+    cache.set_defaults(run=_cache)
+
+
+def _add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        metavar="FILE",
+        default=[_CONFIG] if several else _CONFIG,
+        nargs="+" if several else None,
+        help=f"the configuration (default: {_CONFIG})",
+    )
+    parser.add_argument("--schema", type=Path, default=None, help=argparse.SUPPRESS)
+
+
+def load_config(path: Path, *, schema: Path | None) -> dict[str, Any]:
+    """Return a configuration, checked, its defaults filled in.
+
+    Raises:
+        ConfigError: Its keys are at fault.
+        MoclipError: The file, or the schema, is not there or no YAML.
+    """
+    documents = []
+    for file in (path, schema or _SCHEMA):
+        try:
+            documents.append(yaml.safe_load(file.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError) as error:
+            raise MoclipError(f"{file}: expected a YAML file; run in the project's folder ({error})") from None
+    return check_config(documents[0], schema=documents[1])
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from moclip.explanation import explain_target  # noqa: PLC0415
+
+    arguments = ["--snakefile", str(options.snakefile)] if options.snakefile else []
+    # After `--`: the option of the engine takes any number of files and would swallow the target.
+    arguments += ["--configfile", *map(str, options.configfile)] if options.configfile else []
+    print(explain_target(options.target, arguments=[*arguments, "--"] if options.configfile else arguments))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moclip.verification import check_manifest, fix_features, format_verification, verify_features  # noqa: PLC0415
+
+    config = load_config(options.configfile, schema=options.schema)
+    check_manifest(config)
+    verification = verify_features(config)
+    print(format_verification(verification))
+    if options.fix:
+        for line in fix_features(config, findings=verification.findings):
+            print(line)
+    elif verification.findings:
+        sys.exit(1)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from moclip.cache_usage import format_pools, list_pools, remove_unused  # noqa: PLC0415
+
+    configs = [load_config(path, schema=options.schema) for path in options.configfile]
+    folders = {Path(config["cache_dir"]) for config in configs}
+    for folder in sorted(folders):
+        own = [config for config in configs if Path(config["cache_dir"]) == folder]
+        pools = list_pools(folder, configs=own)
+        print(f"{folder}:\n{format_pools(pools)}")
+        if options.remove_unused:
+            print("\n".join(remove_unused(pools)) or "nothing to remove")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from moclip.cost_plan import plan_cost  # noqa: PLC0415
+
+    print(_format_plan(plan_cost(load_config(options.configfile, schema=options.schema))))
+
+
+def _format_plan(plan: "CostPlan") -> str:
+    frames = "frames not known before the first decode" if plan.num_frames is None else f"{plan.num_frames:,} frames"
+    lines = [f"{plan.num_videos:,} videos ({plan.num_new:,} new or changed), {frames}"]
+    for stage in plan.stages:
+        cost = f"{stage.seconds / 60:8.1f} min  {stage.num_bytes / 1e9:7.3f} GB  {stage.rate}"
+        lines.append(f"{stage.num_missing:>8,} of {stage.num_videos:,} rows  {cost}  {stage.name}")
+    total = f"{plan.seconds / 60:.1f} min on one core, {plan.num_bytes / 1e9:.3f} GB, training aside"
+    return "\n".join([*lines, total])

@@ -1,0 +1,219 @@
+"""Histories of a project: random edits, failures and kills, and what must be left at the end of every one of them."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from moclip.row_cache import list_row_keys
+from tests.workflow.checkout import Checkout, Work, write_clip
+
+
+def _other_value(rng: random.Random, checkout: Checkout) -> None:
+    keys: list[tuple[tuple[str, ...], list[object]]] = [
+        (("head", "mlp", "learning_rate"), [0.001, 0.002]),
+        (("motion_network", "tiny", "test", "num_segments"), [1, 2]),
+        (("motion_network", "tiny", "train", "epochs"), [2, 3]),
+        (("dataset", "num_shards"), [1, 2, 3]),
+        (("dataset", "on_bad_video"), ["skip", "fail"]),
+        (("appearance", "clip", "frames"), [{"policy": "middle", "count": 1}, {"policy": "uniform", "count": 2}]),
+    ]
+    path, values = rng.choice(keys)
+    section = checkout.config
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = rng.choice(values)
+
+
+def _add_video(rng: random.Random, checkout: Checkout) -> None:
+    subsets = checkout.read_lists()
+    name = f"MovingRight/n{rng.randrange(100)}.mp4"
+    write_clip(checkout.videos / name, number=2 * rng.randrange(4, 12))
+    checkout.write_lists(subsets | {name: rng.choice(["train", "val", "test"])})
+
+
+def _remove_video(rng: random.Random, checkout: Checkout) -> None:
+    subsets = checkout.read_lists()
+    # The first videos of each class stay, so that no subset is left empty.
+    names = sorted(name for name in subsets if name not in checkout.listed(8))
+    if names:
+        name = rng.choice(names)
+        (checkout.videos / name).unlink()
+        del subsets[name]
+        checkout.write_lists(subsets)
+
+
+def _change_video(rng: random.Random, checkout: Checkout) -> None:
+    name = rng.choice(sorted(checkout.read_lists()))
+    write_clip(checkout.videos / name, number=2 * rng.randrange(4, 12) + name.startswith("MovingDown"))
+
+
+def _touch_video(rng: random.Random, checkout: Checkout) -> None:
+    os.utime(checkout.videos / rng.choice(sorted(checkout.read_lists())))
+
+
+def _break_video(rng: random.Random, checkout: Checkout) -> None:
+    names = sorted(name for name in checkout.read_lists() if name not in checkout.listed(8))
+    if names:
+        (checkout.videos / rng.choice(names)).write_bytes(b"no video at all")
+
+
+def _delete_result(rng: random.Random, checkout: Checkout) -> None:
+    files = sorted(path for path in checkout.results.rglob("*") if path.is_file())
+    if files:
+        rng.choice(files).unlink()
+
+
+def _replace_weights(rng: random.Random, checkout: Checkout) -> None:
+    (checkout.project / "weights/open_clip_model.safetensors").write_bytes(f"weights {rng.randrange(3)}".encode())
+
+
+def _edit_extractor(rng: random.Random, checkout: Checkout) -> None:
+    with (checkout.code / "src/moclip/motion_extraction.py").open("a") as file:
+        file.write(f"\n_NOTE_{rng.randrange(1000)} = 1\n")
+
+
+EDITS: tuple[Callable[[random.Random, Checkout], None], ...] = (
+    _other_value,
+    _other_value,
+    _add_video,
+    _remove_video,
+    _change_video,
+    _touch_video,
+    _break_video,
+    _delete_result,
+    _replace_weights,
+    _edit_extractor,
+)
+
+
+def run_history(seed: int, *, start: Checkout, folder: Path) -> list[str]:
+    """Live through a history from a copy of `start`, and return the results that differ from a fresh build."""
+    rng = random.Random(seed)  # noqa: S311 (a history is to be had again)
+    checkout = start.copy(folder / "lived")
+    for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(1, 2)):
+            rng.choice(EDITS)(rng, checkout)
+        how = rng.choice(["run", "run", "kill", "fail"])
+        if how == "kill":
+            kill_run(checkout, rng=rng, longest_seconds=20.0)
+        elif how == "fail":
+            fail_run(checkout)
+        else:
+            # A video that cannot be read stops it under `on_bad_video: fail`, as it should.
+            checkout.run(check=False)
+    checkout.config["dataset"]["on_bad_video"] = "skip"
+    unlock(checkout)
+    checkout.run()
+    return compare(checkout, build_fresh(checkout, folder=folder / "fresh"))
+
+
+def fail_run(checkout: Checkout) -> None:
+    """Run with prompts that cannot be read, so that the text stage fails, and mend them."""
+    prompts = checkout.project / "prompts/templates.yaml"
+    content = prompts.read_bytes()
+    prompts.write_text("templates: {")
+    checkout.run(check=False)
+    prompts.write_bytes(content)
+
+
+def kill_run(checkout: Checkout, *, rng: random.Random, longest_seconds: float) -> str:
+    """Start a run, kill it at a random moment with SIGKILL, and return what was hit: main, job or group."""
+    target = rng.choice(["main", "job", "group"])
+    with (checkout.folder / "killed.txt").open("w") as output:
+        process = subprocess.Popen(
+            checkout.command(),
+            cwd=checkout.project,
+            env=checkout.environment(),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=rng.uniform(0.5, longest_seconds))
+        except subprocess.TimeoutExpired:
+            _kill(process.pid, target=target, rng=rng)
+        process.wait()
+    _wait_for_orphans(process.pid)
+    return target
+
+
+def _kill(main: int, *, target: str, rng: random.Random) -> None:
+    if target == "group":
+        os.killpg(main, signal.SIGKILL)
+    elif target == "main":
+        os.kill(main, signal.SIGKILL)
+    else:
+        jobs = [pid for pid in _session_of(main) if pid != main]
+        if jobs:
+            os.kill(rng.choice(jobs), signal.SIGKILL)
+
+
+def _session_of(main: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            cells = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(cells[3]) == main and cells[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _wait_for_orphans(main: int) -> None:
+    # A job outlives its main process, and writes: the next run must find it so, or done; here done, to be repeatable.
+    until = time.monotonic() + 120
+    while _session_of(main) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def unlock(checkout: Checkout) -> None:
+    """Take away the lock that a killed run left, as its message tells a user to."""
+    checkout.run("--unlock")
+
+
+def build_fresh(checkout: Checkout, *, folder: Path) -> Checkout:
+    """Return the same project, built once from nothing."""
+    fresh = checkout.copy(folder)
+    for name in ("results", ".snakemake", "logs", "benchmarks"):
+        shutil.rmtree(fresh.project / name, ignore_errors=True)
+    fresh.run()
+    return fresh
+
+
+def compare(one: Checkout, other: Checkout) -> list[str]:
+    """Return the results of two projects that differ, or that only one of them has."""
+    mine, theirs = _read(one), _read(other)
+    # What an earlier configuration made stays, and is no output of the last one.
+    absent = [name for name in theirs if name not in mine]
+    return sorted(absent + [name for name in theirs if name in mine and mine[name] != theirs[name]])
+
+
+def _read(checkout: Checkout) -> dict[str, bytes]:
+    files = (path for path in checkout.results.rglob("*") if path.is_file())
+    return {str(path.relative_to(checkout.results)): path.read_bytes() for path in files}
+
+
+def kill_and_go_on(seed: int, *, new: Checkout, built: Checkout, folder: Path, longest_seconds: float) -> Work:
+    """Kill the first run of a project at a random moment, go on, and check what is left against an undisturbed run."""
+    rng = random.Random(seed)  # noqa: S311 (a history is to be had again)
+    checkout = new.copy(folder / "killed")
+    target = kill_run(checkout, rng=rng, longest_seconds=longest_seconds)
+    cached = count_cached(checkout)
+    unlock(checkout)
+    work = checkout.run()
+    assert compare(checkout, built) == [], f"seed {seed}, {target} killed"
+    computed = sum(map(len, work.rows.values()))
+    assert computed + cached == count_cached(built), f"seed {seed}, {target} killed: a finished row was computed again"
+    return work
+
+
+def count_cached(checkout: Checkout) -> int:
+    """Return how many different rows the cache of a project holds."""
+    pools = [path for path in (checkout.project / "results/.cache").glob("*/*") if path.is_dir()]
+    return sum(len(list_row_keys(pool)) for pool in pools)

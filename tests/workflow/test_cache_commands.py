@@ -1,0 +1,117 @@
+"""What a user can ask about the cache: `moclip explain`, `verify`, `cache` and `plan`."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.checkout import Checkout, new_checkout, write_clip
+from tests.workflow.conftest import Ran
+
+pytestmark = pytest.mark.workflow
+
+HEAD = "results/toy/experiments/fusion/split-1/seed-0/head.safetensors"
+
+
+@pytest.fixture
+def checkout(built_checkout: Checkout, tmp_path: Path) -> Checkout:
+    return built_checkout.copy(tmp_path / "checkout")
+
+
+def ask(checkout: Checkout, command: str, *arguments: str) -> Ran:
+    schema = str(checkout.code / "workflow/schemas/config.schema.yaml")
+    checkout.command()  # writes the configuration
+    return checkout.moclip(command, *arguments, "--configfile", "config.yaml", "--schema", schema)
+
+
+def explain(checkout: Checkout, target: str) -> str:
+    checkout.command()
+    ran = checkout.moclip(
+        "explain", target, "--snakefile", str(checkout.code / "Snakefile"), "--configfile", "config.yaml"
+    )
+    assert ran.code == 0, ran.output
+    return ran.output
+
+
+def test_explain_names_the_key_with_its_old_and_new_value(checkout: Checkout) -> None:
+    assert f"{HEAD}: fresh; the rule head made it on " in explain(checkout, HEAD)
+    checkout.config["head"]["mlp"]["learning_rate"] = 0.5
+    told = explain(checkout, HEAD)
+    assert told.splitlines()[0] == f"{HEAD}: stale; the next run makes it with the rule head, because"
+    assert told.splitlines()[1] == "  changed: head.learning_rate: 0.0001 -> 0.5"
+
+
+def test_explain_says_what_a_file_waits_for(checkout: Checkout) -> None:
+    write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
+    told = explain(checkout, HEAD)
+    assert f"{HEAD}: not decided yet" in told
+    assert "results/toy/manifest.tsv: made anew by the rule manifest" in told
+
+
+def test_verify_finds_and_mends_every_kind_of_fault(checkout: Checkout) -> None:
+    assert ask(checkout, "verify").output.splitlines()[-1].endswith(": all in order")
+    shards = checkout.results / "motion/original"
+    (shards / "shard-1.h5").unlink()
+    (shards / "shard-7.h5").write_bytes((shards / "shard-0.h5").read_bytes())
+    found = ask(checkout, "verify")
+    assert found.code == 1
+    assert "missing: results/toy/motion/original/shard-1.h5" in found.output
+    assert "foreign: results/toy/motion/original/shard-7.h5" in found.output
+    checkout.config["motion"]["original"]["source"] = "auto"
+    assert "stale: results/toy/motion/original/shard-0.h5: source: expected 'auto', found 'original'" in (
+        ask(checkout, "verify").output
+    )
+    checkout.config["motion"]["original"]["source"] = "original"
+    assert ask(checkout, "verify", "--fix").code == 0
+    assert not (shards / "shard-7.h5").exists()
+    assert checkout.run().rows == {}
+    assert ask(checkout, "verify").code == 0
+
+
+def test_cache_tells_what_no_experiment_uses_and_removes_only_that(checkout: Checkout) -> None:
+    assert " 0 B unused" in ask(checkout, "cache").output
+    checkout.config["motion"]["original"]["source"] = "auto"
+    told = ask(checkout, "cache")
+    assert told.output.count("no experiment") == 1
+    removed = ask(checkout, "cache", "--remove-unused")
+    assert removed.output.count("removed results/.cache/motion/") == 1
+    assert len(list((checkout.project / "results/.cache/motion").glob("*"))) == 0
+    assert len(list((checkout.project / "results/.cache/appearance").glob("*"))) == 1
+
+
+def test_plan_counts_what_the_next_run_lacks(checkout: Checkout) -> None:
+    done = ask(checkout, "plan")
+    assert "16 videos (0 new or changed)" in done.output
+    assert done.output.count(" 0 of 16 rows") == 3
+    write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
+    lines = ask(checkout, "plan").output.splitlines()
+    assert lines[0].startswith("16 videos (1 new or changed)")
+    for name in ("motion/original", "appearance/clip"):
+        line = next(line for line in lines if line.endswith(name))
+        assert line.split()[:3] == ["1", "of", "16"]
+        assert "measured in 2 jobs" in line
+
+
+def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout, tmp_path: Path) -> None:
+    one, other = new_checkout(tmp_path / "one"), new_checkout(tmp_path / "other")
+    # Another root, the same videos: rows follow the bytes of a video and not its place.
+    other.videos.rename(other.project / "elsewhere")
+    other.config["dataset"]["root"] = "elsewhere"
+    for checkout in (one, other):
+        checkout.config["cache_dir"] = str(tmp_path / "cache")
+    runs = [
+        subprocess.Popen(
+            checkout.command("--until", "motion_index", "appearance_index"),
+            cwd=checkout.project,
+            env=checkout.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for checkout in (one, other)
+    ]
+    assert [run.wait(timeout=600) for run in runs] == [0, 0]
+    computed = [video_id for checkout in (one, other) for video_id in checkout.rows()["motion"]]
+    for stream in ("motion/original", "appearance/clip"):
+        for name in ("shard-0.h5", "shard-1.h5", "index.json"):
+            assert (one.results / stream / name).read_bytes() == (other.results / stream / name).read_bytes()
+    assert sorted(computed) == sorted(set(computed)), "a row was computed twice"

@@ -1,0 +1,28 @@
+"""Whatever happened to a project, its next run leaves what a fresh build leaves, and computes no finished row again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.checkout import Checkout, new_checkout
+from tests.workflow.histories import kill_and_go_on, run_history
+
+pytestmark = pytest.mark.workflow
+
+# `make fuzz-cache` asks for 100 histories and 20 kills.
+NUM_HISTORIES = int(os.environ.get("CACHE_HISTORIES", "2"))
+NUM_KILLS = int(os.environ.get("CACHE_KILLS", "1"))
+# About as long as the first run of the toy takes.
+LONGEST_SECONDS = float(os.environ.get("CACHE_KILL_SECONDS", "15"))
+
+
+@pytest.mark.parametrize("seed", range(NUM_HISTORIES))
+def test_a_history_ends_as_a_fresh_build(seed: int, built_checkout: Checkout, tmp_path: Path) -> None:
+    assert run_history(seed, start=built_checkout, folder=tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", range(NUM_KILLS))
+def test_a_killed_run_goes_on(seed: int, built_checkout: Checkout, tmp_path: Path) -> None:
+    new = new_checkout(tmp_path / "new")
+    kill_and_go_on(seed, new=new, built=built_checkout, folder=tmp_path, longest_seconds=LONGEST_SECONDS)
