@@ -2,16 +2,19 @@
 # make test   every test          make check   format, lint, types, workflow lint, fast tests
 # make change-table, make fuzz-cache   long tests of the cache (docs/caching.md)
 # make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
+# make export add what `moclip export --onnx` needs to .venv (docs/tutorial.md)
 # make slurm  add what `snakemake --workflow-profile workflow/profiles/slurm` needs to .venv (docs/cluster.md)
 # Each makes .venv by itself when it is missing or older than the lock. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 READY := .venv/ready
+# Of what the extra `export` draws in, requirements.lock has the rest already.
+EXPORT_ONLY := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench change-table fuzz-cache slurm lock clean
+.PHONY: demo test check format bench export change-table fuzz-cache slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -51,6 +54,12 @@ slurm: $(READY)
 		--requirement requirements-slurm.lock
 	@$(BIN)/python -c 'import snakemake_executor_plugin_slurm'
 
+# What these need is in requirements.lock, or in their own lock.
+export: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement requirements-export.lock
+	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
+
 # Every line of docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds (hours).
 change-table: $(READY)
 	CHANGE_TABLE=all $(PYTEST) tests/workflow/test_change_table.py -q
@@ -67,6 +76,9 @@ lock:
 		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements-slurm.lock
+	$(BIN)/uv pip compile pyproject.toml --extra export --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+		--constraint requirements.lock $(EXPORT_ONLY) --output-file requirements-export.lock
 
 clean:
 	rm -rf results logs benchmarks/results .snakemake

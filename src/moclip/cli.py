@@ -9,12 +9,36 @@ from typing import NoReturn
 import yaml
 
 from moclip.cli_cache import add_cache_commands
+from moclip.cli_completion import add_completion_command
 from moclip.cli_draw import add_draw_command
+from moclip.cli_parts import add_command
+from moclip.cli_predict import add_predict_commands
+from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
 from moclip.summary import format_summary, read_summary
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
+_TEXT = """\
+examples:
+  moclip summary results/demo
+  moclip predict results/demo/experiments/fusion/split-1/seed-0 video.mp4
+  moclip search results/demo "a person doing lunges"
+  moclip draw video.mp4 --output motion.html
+
+Look at what the workflow made, use it on new videos, and see what it sees of a video. `moclip COMMAND --help` has more
+examples; docs/tutorial.md goes through all of it.
+"""
+_SUMMARY = """\
+examples:
+  moclip summary results/demo
+
+Prints every method of every experiment: the mean over seeds and the spread between them.
+"""
+_MANUAL = """\
+examples:
+  moclip config-manual > config/README.md
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a fault that the user can mend is one line and exit code 2."""
     try:
-        options = _build_parser().parse_args(arguments)
+        options = _parse(_build_parser(), arguments=arguments)
         options.run(options)
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -36,17 +60,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
 
 
+def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) -> argparse.Namespace:
+    # argparse takes the first row of files alone: those that come after an option are added to it.
+    options, more = parser.parse_known_args(arguments)
+    unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}")
+    if more:
+        options.videos = [*options.videos, *map(Path, more)]
+    return options
+
+
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="moclip", description="Look at what the workflow made, and at what it sees of a video.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    summary = commands.add_parser("summary", help="print the table of results of a dataset")
+    parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "moclip COMMAND [options]"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")
+    summary = add_command(commands, "summary", summary="print the table of results of a dataset", text=_SUMMARY)
     summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
     summary.set_defaults(run=_print_summary)
-    manual = commands.add_parser("config-manual", help="print config/README.md, written from the schema")
+    title = "print config/README.md, written from the schema"
+    manual = add_command(commands, "config-manual", summary=title, text=_MANUAL)
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
     add_cache_commands(commands)
+    add_predict_commands(commands)
+    add_search_commands(commands)
+    add_completion_command(commands)
     return parser
 
 

@@ -5,26 +5,28 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moclip.cli_parts import add_command
 from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
     from moclip.motion_pictures import DrawingSpec
 
 _MAX_FRAMES = 100
-_EPILOG = (
-    "Exit code 0: every video was drawn. 1: some were, the others are named on stderr and on the page. 2: none was, "
-    "or the command is at fault."
-)
+_TEXT = """\
+examples:
+  moclip draw video.mp4 --output motion.html
+  moclip draw *.mp4 --png pictures --at 12,40,80 --window 8
+
+Draws block vectors over frames, raw and accumulated fields, and the pixel code of a network.
+exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or the command is at fault
+"""
 
 
 def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `draw` to the commands of a parser."""
-    draw = commands.add_parser(
-        "draw",
-        help="draw the motion of videos: block vectors over frames, and the fields a network sees",
-        description="Draw block vectors over frames, raw and accumulated fields, and the pixel code of a network.",
-        epilog=_EPILOG,
-    )
+    title = "draw the motion of videos: block vectors over frames, and the fields a network sees"
+    draw = add_command(commands, "draw", summary=title, text=_TEXT)
+    draw.usage = "moclip draw VIDEO... (--output PAGE.html | --png FOLDER) [options]"
     draw.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
     draw.add_argument("--output", type=Path, metavar="PAGE.html", help="write one page that opens offline")
     draw.add_argument("--png", type=Path, metavar="FOLDER", help="write every picture as a PNG file")

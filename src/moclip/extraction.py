@@ -170,6 +170,13 @@ def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards
     write_index(output, signatures=signatures)
 
 
+def finished_rows(extractor: Extractor, videos: Sequence[Video]) -> Iterator[Row]:
+    """Yield the rows of some videos as they finish."""
+    for row in extractor.extract(videos):
+        if row is not None:
+            yield row
+
+
 def build_row(
     extractor_key: Callable[[Video], str], video: Video, compute: Callable[[Video], Mapping[str, Value]]
 ) -> Row:

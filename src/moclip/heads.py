@@ -28,7 +28,9 @@ from moclip.files import replace_atomically
 HEAD_STREAMS: dict[str, tuple[str, ...]] = {"fusion": ("motion", "appearance"), "appearance": ("appearance",)}
 STREAM_ORDER = ("motion", "appearance")
 _FORMAT_VERSION = "1"
-_CHUNK = 4096
+# Every forward pass of a trained head has so many rows, the last one filled up: the sums of a matrix product are
+# ordered by its size, and a prediction would depend in its last bits on how many other videos were asked about.
+_CHUNK = 64
 
 Floats = NDArray[np.float32]
 
@@ -294,7 +296,12 @@ def predict_logits(state: Mapping[str, Tensor], inputs: Floats, *, threads: int 
     _check_finite(inputs)
     tensor = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
     with _torch_state(threads=threads):
-        return np.concatenate([_apply(state, chunk).numpy() for chunk in torch.split(tensor, _CHUNK)])
+        return np.concatenate([_apply_filled(state, chunk).numpy() for chunk in torch.split(tensor, _CHUNK)])
+
+
+def _apply_filled(state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    filled = torch.nn.functional.pad(inputs, (0, 0, 0, _CHUNK - len(inputs)))
+    return _apply(state, filled)[: len(inputs)]
 
 
 def _apply(state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The test of one run: every method on the test subset, read once, and the files that say what came of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,14 @@ def write_run(
     classes = read_class_embeddings(inputs["text"]) if "text" in inputs else None
     heads = load_heads(head)
     methods = {
-        method: _score(method, test.video_ids, streams=streams, inputs=inputs, heads=heads, classes=classes)
+        method: score_method(
+            method,
+            test.video_ids,
+            streams=streams,
+            motion_logits=lambda: load_stream(inputs["motion"], field="logits"),
+            heads=heads,
+            classes=classes,
+        )
         for method in config["experiment"]["methods"]
     }
     result = evaluate_run(
@@ -73,20 +80,27 @@ def write_run(
     _write_yaml(folder / "run.yaml", document)
 
 
-def _score(
+def score_method(
     method: str,
-    test_ids: Sequence[str],
+    video_ids: Sequence[str],
     *,
     streams: Mapping[str, Stream],
-    inputs: Mapping[str, Path],
+    motion_logits: Callable[[], Stream],
     heads: HeadFile,
     classes: ClassEmbeddings | None,
 ) -> MethodLogits:
+    """Return the logits of a method for those of some videos that have the features it needs.
+
+    `motion_logits` gives the motion network's own logits, which `motion` alone asks for.
+
+    Raises:
+        MoclipError: Zero-shot without class embeddings.
+    """
     needed = HEAD_STREAMS.get(method, ("motion",) if method == "motion" else ("appearance",))
     chosen = {name: streams[name] for name in needed}
-    ids = shared_videos(test_ids, streams=chosen.values())
+    ids = shared_videos(video_ids, streams=chosen.values())
     if method == "motion":
-        logits = load_stream(inputs["motion"], field="logits").select(ids)
+        logits = motion_logits().select(ids)
     elif method == "zero_shot":
         if classes is None:
             raise MoclipError("zero_shot: expected class embeddings, found none; name a text variant")

@@ -57,3 +57,16 @@ def test_the_lock_holds_every_pinned_dependency(repository: Path) -> None:
     for pin in (entry for entry in project["dependencies"] if "==" in entry):
         assert f"\n{pin.replace('_', '-')} \\" in lock, f"{pin} is not in requirements.lock; run: make lock"
     assert "://" not in lock, "the lock names no index"
+
+
+def test_the_lock_of_the_onnx_export_holds_its_pins_and_nothing_of_the_other(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    lock = (repository / "requirements-export.lock").read_text()
+    for pin in project["optional-dependencies"]["export"]:
+        assert f"\n{pin} \\" in lock, f"{pin} is not in requirements-export.lock; run: make lock"
+    own = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
+    others = {
+        line.split("==")[0] for line in (repository / "requirements.lock").read_text().splitlines() if "==" in line
+    }
+    assert not own & others, "run: make lock"
+    assert "://" not in lock, "the lock names no index"

@@ -1,0 +1,126 @@
+"""The streams of windows over a long video, each window as if it were a video of its own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.appearance_extraction import build_encoder_spec
+from moclip.frames import read_frames
+from moclip.motion import MotionVectors, motion_to_row
+from moclip.motion_windows import choose_windows, frame_times, slice_motion
+from moclip.run_parts import RunParts
+from moclip.sampling import choose_frames
+from moclip.shards import Row
+from moclip.video import MotionSource, read_motion
+from moclip.video_streams import StreamRow, embed_motion, motion_settings
+
+if TYPE_CHECKING:
+    from moclip.appearance import Encoder
+
+# Windows whose frames are in memory at a time, and whose vectors go through the network together.
+_WINDOWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a video, in s and in frames (`stop_frame` is the one after its last), and its streams."""
+
+    start_seconds: float
+    stop_seconds: float
+    start_frame: int
+    stop_frame: int
+    entries: tuple[StreamRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+def extract_windows(
+    parts: RunParts,
+    path: Path,
+    *,
+    window_seconds: float,
+    step_seconds: float,
+    encoder: "Encoder | None",
+    device: str = "",
+) -> Iterator[Window]:
+    """Yield the windows over a video with their streams; `encoder` is that of the run, where it uses appearance.
+
+    Raises:
+        VideoError: The video cannot be read.
+    """
+    source: MotionSource = motion_settings(parts)["source"] if parts.motion else "auto"
+    motion = read_motion(path, video_id=str(path), source=source)
+    times, note = frame_times(motion)
+    ends = np.append(times[1:], times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1))
+    spans = choose_windows(times, window_seconds=window_seconds, step_seconds=step_seconds)
+    for first in range(0, len(spans), _WINDOWS_AT_ONCE):
+        part = spans[first : first + _WINDOWS_AT_ONCE]
+        entries: dict[str, list[StreamRow]] = {_name(path, span): [] for span in part}
+        for entry in [
+            *_motion_entries(parts, path, motion=motion, spans=part, device=device),
+            *_appearance_entries(parts, path, spans=part, encoder=encoder),
+        ]:
+            entries[entry.row.video_id].append(entry)
+        for span in part:
+            yield Window(
+                start_seconds=float(times[span[0]]),
+                stop_seconds=float(ends[span[1] - 1]),
+                start_frame=span[0],
+                stop_frame=span[1],
+                entries=tuple(entries[_name(path, span)]),
+                notes=(note,) if note else (),
+            )
+
+
+def _name(path: Path, span: tuple[int, int]) -> str:
+    return f"{path}#{span[0]}-{span[1]}".encode("utf-8", "backslashreplace").decode()
+
+
+def _motion_entries(
+    parts: RunParts, path: Path, *, motion: MotionVectors, spans: Sequence[tuple[int, int]], device: str
+) -> Iterator[StreamRow]:
+    if parts.motion_network is None:
+        return
+    rows = []
+    for span in spans:
+        name = _name(path, span)
+        part = slice_motion(motion, start=span[0], stop=span[1])
+        rows.append(Row(video_id=name, row_key=name, values=motion_to_row(part)))
+    yield from embed_motion(parts, rows, device=device)
+
+
+def _appearance_entries(
+    parts: RunParts, path: Path, *, spans: Sequence[tuple[int, int]], encoder: "Encoder | None"
+) -> Iterator[StreamRow]:
+    if parts.appearance is None or encoder is None:
+        return
+    frames, batch_size = parts.appearance["frames"], parts.appearance["batch_size"]
+    chosen = [_choose(frames, span=span, video_id=_name(path, span)) for span in spans]
+    wanted = sorted({int(frame) for indices in chosen for frame in indices})
+    decoded = read_frames(path, video_id=str(path), choose=lambda _: wanted)
+    embeddings = encoder.encode_images(decoded.images, batch_size=batch_size)
+    place = {int(frame): at for at, frame in enumerate(decoded.frame_index)}
+    for span, indices in zip(spans, chosen, strict=True):
+        name = _name(path, span)
+        values = {"embedding": embeddings[[place[int(frame)] for frame in indices]]}
+        yield StreamRow(stream="appearance", row=Row(video_id=name, row_key=name, values=values))
+
+
+def _choose(frames: Any, *, span: tuple[int, int], video_id: str) -> NDArray[np.int64]:
+    # A stretch of a video is looked at as a video is: by the policy of the run, inside the stretch.
+    num_frames = span[1] - span[0]
+    policy = frames["policy"]
+    indices = choose_frames(policy, num_frames=num_frames, num_selected=frames["count"], video_id=video_id)
+    return span[0] + indices
+
+
+def load_run_encoder(parts: RunParts, *, device: str) -> "Encoder | None":
+    """Return the encoder of a run, None where it uses no appearance."""
+    if parts.appearance is None:
+        return None
+    from moclip.appearance import load_encoder  # noqa: PLC0415 (seconds to import)
+
+    return load_encoder(build_encoder_spec({**parts.appearance, **({"device": device} if device else {})}))
