@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import ShardError
 from moclip.files import replace_atomically
-from moclip.shards import Shard
+from moclip.shards import Shard, build_digest
 
 INDEX_NAME = "index.json"
 _INDEX_FORMAT = 1
@@ -158,6 +158,11 @@ def list_rejects(path: Path) -> list[tuple[str, str, str]]:
             table = zip(shard.video_ids, shard.reject_reasons, shard.reject_details, strict=True)
             rejects.extend(entry for entry in table if entry[1])
     return sorted(rejects)
+
+
+def index_fingerprint(path: Path) -> str:
+    """Return 32 hex digits over an index: what a run notes of the features that it read."""
+    return build_digest(path.read_text(encoding="utf-8"))
 
 
 def locate_videos(path: Path, *, video_ids: Sequence[str]) -> dict[str, Path]:

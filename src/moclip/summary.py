@@ -8,8 +8,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from moclip.errors import DatasetError
-from moclip.evaluation import METHOD_ENCODERS, read_metrics
+from moclip.evaluation import read_metrics
 from moclip.files import replace_atomically
+from moclip.methods import METHODS
 
 _NUM_DIGITS = 8
 
@@ -82,7 +83,7 @@ def _load_grids(runs: Sequence[RunMetrics]) -> dict[str, _Grid]:
         raise DatasetError(f"{runs[0].experiment}: expected the same methods in every run, found {sorted(methods)}")
     return {
         method: {split: {seed: documents[split, seed][method] for seed in seeds} for split in splits}
-        for method in sorted(methods.pop(), key=list(METHOD_ENCODERS).index)
+        for method in sorted(methods.pop(), key=list(METHODS).index)
     }
 
 

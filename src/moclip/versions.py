@@ -8,3 +8,4 @@ FRAMES_VERSION = 1  # which frames are chosen and how they are decoded
 APPEARANCE_VERSION = 1  # frames to embeddings
 TEXT_VERSION = 1  # prompts to class embeddings
 MOTION_EMBEDDING_VERSION = 1  # motion vectors to fields to embeddings and logits of a frozen motion network
+HEAD_VERSION = 1  # embeddings to a trained head

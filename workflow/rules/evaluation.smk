@@ -2,7 +2,9 @@
 rule evaluate:
     input:
         manifest=ancient(MANIFEST),
-        head=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.safetensors",
+        heads=lambda wildcards: ancient(heads_index(wildcards.experiment, wildcards.split)),
+        head=ancient(f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.safetensors"),
+        network=run_model,
         motion=run_index("motion"),
         appearance=run_index("appearance"),
         text=run_text,
@@ -21,6 +23,7 @@ rule evaluate:
         policy=DATASET["rejected_test_videos"],
         sig=lambda wildcards: split_sig(wildcards.split, ["test"]),
         features=run_sig,
+        head=head_sig,
         code=code("evaluate"),
     script:
         "../scripts/evaluate.py"
