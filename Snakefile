@@ -30,6 +30,7 @@ localrules:
     motion_embedding_index,
     rejects,
     summary,
+    comparisons,
     report,
 
 

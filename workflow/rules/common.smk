@@ -196,7 +196,10 @@ def all_outputs():
         "run.yaml",
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
-    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
+    tables = [
+        f"{RESULTS}/{name}"
+        for name in ("rejects.tsv", "datacard.html", "summary.tsv", "comparisons.tsv", "class_gains.tsv", "report.html")
+    ]
     heads = sorted({heads_index(run.experiment, run.split) for run in list_runs(CONFIG)})
     return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *heads, *runs, *tables, *PICTURES]
 

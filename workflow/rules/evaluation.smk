@@ -29,6 +29,27 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+# Which method is better than which on the same videos, and where.
+rule comparisons:
+    input:
+        manifest=ancient(MANIFEST),
+        predictions=[f"{run}/predictions.tsv" for run in RUNS],
+    output:
+        comparisons=f"{RESULTS}/comparisons.tsv",
+        gains=f"{RESULTS}/class_gains.tsv",
+    log:
+        f"{LOGS}/comparisons.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps(RUNS),
+        policy=DATASET["rejected_test_videos"],
+        sig=lambda wildcards: table_sig(["video_id", "group"]),
+        code=code("comparisons"),
+    script:
+        "../scripts/comparisons.py"
+
+
 rule summary:
     input:
         indexes=ancient(INDEXES),
