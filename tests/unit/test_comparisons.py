@@ -115,7 +115,7 @@ def test_experiments_are_held_against_the_first_one(tables) -> None:  # type: ig
     assert (row["other_experiment"], row["method"]) == ("one", "fusion")
     assert float(row["difference"]) == pytest.approx(-2.5 / 6)
     text = format_comparisons(read_comparisons(tables[2]))
-    assert text.splitlines()[-1].split()[:6] == ["two", "fusion", "one", "fusion", "-41.7", "-66.7"]
+    assert text.splitlines()[-1].split()[:6] == ["two", "fusion", "one", "fusion", "-41.7", "-75.0"]
 
 
 def test_the_gain_of_each_class_is_over_all_runs(tables) -> None:  # type: ignore[no-untyped-def]

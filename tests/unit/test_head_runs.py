@@ -228,7 +228,7 @@ def test_motion_that_belongs_to_other_videos_helps_less(made: World) -> None:
         made.train(run)
         methods = made.test(run)["methods"]
         gaps.append(methods["fusion"]["top_1"] - methods["shuffled_motion"]["top_1"])
-    assert np.mean(gaps) > 0.2
+    assert np.mean(gaps) > 0.1
 
 
 def test_few_shots_train_and_select_on_so_many_videos_of_each_class(made: World) -> None:

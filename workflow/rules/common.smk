@@ -198,7 +198,15 @@ def all_outputs():
     runs = [f"{run}/{name}" for run in RUNS for name in names]
     tables = [
         f"{RESULTS}/{name}"
-        for name in ("rejects.tsv", "datacard.html", "summary.tsv", "comparisons.tsv", "class_gains.tsv", "report.html")
+        for name in (
+            "rejects.tsv",
+            "datacard.html",
+            "summary.tsv",
+            "comparisons.tsv",
+            "class_gains.tsv",
+            "costs.tsv",
+            "report.html",
+        )
     ]
     heads = sorted({heads_index(run.experiment, run.split) for run in list_runs(CONFIG)})
     return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *heads, *runs, *tables, *PICTURES]
@@ -377,6 +385,34 @@ def batch_models(runs):
     """The motion networks and class embeddings behind a batch."""
     files = [run_files(run) for run in runs]
     return sorted({entry[key] for entry in files for key in ("network", "text") if key in entry})
+
+
+def cost_runs():
+    """The first run of each experiment, and what it is made of, for the table of costs."""
+    first = {}
+    for run in list_runs(CONFIG):
+        first.setdefault(run.experiment, run)
+    found = []
+    for run in first.values():
+        entry, files = CONFIG["experiments"][run.experiment], run_files(run)
+        features = {"appearance": files.get("appearance"), "motion_embedding": files.get("motion")}
+        variants = {}
+        if "motion" in files:
+            features["motion"] = f"{motion_folder(entry['motion_network'])}/index.json"
+            variants["motion_network"] = CONFIG["motion_network"][entry["motion_network"]]
+        if "appearance" in files:
+            variants["appearance"] = CONFIG["appearance"][entry["appearance"]]
+        found.append(
+            {
+                **variants,
+                **{key: files[key] for key in ("network",) if key in files},
+                "experiment": run.experiment,
+                "methods": entry["methods"],
+                "head": f"{run_folder(run)}/head.safetensors",
+                "features": {name: path for name, path in features.items() if path},
+            }
+        )
+    return found
 
 
 def head_sig(wildcards):

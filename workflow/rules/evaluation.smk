@@ -50,6 +50,27 @@ rule comparisons:
         "../scripts/comparisons.py"
 
 
+# What each method costs: parameters, multiply-accumulates, time and bytes. One run stands for its experiment.
+rule costs:
+    input:
+        indexes=ancient(INDEXES),
+        heads=[entry["head"] for entry in cost_runs()],
+        networks=[entry["network"] for entry in cost_runs() if "network" in entry],
+    output:
+        costs=f"{RESULTS}/costs.tsv",
+    log:
+        f"{LOGS}/costs.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps(cost_runs(), sort_keys=True),
+        benchmarks=BENCHMARKS,
+        sig=lambda wildcards: index_sig(*[str(Path(index).parent) for index in INDEXES]),
+        code=code("costs"),
+    script:
+        "../scripts/costs.py"
+
+
 rule summary:
     input:
         indexes=ancient(INDEXES),
