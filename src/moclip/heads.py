@@ -21,6 +21,7 @@ from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.head_files import HeadConfig, HeadEpoch, TrainedHead
 from moclip.head_inputs import Layout, check_finite
 from moclip.head_math import WEIGHTS, choose, interpolate, neighbour_logits, predict_logits
+from moclip.head_steps import MlpSteps
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.integer[Any]]
@@ -283,13 +284,14 @@ def _tensors(fold: Fold) -> _Tensors:
 def _fit(
     model: nn.Module, *, train: _Tensors, val: _Tensors, config: HeadConfig
 ) -> tuple[dict[str, Floats], list[HeadEpoch], int]:
+    steps = MlpSteps(model, dropout=config.dropout) if _is_plain_mlp(model) else None
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     history: list[HeadEpoch] = []
     best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
     for epoch in range(1, config.epochs + 1):
-        train_loss = _train_epoch(model, train, optimizer=optimizer, batch_size=config.batch_size)
+        train_loss = _train_epoch(model, train, optimizer=optimizer, batch_size=config.batch_size, steps=steps)
         if not math.isfinite(train_loss):
             raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
         val_loss, val_top_1 = _validate(model, val)
@@ -303,16 +305,33 @@ def _fit(
     return best[2], history, best[1]
 
 
-def _train_epoch(model: nn.Module, train: _Tensors, *, optimizer: torch.optim.Optimizer, batch_size: int) -> float:
+def _is_plain_mlp(model: nn.Module) -> bool:
+    return [name for name, _ in model.named_children()] == ["hidden", "activation", "dropout", "classifier"]
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: _Tensors,
+    *,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    steps: MlpSteps | None,
+) -> float:
     model.train()
     total = torch.zeros((), dtype=torch.float64)
     for batch in torch.split(torch.randperm(len(train.labels)), batch_size):
-        loss = nn.functional.cross_entropy(model(train.inputs[batch]), train.labels[batch])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        inputs, labels = train.inputs[batch], train.labels[batch]
+        loss = steps.run(inputs, labels) if steps else _step(model, inputs, labels)
         optimizer.step()
-        total += loss.detach() * len(batch)
+        total += loss * len(batch)
     return float(total) / len(train.labels)
+
+
+def _step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    model.zero_grad()
+    loss = nn.functional.cross_entropy(model(inputs), labels)
+    torch.autograd.backward(loss)
+    return loss.detach()
 
 
 @torch.no_grad()

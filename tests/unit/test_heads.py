@@ -12,6 +12,7 @@ from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.head_files import HeadConfig, Seen, load_heads, save_heads, write_history
 from moclip.head_inputs import Layout, concatenate_streams, join_frames, shuffle_rows
 from moclip.head_math import choose, interpolate, mix_scores, predict_logits
+from moclip.head_steps import MlpSteps
 from moclip.heads import Fold, build_head, build_model, train_head, train_zero_shot_head
 from moclip.streams import pool_frames
 
@@ -316,3 +317,28 @@ def test_shuffled_motion_is_the_same_rows_in_another_order_that_the_seed_gives()
 def test_layer_norm_gives_each_stream_mean_0_and_variance_1():
     joined = concatenate_streams({"motion": np.array([[1, 3], [5, 5]], np.float32)}, normalise="layer")
     np.testing.assert_allclose(joined, [[-1, 1], [0, 0]], atol=1e-4)
+
+
+def test_the_steps_of_the_papers_head_have_the_gradients_of_autograd():
+    fold = blobs(0)
+    inputs, labels = torch.from_numpy(fold.inputs), torch.from_numpy(fold.labels)
+    head = build_head(6, num_classes=3, hidden=16, dropout=0.0)
+    loss = nn.functional.cross_entropy(head(inputs), labels)
+    torch.autograd.backward(loss)
+    expected = [parameter.grad.clone() for parameter in head.parameters()]
+    found = MlpSteps(head, dropout=0.0).run(inputs, labels)
+    assert float(found) == pytest.approx(float(loss), rel=1e-6)
+    for parameter, gradient in zip(head.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_dropout_of_a_step_drops_its_share_and_scales_the_rest():
+    head = build_head(6, num_classes=3, hidden=4000, dropout=0.75)
+    inputs, labels = torch.from_numpy(blobs(0).inputs[:1]), torch.from_numpy(blobs(0).labels[:1])
+    torch.manual_seed(0)
+    MlpSteps(head, dropout=0.75).run(inputs, labels)
+    hidden = torch.relu(head.hidden(inputs))[0].detach()
+    seen = head.classifier.weight.grad[0] / head.classifier.bias.grad[0]
+    kept = seen[hidden > 0] != 0
+    assert float(kept.float().mean()) == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(seen[hidden > 0][kept], 4 * hidden[hidden > 0][kept])
