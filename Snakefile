@@ -10,6 +10,7 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+include: "workflow/rules/groups.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/motion.smk"
@@ -28,6 +29,7 @@ localrules:
     motion_index,
     appearance_index,
     motion_embedding_index,
+    motion_network_curve,
     rejects,
     summary,
     comparisons,

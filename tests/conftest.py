@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.workflow.conftest import Project
 
 # The same examples in every run, so that a red test is a change of ours; `make fuzz` looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -30,3 +34,11 @@ def shared_dir() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """The toy project, run to its end on this machine; copy it before changing it."""
+    from tests.workflow.conftest import run_toy  # noqa: PLC0415 - fast tests need none of it
+
+    return run_toy(tmp_path_factory.mktemp("finished") / "project")

@@ -3,11 +3,10 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -25,10 +24,9 @@ from moclip.encoder_spec import (
     weights_fingerprint,
 )
 from moclip.errors import ModelError
+from moclip.towers import ImageTower, build_tower, numerics
 
 Floats = NDArray[np.float32]
-Item = TypeVar("Item")
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _QUICK_GELU = "-quickgelu"  # how open_clip names the twin of a model that has QuickGELU in place of GELU
 _BATCH_SIZE = 16
 
@@ -64,20 +62,58 @@ class Encoder:
             "torch": str(torch.__version__),
             "device": gpu or "cpu",
             "precision": self.spec.precision,
+            "backend": self.spec.backend,
             "weights": weights_fingerprint(self.spec),
             "trained": not self.spec.untrained,
         }
 
+    @cached_property
+    def tower(self) -> ImageTower:
+        """The image tower of the backend, made when first asked for: sentences need none.
+
+        Raises:
+            ModelError: As `towers.build_tower`.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        example = torch.from_numpy(self.prepare_images([noise]))
+        return build_tower(self.model, spec=self.spec, device=self.device, example=example)
+
     def encode_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = _BATCH_SIZE) -> Floats:
         """Return the embeddings, float32 (N, D), not normalised, of RGB pictures, uint8 (H, W, 3) each.
-
-        Every forward pass has `batch_size` pictures, the last one filled up: the order of a matrix product's sums
-        follows from its size, so that a row's last bits would follow from the pictures that happened to be beside it.
 
         Raises:
             ModelError: A picture is of another kind, or an embedding is not finite.
         """
-        return self._encode(images, batch_size=batch_size, prepare=self._prepare_images, tower=self.model.encode_image)
+        starts = range(0, len(images), batch_size)
+        batches = (self.prepare_images(images[start : start + batch_size]) for start in starts)
+        parts = [self.start_images(batch, batch_size=batch_size)() for batch in batches]
+        return np.concatenate(parts) if parts else np.empty((0, self.embedding_dim), np.float32)
+
+    def prepare_images(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
+        """Return what the image tower sees of one or more RGB pictures, uint8 (H, W, 3) each: float32 (N, 3, h, w).
+
+        Raises:
+            ModelError: A picture is of another kind.
+        """
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ModelError(f"expected pictures of uint8 (H, W, 3), found {image.dtype} {image.shape}")
+        return torch.stack([self.preprocess(Image.fromarray(image)) for image in images]).numpy()
+
+    def start_images(self, prepared: Floats, *, batch_size: int) -> Callable[[], Floats]:
+        """Begin to embed at most `batch_size` prepared pictures; return what waits for their embeddings, (N, D).
+
+        Every forward pass has `batch_size` pictures, filled up with the last one: the order of a matrix product's sums
+        follows from its size, so that a row's last bits would follow from the pictures that happened to be beside it.
+
+        Raises:
+            ModelError: An embedding is not finite, or of another width (both raised by what is returned).
+        """
+        count = len(prepared)
+        if count < batch_size:
+            prepared = np.concatenate([prepared, np.repeat(prepared[-1:], batch_size - count, axis=0)])
+        finish = self.tower.start(prepared)
+        return lambda: self._checked(finish()[:count])
 
     def encode_texts(self, sentences: Sequence[str]) -> Floats:
         """Return the embeddings, float32 (N, D), not normalised, of sentences.
@@ -85,69 +121,36 @@ class Encoder:
         Raises:
             ModelError: There is no tokenizer, or an embedding is not finite.
         """
-        tokenizer = self.tokenizer
-        return self._encode(
-            sentences,
-            batch_size=_BATCH_SIZE,
-            prepare=lambda chunk: tokenizer(list(chunk)),
-            tower=self.model.encode_text,
-        )
+        chunks = [list(sentences[start : start + _BATCH_SIZE]) for start in range(0, len(sentences), _BATCH_SIZE)]
+        parts = [self._encode_text_chunk(self.tokenizer(chunk)) for chunk in chunks]
+        return np.concatenate(parts) if parts else np.empty((0, self.embedding_dim), np.float32)
 
-    def _encode(
-        self,
-        items: Sequence[Item],
-        *,
-        batch_size: int,
-        prepare: Callable[[Sequence[Item]], torch.Tensor],
-        tower: Callable[[torch.Tensor], torch.Tensor],
-    ) -> Floats:
-        chunks = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
-        parts = [self._forward(prepare(chunk), batch_size=batch_size, tower=tower) for chunk in chunks]
-        embeddings = np.concatenate(parts) if parts else np.empty((0, self.embedding_dim), np.float32)
+    def _encode_text_chunk(self, tokens: torch.Tensor) -> Floats:
+        count = len(tokens)
+        if count < _BATCH_SIZE:
+            tokens = torch.cat([tokens, tokens[-1:].expand(_BATCH_SIZE - count, -1)])
+        with torch.inference_mode(), numerics(self.spec.precision, device=self.device):
+            embeddings = self.model.encode_text(tokens.to(self.device))[:count].float().cpu().numpy()
+        return self._checked(np.asarray(embeddings, dtype=np.float32))
+
+    def _checked(self, embeddings: Floats) -> Floats:
+        model, precision = self.spec.model, self.spec.precision
         if embeddings.shape[1] != self.embedding_dim:
             raise ModelError(
-                f"{self.spec.model}: expected embeddings of {self.embedding_dim} values, found {embeddings.shape[1]}; "
+                f"{model}: expected embeddings of {self.embedding_dim} values, found {embeddings.shape[1]}; "
                 "correct the key `embed_dim` of its config"
             )
         if not np.isfinite(embeddings).all():
-            model, precision = self.spec.model, self.spec.precision
             raise ModelError(f"{model}: an embedding is not finite at precision {precision}; use fp32")
         return embeddings
-
-    def _prepare_images(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ModelError(f"expected pictures of uint8 (H, W, 3), found {image.dtype} {image.shape}")
-        batch = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
-        return batch.bfloat16() if self.device.type == "cpu" and self.spec.precision == "bf16" else batch
-
-    def _forward(
-        self, batch: torch.Tensor, *, batch_size: int, tower: Callable[[torch.Tensor], torch.Tensor]
-    ) -> Floats:
-        count = len(batch)
-        if count < batch_size:
-            batch = torch.cat([batch, batch[-1:].expand(batch_size - count, *batch.shape[1:])])
-        if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        with torch.inference_mode(), _numerics(self.spec, device=self.device):
-            embeddings = tower(batch)[:count].float().cpu().numpy()
-        return np.asarray(embeddings, dtype=np.float32)
-
-
-def _numerics(spec: EncoderSpec, *, device: torch.device) -> AbstractContextManager[None]:
-    if device.type == "cpu":
-        return nullcontext()
-    if spec.precision in _AUTOCAST:
-        return torch.autocast("cuda", dtype=_AUTOCAST[spec.precision])
-    # fp32 means fp32: cuDNN convolutions are TF32 otherwise.
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def load_encoder(spec: EncoderSpec) -> Encoder:
     """Return the encoder that a spec names, frozen, in eval mode, on its device.
 
     `bf16` on a CPU is open_clip's own: weights in bf16, norms in fp32. On a GPU `bf16` and `fp16` are autocast over
-    fp32 weights.
+    fp32 weights. Torch has `spec.threads` threads in this process from now on, since sums round otherwise for another
+    number.
 
     Raises:
         ModelError: The name or tag is unknown, weights are missing or do not fit, QuickGELU weights meet a GELU model
@@ -158,6 +161,7 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
         _check_names(spec)
         _check_quick_gelu(spec)
     device = _choose_device(spec)
+    torch.set_num_threads(spec.threads)
     model, preprocess = _create_model(spec, device=device)
     _check_shapes(spec, model)
     model.eval().requires_grad_(False)
@@ -168,7 +172,8 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
 
 
 def _create_model(spec: EncoderSpec, *, device: torch.device) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
-    low = device.type == "cpu" and spec.precision == "bf16"
+    # OpenVINO rounds by itself, from exact weights.
+    low = device.type == "cpu" and spec.precision == "bf16" and spec.backend != "openvino"
     try:
         # Seeded apart: random weights are the same ones everywhere, and the caller's random numbers go on as before.
         with torch.random.fork_rng(devices=[]):

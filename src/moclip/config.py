@@ -20,6 +20,7 @@ _NUMBER_AS_TEXT = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 
 # Which sections a key of an experiment, or of a variant, may name an entry of.
 REFERENCES: dict[str, dict[str, str]] = {
+    "appearance": {"motion": "motion"},
     "text": {"appearance": "appearance"},
     "motion_network": {"motion": "motion"},
     "experiments": {"appearance": "appearance", "motion_network": "motion_network", "text": "text", "head": "head"},
@@ -47,7 +48,7 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
     if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
         complete = expand_matrices(complete)
         faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
-    faults = faults or [*_check_references(complete), *_check_experiments(complete)]
+    faults = faults or [*_check_references(complete), *_check_frames(complete), *_check_experiments(complete)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return complete
@@ -81,7 +82,7 @@ def list_used(config: Section, section: str) -> tuple[str, ...]:
     used = {experiment[section] for experiment in experiments if _uses(experiment, section)}
     for stage, keys in REFERENCES.items():
         if section in keys and stage != "experiments":
-            used |= {config[stage][variant][section] for variant in list_used(config, stage)}
+            used |= {named for variant in list_used(config, stage) if (named := config[stage][variant][section])}
     return tuple(sorted(used))
 
 
@@ -180,6 +181,15 @@ def _check_references(config: Section) -> Iterator[str]:
                     near = difflib.get_close_matches(variant, list(config[target]), n=1, cutoff=0.0)
                     known = f"; the nearest one is `{near[0]}`" if near else f"; `{target}` is empty"
                     yield f"{section}.{name}.{key}: expected a variant of `{target}`, found `{variant}`{known}"
+
+
+def _check_frames(config: Section) -> Iterator[str]:
+    for name, variant in config["appearance"].items():
+        follows = variant["frames"]["policy"] == "motion"
+        if follows != bool(variant["motion"]):
+            found = f"`{variant['motion']}`; drop it" if variant["motion"] else "none; name a variant of `motion`"
+            expected = "the motion that the frames follow" if follows else "no motion, which no frame follows here"
+            yield f"appearance.{name}.motion: expected {expected}, found {found}"
 
 
 def _check_experiments(config: Section) -> Iterator[str]:

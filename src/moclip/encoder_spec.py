@@ -24,7 +24,8 @@ class EncoderSpec:
     """An open_clip model, its weights and how it computes.
 
     `model` is an open_clip name, or `local-dir:PATH`; `weights` a pretrained tag or the path of a checkpoint, None with
-    `local-dir:`. `untrained` asks for random weights, on purpose.
+    `local-dir:`. `untrained` asks for random weights, on purpose. `backend` is `torch`, whose layers are made ready for
+    the device, `eager`, open_clip's layers as they are, or `openvino`; `threads` are those of a processor.
     """
 
     model: str
@@ -32,13 +33,15 @@ class EncoderSpec:
     untrained: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    backend: Literal["torch", "eager", "openvino"] = "torch"
+    threads: int = 1
 
 
 def check_encoder_spec(spec: EncoderSpec) -> None:
     """Check that the spec says where its weights come from, once, and that files of this machine are there.
 
     Raises:
-        ModelError: Weights are given twice, not at all, are missing or of another kind; or fp16 is asked of a CPU.
+        ModelError: Weights are given twice, not at all, are missing or of another kind; or the device cannot do it.
     """
     if spec.model.startswith(LOCAL_DIR):
         _check_local_dir(spec)
@@ -53,6 +56,8 @@ def check_encoder_spec(spec: EncoderSpec) -> None:
         _check_file(spec)
     if spec.precision == "fp16" and spec.device == "cpu":
         raise ModelError(f"{spec.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
+    if spec.backend == "openvino" and spec.device != "cpu":
+        raise ModelError(f"{spec.model}: `backend: openvino` needs `device: cpu`, found `{spec.device}`; correct one")
 
 
 def _check_local_dir(spec: EncoderSpec) -> None:

@@ -31,7 +31,8 @@ class Extractor:
     """A frozen function from videos to rows, and all that its rows depend on.
 
     `parameters` holds everything but the video that a row is computed from: settings, fingerprints of weights, and the
-    versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish.
+    versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish,
+    and None where a batch of them ends.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Extractor:
     parameters: Mapping[str, Any]
     fields: Sequence[Field]
     row_key: Callable[[Video], str]
-    extract: Callable[[Sequence[Video]], Iterator[Row]]
+    extract: Callable[[Sequence[Video]], Iterator[Row | None]]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,10 +117,13 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     """
     by_id = {video.video_id: video for video in videos}
 
-    def extract(missing: Sequence[Wanted]) -> Iterator[Row]:
+    def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
         chosen = [by_id[wanted.video_id] for wanted in missing]
         title = f"{extractor.name} {job.output.stem}"
-        yield from tqdm(extractor.extract(chosen), total=len(chosen), desc=title, unit="video", mininterval=2)
+        with tqdm(total=len(chosen), desc=title, unit="video", mininterval=2) as progress:
+            for row in extractor.extract(chosen):
+                progress.update(row is not None)
+                yield row
 
     header = ShardHeader(
         extractor=extractor.name,

@@ -1,4 +1,8 @@
-"""From motion vectors to the tensors that a motion network sees: segments, crops, mirroring, and the pixel code."""
+"""From motion vectors to what a motion network sees: segments, crops, mirroring, and the pixel code.
+
+A crop is coded in 8 bits before it is resized, as CoViAR's loader does it: what saturates does so at the size of the
+source, a crop takes a quarter of the memory of floats, and a resize on whole numbers is exactly symmetric.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,22 +13,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moclip.motion import FieldSpec, MotionVectors, build_fields, flip_fields, frames_with_motion, pixel_code
+from moclip.motion import FieldSpec, MotionVectors, build_fields, frames_with_motion
 from moclip.sampling import choose_segment_frames
 
 Fields = NDArray[np.float32]
 
 # Share of the shorter side that a test crop takes: 224 of 256 in CoViAR.
 TEST_CROP = 0.875
+# The code of no motion.
+ZERO_CODE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldConfig:
-    """What is seen of a video: the field, the side of the square input in px, and where the pixel code saturates."""
+    """What is seen of a video: the field, the side of the square input in px, and where the pixel code saturates.
+
+    `rescale_vectors` counts motion in px of the input; else, as in the authors' code, in px of the source.
+    """
 
     spec: FieldSpec
     input_px: int
     max_px: float
+    rescale_vectors: bool = False
 
     @classmethod
     def from_config(cls, variant: Mapping[str, Any]) -> "FieldConfig":
@@ -37,16 +47,18 @@ class FieldConfig:
             compensate_camera=field["compensate_camera"],
             upright=field["upright"],
         )
-        return cls(spec=spec, input_px=variant["input_px"], max_px=variant["max_px"])
+        return cls(
+            spec=spec,
+            input_px=variant["input_px"],
+            max_px=variant["max_px"],
+            rescale_vectors=variant["rescale_vectors"],
+        )
 
 
 def build_segments(
     motion: MotionVectors, *, config: FieldConfig, num_segments: int, rng: np.random.Generator | None
 ) -> Fields:
-    """Return one field for each segment, float32 (S, h, w, 2), in px: a random frame of the segment, or its centre.
-
-    Fields keep the px of the source picture whatever size they are resized to, as in the authors' code.
-    """
+    """Return one field for each segment, float32 (S, h, w, 2), in px: a random frame of the segment, or its centre."""
     frames = choose_segment_frames(frames_with_motion(motion), num_segments=num_segments, rng=rng)
     return build_fields(motion, frames, spec=config.spec)
 
@@ -54,37 +66,62 @@ def build_segments(
 def crop_for_training(
     fields: Fields, *, config: FieldConfig, scales: Sequence[float], flip: bool, rng: np.random.Generator
 ) -> Tensor:
-    """Return a random square of all segments, (S, 2, P, P), coded; mirrored half of the time where `flip` says so."""
+    """Return a random square of all segments, coded, uint8 (S, 2, P, P); with `flip` mirrored half of the time.
+
+    Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2 (scale jittering); here squares at any place.
+    """
     height, width = fields.shape[1:3]
     side = max(1, round(float(rng.choice(list(scales))) * min(height, width)))
     top = int(rng.integers(0, height - side + 1))
     left = int(rng.integers(0, width - side + 1))
-    crop = fields[:, top : top + side, left : left + side]
-    if flip and rng.random() < 0.5:
-        crop = flip_fields(crop)
-    return _see(crop, config=config)
+    mirrored = flip and rng.random() < 0.5
+    return encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
 
 
 def crop_for_test(fields: Fields, *, config: FieldConfig, crops: int, flips: bool) -> Tensor:
-    """Return crops of all segments, (S * crops * (1 + flips), 2, P, P), coded: the centre, or it and the corners."""
+    """Return crops of all segments, coded, uint8 (S * crops * (1 + flips), 2, P, P): the centre, or it and the corners.
+
+    With `flips` every crop comes a second time, mirrored, after all others.
+    """
     height, width = fields.shape[1:3]
     side = max(1, round(TEST_CROP * min(height, width)))
     bottom, right = height - side, width - side
     places = [(bottom // 2, right // 2)]
     if crops == 5:
         places += [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    seen = [fields[:, top : top + side, left : left + side] for top, left in places]
-    if flips:
-        seen += [flip_fields(crop) for crop in seen]
-    return _see(np.concatenate(seen), config=config)
+    seen = [
+        encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
+        for mirrored in ((False, True) if flips else (False,))
+        for top, left in places
+    ]
+    return torch.cat(seen)
 
 
-def _see(fields: Fields, *, config: FieldConfig) -> Tensor:
+def encode_crop(fields: Fields, *, config: FieldConfig, mirrored: bool) -> Tensor:
+    """Return a crop, (S, h, w, 2) in px, as bytes of the input's size, uint8 (S, 2, P, P); see `decode_crops`.
+
+    The code is `v * 127.5 / max_px + 128`, cut to a byte. `mirrored` swaps left and right and negates x before that, so
+    that no motion keeps its code. With `rescale_vectors` motion grows and shrinks as the picture does.
+    """
     side = config.input_px
-    tensor = torch.from_numpy(np.ascontiguousarray(fields.transpose(0, 3, 1, 2)))
-    if tensor.shape[-2:] != (side, side):
-        tensor = torch.nn.functional.interpolate(tensor, size=(side, side), mode="bilinear", antialias=True)
-    return torch.from_numpy(pixel_code(tensor.numpy(), max_px=config.max_px))
+    planes = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
+    if mirrored:
+        planes = np.ascontiguousarray(planes[..., ::-1])
+        np.negative(planes[:, 0], out=planes[:, 0])
+    if config.rescale_vectors:
+        width_and_height = config.spec.stride * np.array(planes.shape[:1:-1], np.float32)
+        planes *= (side / width_and_height)[:, None, None]
+    planes *= np.float32(127.5 / config.max_px)
+    planes += ZERO_CODE
+    codes = torch.from_numpy(np.clip(planes, 0, 255, out=planes).astype(np.uint8))
+    if codes.shape[-2:] == (side, side):
+        return codes
+    return torch.nn.functional.interpolate(codes, size=(side, side), mode="bilinear", antialias=True)
+
+
+def decode_crops(codes: Tensor) -> Tensor:
+    """Return what the network reads of coded crops: float32 of the same shape, from -0.5 to 0.5."""
+    return codes.to(torch.float32).div_(255).sub_(0.5)
 
 
 def as_floats(tensor: Tensor) -> NDArray[np.float32]:

@@ -1,21 +1,24 @@
 """The motion embedding extractor: cached motion vectors through a frozen motion network. No video is opened."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from moclip.errors import ModelError
 from moclip.extraction import Extractor, ShardJob, Video, expected_signature, extract_shard, shard_file
 from moclip.features import open_indexed, read_index, write_index
-from moclip.motion import MotionVectors, motion_from_row
-from moclip.shards import Field, Row, Shard
+from moclip.motion import motion_from_row
+from moclip.shards import Field, Row, Shard, build_digest
 from moclip.versions import MOTION_EMBEDDING_VERSION
 
-MOTION_EMBEDDING_FIELDS = (
-    Field(name="embedding", kind="packed", dtype="float32"),
-    Field(name="logits", kind="packed", dtype="float32"),
-)
+if TYPE_CHECKING:
+    from moclip.motion_embedding import MotionItem
+
+_SETTINGS = ("field", "input_px", "max_px", "rescale_vectors", "test", "threads", "device")
+_VIEW_SETTINGS = ("scales", "flip")
 
 
 def extract_motion_embedding_shard(
@@ -47,52 +50,112 @@ def _list_motion(motion_index: Path, *, shard: int) -> list[Video]:
         return [Video(video_id=video_id, path=opened.path, fingerprint=digest) for video_id, digest in table]
 
 
+def embedding_settings(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a motion network variant its embeddings depend on, beside the trained weights."""
+    settings = {key: variant[key] for key in _SETTINGS}
+    if variant["test"]["views"]["count"]:
+        settings["train"] = {key: variant["train"][key] for key in _VIEW_SETTINGS}
+    return settings
+
+
 def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path) -> Extractor:
-    """Return the extractor of a motion network variant with the trained weights at `model`."""
+    """Return the extractor of a motion network variant with the trained weights at `model`.
+
+    Raises:
+        ModelError: The weights are no trained network, or the backend is not installed.
+    """
+    test = variant["test"]
+    weights = model.read_bytes()
+    augmented = _augmented_videos(weights, model=model) if test["views"]["count"] else frozenset()
     parameters = {
-        "network": blake2b(model.read_bytes(), digest_size=16).hexdigest(),
-        **{key: variant[key] for key in ("field", "input_px", "max_px", "test", "threads", "device")},
-        "libraries": [version("torch"), version("timm")],
+        "network": blake2b(weights, digest_size=16).hexdigest(),
+        **embedding_settings(variant),
+        "libraries": _libraries(test["backend"]),
     }
+
+    def key_of(video: Video) -> str:
+        # Two videos of the same bytes may lie on either side of a split.
+        return build_digest(video.fingerprint, "views") if video.video_id in augmented else video.fingerprint
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
+        from moclip.motion_embedding import embed_videos  # noqa: PLC0415
         from moclip.motion_network import load_network  # noqa: PLC0415
-        from moclip.motion_training import embed_videos, prepare_torch  # noqa: PLC0415
+        from moclip.motion_torch import prepare_torch  # noqa: PLC0415
 
         rejects: list[Row] = []
         with Shard(videos[0].path) as shard:
             prepare_torch(threads=variant["threads"])
-            keys = {video.video_id: video.fingerprint for video in videos}
-            motions = _read_motions(shard, videos, rejects)
-            for video_id, embedding, logits in embed_videos(load_network(model).network, motions, variant=variant):
-                values = {"embedding": embedding[None], "logits": logits[None]}
-                yield Row(video_id=video_id, row_key=keys[video_id], values=values)
+            keys = {video.video_id: key_of(video) for video in videos}
+            items = _read_motions(shard, videos, keys=keys, rejects=rejects)
+            network = load_network(model).network
+            for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
+                values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
+                if test["views"]["count"]:
+                    values["views"] = embedded.views
+                yield Row(video_id=embedded.video_id, row_key=keys[embedded.video_id], values=values)
         yield from rejects
 
     return Extractor(
         name="motion_embedding",
         version=MOTION_EMBEDDING_VERSION,
         parameters=parameters,
-        fields=MOTION_EMBEDDING_FIELDS,
-        row_key=lambda video: video.fingerprint,
+        fields=_list_fields(test),
+        row_key=key_of,
         extract=extract,
         provenance={"state": "trained from random weights" if variant["weights"] == "none" else "trained"},
     )
 
 
-def _read_motions(shard: Shard, videos: Sequence[Video], rejects: list[Row]) -> Iterator[tuple[str, MotionVectors]]:
+def _list_fields(test: Mapping[str, Any]) -> tuple[Field, ...]:
+    fields = [
+        Field(name="embedding", kind="packed", dtype=test["store"]),
+        Field(name="logits", kind="packed", dtype="float32"),
+    ]
+    if test["views"]["count"]:
+        fields.append(Field(name="views", kind="packed", dtype=test["store"]))
+    return tuple(fields)
+
+
+def _libraries(backend: str) -> list[str]:
+    names = ["torch", "timm", *(["openvino"] if backend == "openvino" else [])]
+    try:
+        return [version(name) for name in names]
+    except PackageNotFoundError:
+        raise ModelError(
+            "motion_network.test.backend: `openvino` is not installed; run: pip install 'moclip[openvino]', "
+            "or set `backend: torch`"
+        ) from None
+
+
+def _augmented_videos(weights: bytes, *, model: Path) -> frozenset[str]:
+    # Read by hand, which saves the seconds that torch takes: 8 bytes that count those of the header, which is JSON.
+    try:
+        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+        return frozenset(json.loads(header["__metadata__"]["moclip"])["train"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"{model}: expected a trained motion network that names its training videos; delete it and run again"
+        ) from None
+
+
+def _read_motions(
+    shard: Shard, videos: Sequence[Video], *, keys: Mapping[str, str], rejects: list[Row]
+) -> "Iterator[MotionItem]":
+    from moclip.motion_embedding import MotionItem  # noqa: PLC0415
+
     for video in videos:
         row = shard.read_row(video.video_id)
+        key = keys[video.video_id]
         if row.reject_reason:
             rejects.append(
                 Row(
                     video_id=video.video_id,
-                    row_key=video.fingerprint,
+                    row_key=key,
                     values={},
                     reject_reason=row.reject_reason,
                     reject_detail=row.reject_detail,
                 )
             )
         else:
-            yield video.video_id, motion_from_row(row.values)
+            yield MotionItem(video_id=video.video_id, key=video.fingerprint, motion=motion_from_row(row.values))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
 from moclip.files import replace_atomically
+from moclip.frames import read_frames
 from moclip.image_files import encode_png, resize_image
 from moclip.motion import FieldSpec, MotionVectors, build_fields, frames_with_motion
 from moclip.motion_drawing import (
@@ -22,7 +23,6 @@ from moclip.motion_drawing import (
 )
 from moclip.raster import lay_over
 from moclip.sampling import choose_segment_frames
-from moclip.video import read_frames
 
 Image = NDArray[np.uint8]
 

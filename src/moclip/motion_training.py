@@ -1,32 +1,29 @@
-"""Training of the motion network as a temporal segment network, and the embeddings it gives once it is frozen.
+"""Training of the motion network as a temporal segment network.
 
 A sample's random crop depends on the seed, the epoch and its video id alone, and an epoch's order and dropout on seed
-and epoch, so that neither the order of the manifest nor a stop half way changes a weight.
+and epoch: there is no state of a random generator to carry from one epoch to the next, so that neither the order of the
+manifest nor a stop half way changes a weight.
 """
 
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.field_batches import FieldConfig, as_floats, build_segments, crop_for_test, crop_for_training
-from moclip.files import replace_atomically
-from moclip.motion import MotionVectors
+from moclip.field_batches import FieldConfig, build_segments, crop_for_test, decode_crops
+from moclip.motion_checkpoint import Epoch, Progress, load_checkpoint, save_checkpoint
+from moclip.motion_loader import Augmentation, Sample, draw_batches, seed_of, work_ahead
 from moclip.motion_network import MotionNetwork, build_network, stem_parameters
+from moclip.motion_torch import DTYPES, choose_device
 
 _log = logging.getLogger(__name__)
 
@@ -51,27 +48,12 @@ class TrainConfig:
     dropout: float
     label_smoothing: float
     freeze_norm: bool
+    precision: Literal["fp32", "bf16"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One labelled video; `motion` reads its vectors from the cache."""
-
-    video_id: str
-    class_index: int
-    motion: Callable[[], MotionVectors]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One epoch, counted from 1; the validation figures are nan without validation videos."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_top_1: float
-    val_loss: float
-    val_top_1: float
+    @property
+    def augmentation(self) -> Augmentation:
+        """How a training sample is made."""
+        return Augmentation(num_segments=self.num_segments, scales=self.scales, flip=self.flip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,33 +63,6 @@ class TrainedNetwork:
     network: MotionNetwork
     history: tuple[Epoch, ...]
     best_epoch: int
-
-
-@dataclass
-class _Progress:
-    """What changes from epoch to epoch, beside the weights and the optimiser's state."""
-
-    history: list[Epoch]
-    best_epoch: int
-    best: dict[str, Tensor]
-
-
-def prepare_torch(*, threads: int) -> None:
-    """Fix the number of threads and ask for deterministic kernels: the same seed then gives the same bits."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that `cpu`, `cuda` or `auto` means here.
-
-    Raises:
-        ModelError: `cuda`, and there is no GPU.
-    """
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
-        raise ModelError("motion_network.device: `cuda`, and torch finds no GPU; set `cpu` or `auto`")
-    return torch.device("cuda" if name != "cpu" and has_gpu else "cpu")
 
 
 def train_motion_network(
@@ -137,10 +92,10 @@ def train_motion_network(
             "raise dataset.validation_fraction or set `select: last`"
         )
     trainer = _Trainer(num_classes=num_classes, variant=variant, seed=seed)
-    progress = trainer.resume(checkpoint)
+    progress = load_checkpoint(checkpoint, network=trainer.network, optimizer=trainer.optimizer)
     for epoch in tqdm(range(len(progress.history) + 1, trainer.config.epochs + 1), desc="motion network", unit="epoch"):
         trainer.run_epoch(epoch, train=train, val=val, progress=progress)
-        trainer.save(checkpoint, progress=progress)
+        save_checkpoint(checkpoint, network=trainer.network, optimizer=trainer.optimizer, progress=progress)
     trainer.network.load_state_dict(progress.best)
     trainer.network.eval()
     return TrainedNetwork(network=trainer.network, history=tuple(progress.history), best_epoch=progress.best_epoch)
@@ -153,18 +108,20 @@ class _Trainer:
         self.config = TrainConfig(**variant["train"])
         self.fields = FieldConfig.from_config(variant)
         self.select = variant["select"]
+        self.loaders = variant["loaders"]
         self.seed = seed
         self.device = choose_device(variant["device"])
         torch.manual_seed(seed)
         network = build_network(
             variant["backbone"], weights=variant["weights"], num_classes=num_classes, dropout=self.config.dropout
         )
+        _check_norms(network, config=self.config, weights=variant["weights"])
         self.network = network.to(self.device)
         self.optimizer = torch.optim.Adam(
-            _parameter_groups(self.network, config=self.config), eps=self.config.adam_epsilon
+            _parameter_groups(self.network, config=self.config), eps=self.config.adam_epsilon, fused=True
         )
 
-    def run_epoch(self, epoch: int, *, train: Sequence[Sample], val: Sequence[Sample], progress: _Progress) -> None:
+    def run_epoch(self, epoch: int, *, train: Sequence[Sample], val: Sequence[Sample], progress: Progress) -> None:
         since = time.monotonic()
         factor = schedule_factor(epoch, config=self.config)
         for group in self.optimizer.param_groups:
@@ -194,26 +151,44 @@ class _Trainer:
         self.network.train()
         if self.config.freeze_norm:
             freeze_norms(self.network.backbone)
-        torch.manual_seed(_seed_of(self.seed, epoch, "dropout"))
-        ordered = sorted(train, key=lambda sample: _seed_of(self.seed, epoch, sample.video_id, "order"))
-        total, hits = 0.0, 0
-        for start in range(0, len(ordered), self.config.batch_size):
-            batch = ordered[start : start + self.config.batch_size]
-            inputs = torch.stack([self._draw(sample, epoch=epoch) for sample in batch]).to(self.device)
-            labels = torch.tensor([sample.class_index for sample in batch], device=self.device)
-            logits = self.network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2]).mean(dim=1)
-            loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self.optimizer.step()
-            total += float(loss.detach()) * len(batch)
-            hits += int((logits.detach().argmax(dim=1) == labels).sum())
-        return total / len(ordered), hits / len(ordered)
+        torch.manual_seed(seed_of(self.seed, epoch, "dropout"))
+        ordered = sorted(train, key=lambda sample: seed_of(self.seed, epoch, sample.video_id, "order"))
+        batches = draw_batches(
+            ordered,
+            batch_size=self.config.batch_size,
+            config=self.fields,
+            how=self.config.augmentation,
+            seed=lambda sample: seed_of(self.seed, epoch, sample.video_id, "crop"),
+            threads=self.loaders,
+        )
+        # Summed on the device: reading a number of each step would make a GPU wait for it.
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        hits = torch.zeros((), dtype=torch.int64, device=self.device)
+        for codes, labels in batches:
+            loss, correct = self._step(self._move(codes), self._move(labels))
+            total += loss * len(labels)
+            hits += correct
+        return float(total) / len(ordered), int(hits) / len(ordered)
 
-    def _draw(self, sample: Sample, *, epoch: int) -> Tensor:
-        rng = np.random.default_rng(_seed_of(self.seed, epoch, sample.video_id, "crop"))
-        fields = build_segments(sample.motion(), config=self.fields, num_segments=self.config.num_segments, rng=rng)
-        return crop_for_training(fields, config=self.fields, scales=self.config.scales, flip=self.config.flip, rng=rng)
+    def _step(self, codes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step on crops, uint8 (B, S, 2, P, P), and return the loss and how many videos were right."""
+        logits = self._logits(codes.flatten(0, 1)).reshape(*codes.shape[:2], -1).mean(dim=1)
+        loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+
+    def _logits(self, codes: Tensor) -> Tensor:
+        dtype = DTYPES[self.config.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits: Tensor = self.network(decode_crops(codes))
+        return logits.float()
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
 
     @torch.inference_mode()
     def _validate(self, val: Sequence[Sample]) -> tuple[float, float]:
@@ -221,51 +196,33 @@ class _Trainer:
             return math.nan, math.nan
         self.network.eval()
         total, hits = 0.0, 0
-        for sample in val:
-            fields = build_segments(
-                sample.motion(), config=self.fields, num_segments=self.config.num_segments, rng=None
-            )
-            crops = crop_for_test(fields, config=self.fields, crops=1, flips=False).to(self.device)
-            logits = self.network(crops).mean(dim=0)
+        made = work_ahead(([partial(self._see, sample)] for sample in val), threads=self.loaders)
+        for sample, (codes,) in zip(val, made, strict=True):
+            logits = self._logits(self._move(codes)).mean(dim=0)
             label = torch.tensor(sample.class_index, device=self.device)
             total += float(torch.nn.functional.cross_entropy(logits, label))
             hits += int(logits.argmax() == label)
         return total / len(val), hits / len(val)
 
-    def save(self, path: Path, *, progress: _Progress) -> None:
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in progress.best.items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-        note = {"history": [asdict(entry) for entry in progress.history], "best_epoch": progress.best_epoch}
-        with replace_atomically(path) as temporary:
-            copies = {
-                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in tensors.items()
-            }
-            save_file(copies, str(temporary), metadata={"moclip": json.dumps(note)})
+    def _see(self, sample: Sample) -> Tensor:
+        fields = build_segments(sample.motion(), config=self.fields, num_segments=self.config.num_segments, rng=None)
+        return crop_for_test(fields, config=self.fields, crops=1, flips=False)
 
-    def resume(self, path: Path) -> _Progress:
-        """Return where a stopped training left off, its weights and optimiser state loaded; or the beginning."""
-        fresh = _Progress(history=[], best_epoch=0, best={})
-        if not path.is_file():
-            return fresh
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                note = json.loads((file.metadata() or {})["moclip"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            _log.warning("%s: a damaged state of training (%s); it starts again", path, error)
-            return fresh
-        self.network.load_state_dict(_below("network.", tensors))
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("adam.", tensors).items():
-            number, _, key = name.partition(".")
-            states.setdefault(int(number), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
-        history = [Epoch(**entry) for entry in note["history"]]
-        _log.info("%s: training goes on after epoch %d", path, len(history))
-        return _Progress(history=history, best_epoch=note["best_epoch"], best=_below("best.", tensors))
+
+def _check_norms(network: MotionNetwork, *, config: TrainConfig, weights: str) -> None:
+    # Folded norms pass on what they get, plus a bias. Trained as norms they would scale it by its own spread, and the
+    # network that starts would be another than the one whose weights these are.
+    norms = [module for module in network.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    folded = all(bool((norm.weight == 1).all()) and not _any(norm.running_mean) for norm in norms)
+    if folded and any(_any(norm.bias) for norm in norms) and not config.freeze_norm:
+        raise ModelError(
+            f"{weights}: its batch norms are folded into its convolutions, and training them as norms would undo the "
+            "weights; set `train.freeze_norm: true`, or give weights whose norms are whole"
+        )
+
+
+def _any(values: Tensor | None) -> bool:
+    return values is not None and bool(values.any())
 
 
 def freeze_norms(backbone: torch.nn.Module) -> None:
@@ -278,19 +235,11 @@ def freeze_norms(backbone: torch.nn.Module) -> None:
             module.eval()
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _is_better(entry: Epoch, *, progress: _Progress) -> bool:
+def _is_better(entry: Epoch, *, progress: Progress) -> bool:
     if not progress.best_epoch:
         return True
     best = progress.history[progress.best_epoch - 1]
     return (entry.val_top_1, -entry.val_loss) > (best.val_top_1, -best.val_loss)
-
-
-def _seed_of(*parts: object) -> int:
-    return int.from_bytes(blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest(), "little") >> 1
 
 
 def schedule_factor(epoch: int, *, config: TrainConfig) -> float:
@@ -317,23 +266,3 @@ def _parameter_groups(network: MotionNetwork, *, config: TrainConfig) -> list[di
         }
         for (part, decays), values in groups.items()
     ]
-
-
-@torch.inference_mode()
-def embed_videos(
-    network: MotionNetwork, motions: Iterable[tuple[str, MotionVectors]], *, variant: Mapping[str, Any]
-) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield (video_id, embedding (D,), logits (K,)) of each video: means over segments and crops, in eval mode.
-
-    A forward pass holds the segments and crops of one video, so that its numbers do not depend on other videos.
-    """
-    fields_config = FieldConfig.from_config(variant)
-    device = choose_device(variant["device"])
-    network.to(device).eval()
-    test = variant["test"]
-    for video_id, motion in motions:
-        fields = build_segments(motion, config=fields_config, num_segments=test["num_segments"], rng=None)
-        crops = crop_for_test(fields, config=fields_config, crops=test["crops"], flips=test["flips"]).to(device)
-        features = network.embed(crops)
-        logits = network.classifier(features)
-        yield video_id, as_floats(features.mean(dim=0)), as_floats(logits.mean(dim=0))

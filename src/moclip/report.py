@@ -11,6 +11,8 @@ import yaml
 
 from moclip.errors import DatasetError
 from moclip.evaluation import read_metrics
+from moclip.mistakes import Mistakes
+from moclip.mistakes_page import MISTAKES_STYLE, build_mistakes
 from moclip.page import build_class_counts, build_page, build_rejects, build_splits, build_table, count_of, percent
 from moclip.report_experiment import METHOD_LABELS, build_curves, build_experiment
 from moclip.summary import SummaryRow, read_summary
@@ -47,6 +49,7 @@ def build_report(
     summary: Path,
     runs: Sequence[ReportRun],
     networks: Sequence[ReportNetwork],
+    mistakes: Mistakes | None = None,
     provenance: Mapping[str, Any],
     links: Mapping[str, str] | None = None,
 ) -> str:
@@ -64,7 +67,13 @@ def build_report(
     histories = {run: _read_history(run.history) for run in runs}
     experiments = list(dict.fromkeys(row.experiment for row in rows))
     body = [
-        _build_header(dataset_name, manifest=manifest, rejects=rejects, rows=rows, links=links or {}),
+        _build_header(
+            dataset_name,
+            manifest=manifest,
+            rejects=rejects,
+            rows=rows,
+            links=({"Mistakes": "#mistakes"} if mistakes else {}) | dict(links or {}),
+        ),
         _build_results(rows, documents=list(metrics.values())),
         '<h2 id="experiments">Class by class</h2>',
         *(
@@ -77,10 +86,11 @@ def build_report(
             for name in experiments
         ),
         *_build_networks(networks),
+        *([build_mistakes(mistakes)] if mistakes else ()),
         f'<h2 id="dataset">Dataset</h2>{build_splits(manifest)}{build_class_counts(manifest)}{build_rejects(rejects)}',
         _build_provenance(provenance),
     ]
-    return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body)
+    return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body, style=MISTAKES_STYLE)
 
 
 def _read_history(path: Path) -> list[dict[str, str]]:

@@ -26,9 +26,14 @@ _log = logging.getLogger(__name__)
 
 Place = tuple[Shard, int]
 
+# NFS without a lock service, Lustre mounted without `flock`, and file systems over object storage.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
 # A killed job loses at most this much computing.
 FLUSH_SECONDS = 10.0
 FLUSH_ROWS = 64
+# Where an extractor computes in batches and says where one ends: that one, or what takes less than this.
+FLUSH_BATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,14 @@ def build_shard(
     wanted: Sequence[Wanted],
     fields: Sequence[Field],
     header: ShardHeader,
-    extract: Callable[[Sequence[Wanted]], Iterable[Row]],
+    extract: Callable[[Sequence[Wanted]], Iterable[Row | None]],
     allow_rejects: bool = True,
 ) -> ShardCount:
     """Write the shard `output` and return how many rows were reused and computed.
 
     Rows are written to the pool as they come, so that a job that is killed leaves what it has computed. `extract` gets
-    the wanted rows that the pool lacks and yields one row for each, in any order. The shard's rows are sorted by id.
+    the wanted rows that the pool lacks and yields one row for each, in any order, and None where a batch ends that is
+    better written before the next begins. The shard's rows are sorted by id.
 
     Raises:
         ShardError: `extract` left out a wanted row.
@@ -135,7 +141,7 @@ def _read_rows(wanted: Sequence[Wanted], places: Mapping[str, Place], *, allow_r
 def _compute(
     missing: Sequence[Wanted],
     *,
-    extract: Callable[[Sequence[Wanted]], Iterable[Row]],
+    extract: Callable[[Sequence[Wanted]], Iterable[Row | None]],
     pool: Path,
     name: str,
     fields: Sequence[Field],
@@ -143,21 +149,28 @@ def _compute(
 ) -> list[Path]:
     parts: list[Path] = []
     rows = iter(extract(missing) if missing else ())
+    since = time.monotonic()
     for first in rows:
+        if first is None:
+            continue
         part = pool / f"{name}.part-{uuid.uuid4().hex[:12]}.h5"
         with open_writer(part, fields=fields, header=header) as writer:
-            stopped = _fill(writer, chain([first], rows))
+            stopped = _fill(writer, chain([first], rows), since=since)
+        since = time.monotonic()
         parts.append(part)
         if stopped is not None:
             raise stopped
     return parts
 
 
-def _fill(writer: ShardWriter, rows: Iterable[Row]) -> BaseException | None:
+def _fill(writer: ShardWriter, rows: Iterable[Row | None], *, since: float) -> BaseException | None:
     # Returns the error or signal that stopped the rows, so that those before it are kept.
-    since = time.monotonic()
     try:
         for row in rows:
+            if row is None:
+                if time.monotonic() - since > FLUSH_BATCH_SECONDS:
+                    break
+                continue
             writer.add(row)
             if writer.num_rows >= FLUSH_ROWS or time.monotonic() - since > FLUSH_SECONDS:
                 break
@@ -178,7 +191,7 @@ def _link(own: Path, output: Path) -> None:
     try:
         os.link(own, link)
     except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}:
             raise
         with replace_atomically(output) as temporary:  # a cache on another file system: a copy does as well
             shutil.copyfile(own, temporary)
@@ -188,7 +201,14 @@ def _link(own: Path, output: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    # One writer per shard, across processes; the system lets go of the lock when its holder dies.
+    # One writer per shard, across processes and nodes; the system lets go of the lock when its holder dies. Without it
+    # two jobs for one shard, which only a killed main process leaves, compute the same rows twice, and one may miss a
+    # part that the other has removed and fail; a wrong row cannot come about, since every file appears whole.
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            _log.warning("%s: this file system has no locks; see that no other job builds the same shard", path)
         yield

@@ -34,6 +34,7 @@ def stage(log: str | Path) -> Iterator[None]:
             sys.exit(2)
         except Exception as error:
             traceback.print_exc(file=file)
+            print(f"internal error: {type(error).__name__}: {error}", file=file)
             print(f"internal error: {type(error).__name__}: {error}; traceback in {path}", file=console)
             sys.exit(1)
 

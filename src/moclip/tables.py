@@ -12,6 +12,7 @@ from moclip.contests import RunPredictions, write_contests
 from moclip.features import list_rejects
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
+from moclip.mistakes import read_mistakes
 from moclip.report import ReportNetwork, ReportRun, build_report
 from moclip.summary import RunMetrics, build_summary, write_summary
 
@@ -57,9 +58,10 @@ def write_report(
     summary: Path,
     runs: Sequence[Path],
     networks: Sequence[Path],
+    mistakes: Path | None,
     config: Mapping[str, Any],
 ) -> None:
-    """Write the page over all runs; `runs` and `networks` are their folders.
+    """Write the page over all runs; `runs` and `networks` are their folders, `mistakes` a file of `moclip.mistakes`.
 
     The libraries and the commit are those that the first run noted.
     """
@@ -75,6 +77,7 @@ def write_report(
         summary=summary,
         runs=[_report_run(folder) for folder in runs],
         networks=[_report_network(folder) for folder in networks],
+        mistakes=read_mistakes(mistakes) if mistakes else None,
         provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": dict(config)},
         links=_links_of(config),
     )

@@ -5,8 +5,7 @@ instead. Files are opened with the `file` protocol alone, so that a playlist can
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -16,7 +15,6 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import PictureType
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
@@ -24,7 +22,7 @@ from moclip.motion import MotionVectors, motion_from_row
 from moclip.motion_stream import MotionStream, VectorError
 from moclip.spool import Spool
 from moclip.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
-from moclip.video_file import NO_TIME, VideoFile, open_video
+from moclip.video_file import NO_TIME, VideoFile, open_video, rotation_degrees
 
 MotionSource = Literal["original", "transcode", "auto"]
 VideoCodec = Literal["h264", "mpeg4"]
@@ -39,7 +37,6 @@ _EXPORT = {"flags2": "+export_mvs", "skip_loop_filter": "all"}
 _EXPORT_LOWRES = {**_EXPORT, "skip_idct": "all", "lowres": "3"}
 
 _PICTURE_TYPES = np.frombuffer(b"?IPBSipb", np.uint8)
-_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 # A frame keeps the container that its own property makes, and the container the frame: a cycle, hundreds of megabytes
 # before it is collected. Made here, the container goes with its last name.
 _side_data = cast(Callable[[av.VideoFrame], Mapping[Type, Any]], SideDataContainer)
@@ -48,23 +45,6 @@ _ENCODERS: dict[VideoCodec, Literal["libx264", "mpeg4"]] = {"h264": "libx264", "
 _DEFAULT_QUALITY: dict[VideoCodec, int] = {"h264": 20, "mpeg4": 4}
 _MAX_GOP = 600
 _NO_SCENE_CUTS = {"h264": "0", "mpeg4": "1000000000"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frames:
-    """Chosen frames of a video.
-
-    Attributes:
-        images: K arrays (H, W, 3) uint8 RGB, upright, in the order that they were chosen.
-        frame_index: (K,) int32, counted in display order.
-        time_seconds: (K,) float64, nan where unknown.
-        num_frames: Number of frames of the video, counted by decoding.
-    """
-
-    images: tuple[NDArray[np.uint8], ...]
-    frame_index: NDArray[np.int32]
-    time_seconds: NDArray[np.float64]
-    num_frames: int
 
 
 def libavcodec_version() -> str:
@@ -114,33 +94,6 @@ def read_motion_row(
             if source == "original" or error.reason != "no_motion_vectors":
                 raise
     return _read_transcoded(path, video_id=video_id, spool_folder=spool_folder)
-
-
-def read_frames(path: Path, *, video_id: str, choose: Callable[[int], Sequence[int]]) -> Frames:
-    """Return the frames that `choose` picks when it is told their number.
-
-    Frames are decoded in order and counted, since containers miscount and seeking returns other frames on real files.
-
-    Raises:
-        VideoError: The video cannot be read to its end, or has fewer frames than were chosen.
-    """
-    num_expected = 0
-    for _ in range(2):
-        with open_video(path, video_id=video_id) as video:
-            wanted = {int(index) for index in choose(num_expected or video.likely_num_frames())}
-            kept, num_frames = _keep_frames(video, wanted)
-        indices = [int(index) for index in choose(num_frames)]
-        if kept.keys() >= set(indices):
-            return Frames(
-                images=tuple(kept[index][0] for index in indices),
-                frame_index=np.array(indices, np.int32),
-                time_seconds=np.array([kept[index][1] for index in indices], np.float64),
-                num_frames=num_frames,
-            )
-        # The container's count was wrong and other frames are wanted: once more, with the true one.
-        num_expected = num_frames
-    detail = f"expected indices of its {num_frames} frames, found {indices}"
-    raise VideoError(reason="too_short", detail=detail, video_id=video_id)
 
 
 def write_video(
@@ -214,7 +167,7 @@ def _read_original(path: Path, *, video_id: str, spool_folder: Path | None) -> d
         video.set_options(_EXPORT_LOWRES if context.name in _LOWRES_DECODERS else _EXPORT)
         first, frames = _peek(video.decode())
         row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
-        return row | {"rotation_degrees": _rotation_degrees(first), "source": "original"}
+        return row | {"rotation_degrees": rotation_degrees(first), "source": "original"}
 
 
 def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) -> dict[str, Any]:
@@ -228,7 +181,7 @@ def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) ->
                 yield frame
 
         again = transcode_frames(
-            stamped(), rotation_degrees=_rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
+            stamped(), rotation_degrees=rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
         )
         try:
             row = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), spool_folder=spool_folder)
@@ -280,27 +233,3 @@ def _collect_motion(
         "codec_name": video.codec_name,
         "frame_rate": video.frame_rate,
     }
-
-
-def _keep_frames(video: VideoFile, wanted: Set[int]) -> tuple[dict[int, tuple[NDArray[np.uint8], float]], int]:
-    kept: dict[int, tuple[NDArray[np.uint8], float]] = {}
-    num_frames = 0
-    for frame in video.decode():
-        if num_frames in wanted:
-            kept[num_frames] = (_to_rgb(video, frame), float(video.seconds([frame.pts])[0]))
-        num_frames += 1
-    return kept, num_frames
-
-
-def _to_rgb(video: VideoFile, frame: av.VideoFrame) -> NDArray[np.uint8]:
-    try:
-        rgb = frame.reformat(format="rgb24", interpolation=_TO_RGB, threads=1)
-    except av.FFmpegError as error:
-        raise video.reject("decode_error", f"no way from {frame.format.name} to RGB: {error.strerror}") from None
-    upright = np.rot90(rgb.to_ndarray(), -_rotation_degrees(frame) // 90)
-    return np.ascontiguousarray(upright, np.uint8)
-
-
-def _rotation_degrees(frame: av.VideoFrame) -> int:
-    # FFmpeg gives the counterclockwise turn; one that is no quarter turn (or nan, an integer by then) is none at all.
-    return -frame.rotation % 360 if frame.rotation % 90 == 0 else 0

@@ -76,7 +76,7 @@ class VideoFile:
         decode = self.stream.codec_context.decode
         size: tuple[int, int] | None = None
         num_frames = num_errors = 0
-        for packet in self._packets():
+        for packet in self.packets():
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
@@ -101,11 +101,22 @@ class VideoFile:
         if not num_frames:
             raise self.reject("no_frames", "the stream holds no picture")
 
-    def _packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
+    def packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
+        """Yield the packets of the stream in the order of the file, and an empty one at its end.
+
+        Raises:
+            VideoError: The container breaks off.
+        """
         try:
             yield from self.container.demux(self.stream)
         except av.FFmpegError as error:
             raise self.reject("decode_error", f"the container breaks off: {error.strerror}") from None
+
+
+def rotation_degrees(frame: av.VideoFrame) -> int:
+    """Return the clockwise turn, 0, 90, 180 or 270, that shows a frame upright."""
+    # FFmpeg gives the counterclockwise turn; one that is no quarter turn (or nan, an integer by then) is none at all.
+    return -frame.rotation % 360 if frame.rotation % 90 == 0 else 0
 
 
 @contextmanager

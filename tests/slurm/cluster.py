@@ -1,13 +1,15 @@
 """A real Slurm of one node, in a folder of its own: munged, slurmctld and slurmd, started and stopped here.
 
 Nothing outside the folder is written and nothing is shared with a Slurm that the machine may have: key, sockets, ports
-and configuration are its own. The environment alone tells the commands where it is.
+and configuration are its own. The environment alone tells the commands where it is. `guard` sees to it that nothing
+outlives the process that started it.
 """
 
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 
 PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd")
 DAEMONS = ("munged", "slurmctld", "slurmd")
+COMMANDS = ("sacct", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 CPUS, MEMORY_MB = 16, 64_000  # said, not had: jobs that wait for a video take no processor
 
 # The devices stand in for GPUs: Slurm counts them and tells each job its own.
@@ -153,8 +156,8 @@ def run_cluster() -> Iterator[Cluster]:
     Raises:
         RuntimeError: A daemon ended, or the node did not come up; the message has the daemon's log.
     """
-    with tempfile.TemporaryDirectory(prefix="moclip-slurm-") as name, ExitStack() as daemons:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="moclip-slurm-"))
+    with _guarded(folder), ExitStack() as daemons:
         _write_configuration(folder)
         path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
         environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
@@ -170,6 +173,17 @@ def run_cluster() -> Iterator[Cluster]:
         _wait_until(lambda: "idle" in cluster.run("sinfo", "--noheader", check=False), cluster=cluster, what="the node")
         daemons.callback(_cancel_everything, cluster)
         yield cluster
+
+
+@contextmanager
+def _guarded(folder: Path) -> Iterator[None]:
+    # Ends with the block, or with this process, and takes every process of the folder and the folder along.
+    command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder)]
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        guard.communicate(timeout=60)
 
 
 def _write_configuration(folder: Path) -> None:
@@ -190,11 +204,12 @@ def _write_configuration(folder: Path) -> None:
     )
     (folder / "slurm.conf").write_text(text)
     (folder / "gres.conf").write_text(GRES)
-    # Snakemake's job step drops every variable of Slurm before it calls srun, the name of this configuration too.
-    srun = folder / "bin/srun"
-    srun.parent.mkdir()
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_find("srun")} "$@"\n')
-    srun.chmod(0o755)
+    # Snakemake drops every variable of Slurm inside of a job, the name of this configuration too.
+    (folder / "bin").mkdir()
+    for name in COMMANDS:
+        command = folder / "bin" / name
+        command.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_find(name)} "$@"\n')
+        command.chmod(0o755)
     folder.chmod(0o755)  # munge talks only through folders that everybody may search
 
 
@@ -219,8 +234,15 @@ def _find(name: str) -> str | None:
 def _start(daemons: ExitStack, name: str, arguments: Sequence[str], *, cluster: Cluster) -> None:
     log = daemons.enter_context((cluster.folder / f"{name}.out").open("wb"))
     command = [_find(name) or name, *arguments]
+    # Not in this terminal's group: Ctrl-C is for the tests, whose end stops the jobs first.
     process = subprocess.Popen(
-        command, env=cluster.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cluster.folder
+        command,
+        env=cluster.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd=cluster.folder,
+        start_new_session=True,
     )
     daemons.callback(_stop, process)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,9 @@ from tests.slurm.cluster import Cluster, SlurmJob, install, run_cluster
 from tests.workflow.conftest import REPOSITORY, toy_config, write_toy_videos
 
 PROFILE = REPOSITORY / "workflow/profiles/slurm"
+# The first look at a job comes after 40 s in the plugin and 10 in the profile, when toys have long finished.
+OPTIONS = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(PROFILE)]
+OPTIONS += ["--configfile", "config.yaml", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,7 @@ class SlurmProject:
 
     def start(self, *arguments: str) -> "Main":
         """Start the main process and return it; it writes to a log of its own."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        command += ["--workflow-profile", str(PROFILE), "--configfile", "config.yaml"]
-        # The first look at a job comes after 40 s in the plugin and 10 in the profile, when toys have long finished.
-        command += ["--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "10", *arguments]
+        command = [sys.executable, "-m", "snakemake", *OPTIONS, *arguments]
         log = self.folder / f"main-{time.monotonic_ns()}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -40,20 +39,26 @@ class SlurmProject:
             )
         return Main(process=process, log=log)
 
+    def submit(self) -> str:
+        """Submit the main process as a job, as a user does, and return its number."""
+        snakemake = Path(sys.executable).with_name("snakemake")
+        options = ["--parsable", f"--chdir={self.folder}", f"--export=ALL,SNAKEMAKE={snakemake}"]
+        return self.cluster.run("sbatch", *options, str(PROFILE / "main.sh"), *OPTIONS).strip()
+
     def jobs(self) -> list[SlurmJob]:
         """Return the jobs that were submitted from this folder, in order."""
         return [job for job in self.cluster.jobs() if job.folder == str(self.folder)]
 
-    def wait_for(self, what: Callable[[], Any], *, main: "Main", seconds: float = 90) -> Any:
+    def wait_for(self, what: Callable[[], Any], *, main: "Main | None" = None, seconds: float = 180) -> Any:
         """Return what is awaited once it is there; fail when the main process ends first or time is up."""
         deadline = time.monotonic() + seconds
         while not (found := what()):
-            assert main.process.poll() is None, main.output
-            assert time.monotonic() < deadline, f"nothing after {seconds} s\n{main.output}"
-            time.sleep(0.1)
+            assert main is None or main.process.poll() is None, main and main.output
+            assert time.monotonic() < deadline, f"nothing after {seconds} s\n{main.output if main else self.jobs()}"
+            time.sleep(0.2)
         return found
 
-    def wait_for_running(self, words: str, *, main: "Main") -> SlurmJob:
+    def wait_for_running(self, words: str, *, main: "Main | None" = None) -> SlurmJob:
         """Return the first job of this folder that runs and whose comment holds these words."""
 
         def find() -> SlurmJob | None:
@@ -75,7 +80,7 @@ class Main:
         """All that it has printed."""
         return self.log.read_text(errors="replace")
 
-    def finish(self, *, seconds: float = 240) -> int:
+    def finish(self, *, seconds: float = 480) -> int:
         """Wait for its end and return its exit code."""
         try:
             return self.process.wait(timeout=seconds)
@@ -83,11 +88,6 @@ class Main:
             self.process.kill()
             self.process.wait()
             pytest.fail(f"still running after {seconds} s\n{self.output}")
-
-    def interrupt(self) -> int:
-        """Do what Ctrl-C does, and return the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return self.finish(seconds=60)
 
     def kill(self) -> None:
         """End it without a word to anybody."""
@@ -130,12 +130,10 @@ def _install_plugins(folder: Path) -> None:
 
 
 def build_toy(folder: Path, *, cluster: Cluster) -> SlurmProject:
-    """Return the toy project of the workflow's tests in a new folder; its encoder asks for a GPU where it can."""
+    """Return the toy project of the workflow's tests in a new folder."""
     folder.mkdir()
     write_toy_videos(folder / "videos")
-    config = toy_config()
-    config["appearance"]["clip"]["device"] = "auto"
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(toy_config()))
     return SlurmProject(folder=folder, cluster=cluster)
 
 

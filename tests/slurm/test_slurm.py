@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
+import time
 from importlib.metadata import distribution, version
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import yaml
 from packaging.requirements import Requirement
 
 from moclip.video import write_video
-from tests.slurm.cluster import Cluster, SlurmJob
-from tests.slurm.conftest import Main, SlurmProject, build_toy, read_counts, read_metrics
-from tests.workflow.conftest import REPOSITORY, toy_config
+from tests.slurm.cluster import DAEMONS, Cluster, SlurmJob
+from tests.slurm.conftest import REPOSITORY, Main, SlurmProject, build_toy, read_counts, read_metrics
+from tests.slurm.guard import list_processes
+from tests.workflow.conftest import Project, toy_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 
@@ -49,6 +52,7 @@ def troubled(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> "Tro
     folder.mkdir()
     write_long_videos(folder / "videos")
     config = toy_config()
+    config["appearance"]["clip"]["device"] = "cpu"  # nobody waits for a GPU
     config["text"]["hopeless"] = config["text"]["words"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     project = SlurmProject(folder=folder, cluster=cluster)
@@ -110,42 +114,23 @@ def digest_files(results: Path) -> dict[str, str]:
     return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def start_here(folder: Path, *targets: str) -> Main:
-    """Start the workflow on this machine, without Slurm."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--workflow-profile", str(REPOSITORY / "workflow/profiles/default"), "--configfile", "config.yaml"]
-    log = folder / "here.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen([*command, "--", *targets], cwd=folder, stdout=file, stderr=subprocess.STDOUT)
-    return Main(process=process, log=log)
-
-
 @pytest.fixture(scope="module")
-def here(toy_videos: SlurmProject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Main]:
-    """The toy project on the same videos, which runs without Slurm meanwhile."""
-    folder = tmp_path_factory.mktemp("here")
-    (folder / "videos").symlink_to(toy_videos.folder / "videos")
-    (folder / "config.yaml").write_bytes((toy_videos.folder / "config.yaml").read_bytes())
-    return folder, start_here(folder)
+def toy(
+    cluster: Cluster, troubled: "Troubled", finished: Project, tmp_path_factory: pytest.TempPathFactory
+) -> SlurmProject:
+    """The toy project, run to its end on Slurm after its main process was cancelled once and killed once.
 
-
-@pytest.fixture(scope="module")
-def toy_videos(cluster: Cluster, troubled: Troubled, tmp_path_factory: pytest.TempPathFactory) -> SlurmProject:
-    """The toy project and its manifest."""
+    `troubled` comes before it, and `finished` between them, so that the time limit passes meanwhile.
+    """
     project = build_toy(tmp_path_factory.mktemp("slurm") / "project", cluster=cluster)
-    assert start_here(project.folder, "results/toy/manifest.tsv").finish() == 0
-    return project
 
-
-@pytest.fixture(scope="module")
-def toy(toy_videos: SlurmProject, here: tuple[Path, Main]) -> SlurmProject:
-    """The toy project, run to its end on Slurm after its main process was stopped once and killed once."""
-    project = toy_videos
-
-    main = project.start()
-    project.wait_for_running("motion_shard", main=main)
-    assert main.interrupt() != 0
-    assert all(job.state == "CANCELLED" for job in project.jobs()), "Ctrl-C leaves no job behind"
+    main_job = project.submit()
+    project.wait_for_running("motion_shard")
+    cluster.run("scancel", main_job)
+    project.wait_for(lambda: {job.state for job in project.jobs()} <= {"CANCELLED", "COMPLETED"})
+    assert {job.comment for job in project.jobs() if job.state == "COMPLETED"} == {"rule_manifest"}
+    # The next run need not unlock.
+    project.wait_for(lambda: not list(project.folder.glob(".snakemake/locks/*")))
 
     main = project.start()
     project.wait_for_running("motion_shard", main=main)
@@ -159,10 +144,8 @@ def toy(toy_videos: SlurmProject, here: tuple[Path, Main]) -> SlurmProject:
     return project
 
 
-def test_slurm_gives_the_bytes_and_metrics_of_a_run_here(toy: SlurmProject, here: tuple[Path, Main]) -> None:
-    folder, run = here
-    assert run.finish() == 0, run.output
-    expected, found = folder / "results/toy", toy.folder / "results/toy"
+def test_slurm_gives_the_bytes_and_metrics_of_a_run_here(toy: SlurmProject, finished: Project) -> None:
+    expected, found = finished.results(), toy.folder / "results/toy"
     assert read_metrics(found) == read_metrics(expected) != {}
     assert digest_files(found) == digest_files(expected)
     assert len([name for name in digest_files(found) if name.endswith(".h5")]) == 6
@@ -187,7 +170,7 @@ def test_a_job_has_the_gpu_that_its_rule_wants_and_the_others_have_none(toy: Slu
 
 def test_small_jobs_share_one_and_small_rules_need_none(toy: SlurmProject) -> None:
     comments = [job.comment for job in toy.jobs() if job.state == "COMPLETED"]
-    assert "rule_run_evaluate_head" in comments
+    assert {"rule_page_datacard_motion_pictures", "rule_run_evaluate_head"} <= set(comments)
     assert not [comment for comment in comments if re.search("index|summary|report|rejects", comment)]
 
 
@@ -240,6 +223,57 @@ def test_what_no_attempt_could_finish_is_named_at_the_end_with_its_reason(troubl
     end = troubled.main.output[troubled.main.output.index("failed in their last attempt") :]
     assert re.findall(r"^  (\S+ \S+):", end, flags=re.MULTILINE) == ["text variant=hopeless"]
     assert re.search(r"exceeded memory limit .* \(log: logs/toy/text/hopeless.log\)", end)
+
+
+GATED = """
+include: "REPOSITORY/workflow/rules/groups.smk"
+localrules: all, gate
+rule all:
+    input: expand("work-{n}", n=["0", "1", "2"]),
+checkpoint gate:
+    output: "gate-{n}",
+    shell: "sleep $((6 * {wildcards.n})); touch {output}"
+rule work:
+    input: "gate-{n}",
+    output: "work-{n}",
+    shell: "echo ran >> count-{wildcards.n}; sleep 10; touch {output}"
+"""
+
+
+def test_a_group_that_runs_while_checkpoints_end_is_submitted_once(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(GATED.replace("REPOSITORY", str(REPOSITORY)))
+    command = [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "8", "--cores", "3"]
+    command += ["--groups", "work=work", "--group-components", "work=8", "--slurm-status-command", "squeue"]
+    command += ["--slurm-init-seconds-before-status-checks", "1", "--default-resources", "mem_mb=100", "runtime=5"]
+    done = subprocess.run(command, cwd=tmp_path, env=cluster.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(tmp_path / f"count-{number}").read_text() for number in range(3)] == ["ran\n"] * 3
+
+
+def test_nothing_of_slurm_outlives_tests_that_are_killed(cluster: Cluster) -> None:
+    code = """
+        import time
+        from tests.slurm.cluster import run_cluster
+        with run_cluster() as cluster:
+            cluster.run("sbatch", "--output=/dev/null", "--wrap=sleep 600")
+            while not any(job.state == "RUNNING" for job in cluster.jobs()):
+                time.sleep(0.1)
+            print(cluster.folder, flush=True)
+            time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as tests:
+        assert tests.stdout is not None
+        folder = Path(tests.stdout.readline().strip())
+        commands = [Path(f"/proc/{process}/cmdline").read_bytes() for process in list_processes(folder)]
+        tests.kill()
+    for name in (*DAEMONS, "slurmstepd", "sleep"):
+        assert any(name.encode() in command for command in commands), name
+    deadline = time.monotonic() + 30
+    while folder.exists():
+        assert time.monotonic() < deadline, "the guard has not ended"
+        time.sleep(0.1)
+    assert list_processes(folder) == []
 
 
 def test_the_plugin_needs_nothing_that_the_lock_lacks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -485,7 +485,7 @@ def test_a_tokenizer_that_cannot_be_made_stops_sentences_and_not_pictures(tmp_pa
 
 @pytest.mark.shared
 def test_a_real_encoder_puts_frames_of_one_video_together(shared_dir: Path) -> None:
-    from moclip.video import read_frames  # noqa: PLC0415
+    from moclip.frames import read_frames  # noqa: PLC0415
 
     folder = shared_dir / "weights/mobilenetv2-imagenet"
     encoder = load_encoder(local(folder))

@@ -11,77 +11,14 @@ from safetensors.torch import save_file
 
 from moclip import motion_training
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.field_batches import FieldConfig, build_segments, crop_for_test, crop_for_training
-from moclip.motion import NO_VECTOR, MotionVectors, pixel_code
+from moclip.field_batches import FieldConfig, build_segments, crop_for_test, crop_for_training, decode_crops
+from moclip.motion import pixel_code
+from moclip.motion_embedding import MotionItem, embed_videos
 from moclip.motion_network import build_network, load_network, save_network, stem_parameters
-from moclip.motion_training import Sample, embed_videos, prepare_torch, schedule_factor, train_motion_network
+from moclip.motion_torch import prepare_torch
 from moclip.motion_training import TrainConfig as Train
-
-TRAIN = {
-    "num_segments": 2,
-    "epochs": 3,
-    "batch_size": 4,
-    "learning_rate": 0.01,
-    "multipliers": {"classifier": 1.0, "stem": 0.1, "rest": 0.01},
-    "adam_epsilon": 1e-3,
-    "weight_decay": 1e-4,
-    "decay_norm_and_bias": False,
-    "schedule": "steps",
-    "milestones": [2],
-    "warmup_epochs": 0,
-    "scales": [1.0, 0.75],
-    "flip": False,
-    "dropout": 0.5,
-    "label_smoothing": 0.0,
-    "freeze_norm": False,
-}
-
-
-def variant(**changes: Any) -> dict[str, Any]:
-    base = {
-        "field": {"kind": "raw", "window": 0, "stride": 8, "compensate_camera": False, "upright": False},
-        "backbone": "test_efficientnet",
-        "weights": "none",
-        "input_px": 32,
-        "max_px": 20,
-        "train": TRAIN,
-        "select": "val",
-        "test": {"num_segments": 3, "crops": 1, "flips": False},
-        "threads": 1,
-        "device": "cpu",
-    }
-    return {**base, **changes}
-
-
-def moving(dx_px: float, dy_px: float, *, num_frames: int = 8, seed: int = 0) -> MotionVectors:
-    """Motion of a 64 x 64 video whose content moves by (dx, dy) px a frame, with some noise."""
-    rng = np.random.default_rng(seed)
-    past = np.round(-4 * np.array([dx_px, dy_px]) + rng.normal(size=(num_frames - 1, 8, 8, 2))).astype(np.int16)
-    past[:, 0, 0] = NO_VECTOR
-    return MotionVectors(
-        past=past,
-        past_frame_index=np.arange(1, num_frames, dtype=np.int32),
-        future=np.empty((0, 8, 8, 2), np.int16),
-        future_frame_index=np.empty(0, np.int32),
-        picture_type=np.frombuffer(b"I" + b"P" * (num_frames - 1), np.uint8),
-        is_keyframe=np.arange(num_frames) == 0,
-        time_seconds=np.arange(num_frames) / 25,
-        motion_scale=4,
-        width_px=64,
-        height_px=64,
-        rotation_degrees=0,
-        codec_name="h264",
-        frame_rate=25.0,
-        source="original",
-    )
-
-
-def samples(count: int, *, start: int = 0) -> list[Sample]:
-    def sample(number: int) -> Sample:
-        dx, dy = ((8, 0), (0, 8))[number % 2]
-        return Sample(video_id=f"v{number}", class_index=number % 2, motion=lambda: moving(dx, dy, seed=number))
-
-    return [sample(start + number) for number in range(count)]
+from moclip.motion_training import schedule_factor, train_motion_network
+from tests.unit.motion_networks import TRAIN, items, moving, samples, variant
 
 
 def train(tmp_path: Path, *, seed: int = 0, order: int = 1, **changes: Any) -> dict[str, torch.Tensor]:
@@ -144,7 +81,7 @@ def test_a_training_crop_keeps_the_size_of_the_motion() -> None:
     fields = build_segments(moving(8, 0), config=config, num_segments=2, rng=None)
     crop = crop_for_training(fields, config=config, scales=[0.75], flip=False, rng=np.random.default_rng(0))
     assert crop.shape == (2, 2, 32, 32)
-    assert float(crop[:, 0].median()) == pytest.approx(float(pixel_code(np.float32([8.0]))[0]), abs=0.02)
+    assert float(decode_crops(crop)[:, 0].median()) == pytest.approx(float(pixel_code(np.float32([8.0]))[0]), abs=0.02)
 
 
 @pytest.mark.parametrize(("crops", "flips", "count"), [(1, False, 3), (5, False, 15), (5, True, 30)])
@@ -180,8 +117,8 @@ def test_training_learns_to_tell_right_from_down(tmp_path: Path) -> None:
         checkpoint=tmp_path / "state",
     )
     assert trained.history[trained.best_epoch - 1].val_top_1 == max(entry.val_top_1 for entry in trained.history)
-    test = [(sample.video_id, sample.motion()) for sample in samples(8, start=200)]
-    votes = [int(logits.argmax()) for _, _, logits in embed_videos(trained.network, test, variant=variant())]
+    test = [MotionItem(video_id=s.video_id, key=s.video_id, motion=s.motion()) for s in samples(8, start=200)]
+    votes = [int(found.logits.argmax()) for found in embed_videos(trained.network, test, variant=variant())]
     assert sum(vote == number % 2 for number, vote in enumerate(votes)) >= 7
 
 
@@ -235,11 +172,10 @@ def test_a_saved_network_gives_the_same_embeddings_and_equal_bytes(tmp_path: Pat
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     loaded = load_network(tmp_path / "a")
     assert loaded.about["trained_on"] == ["x"]
-    motions = [("v", moving(4, 0))]
-    ((_, expected, _),) = embed_videos(network, motions, variant=variant())
-    ((_, found, logits),) = embed_videos(loaded.network, motions, variant=variant())
-    np.testing.assert_array_equal(found, expected)
-    assert logits.shape == (3,)
+    (expected,) = embed_videos(network, items(4), variant=variant())
+    (found,) = embed_videos(loaded.network, items(4), variant=variant())
+    np.testing.assert_array_equal(found.embedding, expected.embedding)
+    assert found.logits.shape == (3,)
     (tmp_path / "a").write_bytes(b"short")
     with pytest.raises(ModelError, match="expected a trained motion network"):
         load_network(tmp_path / "a")
@@ -248,7 +184,6 @@ def test_a_saved_network_gives_the_same_embeddings_and_equal_bytes(tmp_path: Pat
 def test_an_embedding_does_not_depend_on_the_videos_beside_it() -> None:
     torch.manual_seed(0)
     network = build_network("test_efficientnet", weights="none", num_classes=3, dropout=0.5)
-    videos = [(f"v{n}", moving(n, 0, seed=n)) for n in range(3)]
-    together = {video_id: embedding for video_id, embedding, _ in embed_videos(network, videos, variant=variant())}
-    ((_, alone, _),) = embed_videos(network, videos[1:2], variant=variant())
-    np.testing.assert_array_equal(together["v1"], alone)
+    together = {found.video_id: found.embedding for found in embed_videos(network, items(0, 1, 2), variant=variant())}
+    (alone,) = embed_videos(network, items(1), variant=variant())
+    np.testing.assert_array_equal(together["v1"], alone.embedding)

@@ -21,7 +21,7 @@ def test_a_line_covers_its_area(angle: float, length: float, radius: float, x: f
     start = np.array([[x, y]])
     stop = start + length * np.array([[np.cos(angle), np.sin(angle)]])
     cover = cover_lines(start, stop, radius_px=radius, height=100, width=100)
-    # The edge is a ramp one px wide along the distance: a straight edge keeps its area, and the round ends gain pi / 12.
+    # The edge is a ramp one px wide along the distance: straight edges keep their area, round ends gain pi / 12.
     # Sampled at whole pixels the ramp aliases at one frequency, that of the diagonal (sqrt(2) a px):
     # 2 sinc(sqrt(2)) / (pi sqrt(2)) = 0.1 px of width at most; and the two ends, at most 0.7 of a pixel together.
     area = 2 * radius * length + np.pi * (radius**2 + 1 / 12)

@@ -1,6 +1,9 @@
 """A row is computed once, survives a kill, and is never read damaged."""
 
-from collections.abc import Iterator, Sequence
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -200,3 +203,38 @@ def test_parameters_and_version_each_have_a_pool_of_their_own(tmp_path: Path) ->
         for source in ("original", "transcode")
     }
     assert len(folders) == 4
+
+
+def refuse(number: int) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_in_the_log_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", refuse(number))
+    assert build(tmp_path, wanted_rows("a", "b"), Extractor()).num_computed == 2
+    assert "this file system has no locks" in caplog.text
+    with Shard(tmp_path / "out/shard-0.h5") as shard:
+        assert len(shard.video_ids) == 2
+
+
+def test_a_lock_that_fails_for_another_reason_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        build(tmp_path, wanted_rows("a"), Extractor())
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOSYS])
+def test_a_file_system_without_hard_links_gets_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", refuse(number))
+    build(tmp_path, wanted_rows("a", "b"), Extractor())
+    own, output = tmp_path / "pool/shard-0.h5", tmp_path / "out/shard-0.h5"
+    assert output.read_bytes() == own.read_bytes()
+    assert not output.samefile(own)

@@ -1,5 +1,7 @@
 """Which frames are chosen: by policy, and for each segment."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,12 @@ from moclip.errors import ConfigError
 from moclip.sampling import FRAME_POLICIES, choose_frames, choose_segment_frames
 
 
-def choose(policy: str, *, num_frames: int, num_selected: int = 1, video_id: str = "a/b") -> list[int]:
-    return choose_frames(policy, num_frames=num_frames, num_selected=num_selected, video_id=video_id).tolist()
+def choose(policy: str, *, num_frames: int, num_selected: int = 1, video_id: str = "a/b", **known: Any) -> list[int]:
+    if policy in ("keyframes", "motion", "change") and not known:
+        frames = np.arange(num_frames)
+        known = {"is_keyframe": frames % 3 == 0, "amounts": np.sin(frames)}
+    chosen = choose_frames(policy, num_frames=num_frames, num_selected=num_selected, video_id=video_id, **known)
+    return [int(index) for index in chosen]
 
 
 def choose_centres(candidates: list[int], *, num_segments: int) -> list[int]:
@@ -48,7 +54,8 @@ def test_chosen_frames_lie_in_the_video_rise_and_never_repeat(
     assert chosen == sorted(set(chosen))
     assert chosen[0] >= 0
     assert chosen[-1] < num_frames
-    assert len(chosen) == (1 if policy == "middle" else min(num_selected, num_frames))
+    num_there = {"middle": 1, "keyframes": -(-num_frames // 3)}.get(policy, num_frames)
+    assert len(chosen) == min(num_selected, num_there)
 
 
 @relaxed
@@ -73,7 +80,7 @@ def test_random_frames_are_spread_over_the_whole_video() -> None:
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="middle, uniform, random; found `first`"):
+    with pytest.raises(ConfigError, match="random, keyframes, motion, change; found `first`"):
         choose("first", num_frames=3)
 
 
@@ -144,3 +151,35 @@ def test_random_segments_reach_every_candidate_equally_and_follow_the_generator(
 def test_no_candidate_is_the_callers_fault() -> None:
     with pytest.raises(ValueError, match="at least 1 candidate"):
         choose_segment_frames(np.array([], dtype=np.int32), num_segments=3, rng=None)
+
+
+def test_keyframes_are_all_taken_while_they_are_few_and_evenly_spread_when_they_are_many() -> None:
+    is_keyframe = np.zeros(100, np.bool_)
+    is_keyframe[::10] = True
+    assert choose("keyframes", num_frames=100, num_selected=16, is_keyframe=is_keyframe) == list(range(0, 100, 10))
+    assert choose("keyframes", num_frames=100, num_selected=2, is_keyframe=is_keyframe) == [20, 70]
+    assert choose("keyframes", num_frames=100, num_selected=1, is_keyframe=is_keyframe) == [40]
+    assert choose("keyframes", num_frames=9, num_selected=3, is_keyframe=np.zeros(9, np.bool_)) == [0]
+
+
+@pytest.mark.parametrize("policy", ["motion", "change"])
+def test_each_part_of_a_video_gives_the_frame_of_its_greatest_amount(policy: str) -> None:
+    amounts = np.array([0, 9, 8, 7, 1, 2, 2, 1, -1, -1, -1, -1], np.float64)
+    assert choose(policy, num_frames=12, num_selected=1, amounts=amounts) == [1]
+    assert choose(policy, num_frames=12, num_selected=3, amounts=amounts) == [1, 5, 8]
+    assert choose(policy, num_frames=12, num_selected=30, amounts=amounts) == list(range(12))
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 5))
+def test_peaks_lie_in_the_video_rise_and_never_repeat(num_frames: int, num_selected: int, seed: int) -> None:
+    amounts = np.random.default_rng(seed).random(num_frames)
+    chosen = choose("motion", num_frames=num_frames, num_selected=num_selected, amounts=amounts)
+    assert len(chosen) == min(num_frames, num_selected)
+    assert chosen == sorted(set(chosen))
+    assert amounts.argmax() in chosen
+
+
+@pytest.mark.parametrize("policy", ["keyframes", "motion", "change"])
+def test_a_policy_that_lacks_what_it_follows_from_says_so(policy: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{policy}` follows from what each frame holds"):
+        choose_frames(policy, num_frames=9, num_selected=2, video_id="v")

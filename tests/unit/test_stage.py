@@ -24,6 +24,7 @@ def test_a_fault_of_ours_is_one_line_and_its_traceback_is_in_the_log(tmp_path: P
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "internal error: IndexError" in done.stderr
+    assert "\ninternal error: IndexError" in (tmp_path / "log").read_text()
     assert "Traceback" in (tmp_path / "log").read_text()
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
+from moclip.frames import read_frames
 from moclip.motion import FieldSpec, MotionVectors, build_fields, flip_fields, frames_with_motion
 from moclip.motion_packing import NO_VECTOR
-from moclip.video import read_frames, read_motion, write_video
+from moclip.video import read_motion, write_video
 
 Images = list[NDArray[np.uint8]]
 Warp = Callable[[NDArray[np.float64], NDArray[np.float64], int], tuple[NDArray[np.float64], NDArray[np.float64]]]

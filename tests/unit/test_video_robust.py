@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from moclip.errors import REJECT_REASONS, VideoError
+from moclip.frames import read_frames
 from moclip.motion import MotionVectors
 from moclip.motion_packing import NO_VECTOR
-from moclip.video import read_frames, read_motion
+from moclip.video import read_motion
 
 ROBUST = Path(__file__).resolve().parents[3] / "shared" / "data" / "robust"
 

@@ -56,7 +56,7 @@ def toy_config() -> dict[str, Any]:
             "validation_fraction": 0.25,
         },
         "motion": {"original": {}},
-        "appearance": {"clip": {"model": f"local-dir:{REPOSITORY / 'resources/demo-clip'}"}},
+        "appearance": {"clip": {"model": f"local-dir:{REPOSITORY / 'resources/demo-clip'}", "device": "auto"}},
         "text": {
             "words": {
                 "appearance": "clip",
@@ -140,10 +140,8 @@ class Ran:
         return Counter("head" if name.startswith("head_") else name for name in found if name != "all")
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose workflow has run to its end; copy it before changing it."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
+def run_toy(folder: Path) -> Project:
+    """Return a project in a new folder, whose workflow has run to its end."""
     folder.mkdir()
     write_toy_videos(folder / "videos")
     project = Project(folder=folder, config=toy_config())

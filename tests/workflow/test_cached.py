@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from moclip.mistakes import read_mistakes
 from tests.workflow.conftest import Project, write_square
 
 pytestmark = pytest.mark.workflow
 
-ABOVE_RUNS = ("summary", "comparisons", "costs", "report")
+ABOVE_RUNS = ("summary", "comparisons", "costs", "mistakes", "report")
 
 
 def test_a_second_run_does_nothing(project: Project) -> None:
@@ -118,6 +119,19 @@ def test_the_number_of_pictures_reruns_the_pages_that_show_them(project: Project
     project.config["report"] = {"pictures": 0}
     assert set(project.run().jobs) == {"report"}
     assert "motion_pictures" not in (project.results() / "report.html").read_text().split("</header>")[0]
+
+
+def test_the_number_of_mistakes_reruns_what_shows_them(project: Project) -> None:
+    mistakes = read_mistakes(project.results() / "mistakes.json")
+    page = (project.results() / "report.html").read_text()
+    assert page.count("with its block vectors") == len(mistakes.shown) == mistakes.num_wrong > 0
+    assert all(mistake.picture and not mistake.note for mistake in mistakes.shown)
+    project.config["report"] = {"mistakes": 1}
+    assert set(project.run().jobs) == {"mistakes", "report"}
+    assert len(read_mistakes(project.results() / "mistakes.json").shown) == 1
+    project.config["report"] = {"mistakes": 0}
+    assert set(project.run().jobs) == {"report"}
+    assert "Mistakes" not in (project.results() / "report.html").read_text()
 
 
 def test_a_stale_shard_stops_the_run(project: Project) -> None:

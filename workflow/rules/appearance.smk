@@ -3,6 +3,7 @@ rule appearance_shard:
     input:
         manifest=ancient(MANIFEST),
         weights=lambda wildcards: encoder_files(wildcards.variant),
+        motion=lambda wildcards: followed_index(wildcards.variant),
     output:
         shard=f"{RESULTS}/appearance/{{variant}}/shard-{{shard}}.h5",
     log:
@@ -12,7 +13,7 @@ rule appearance_shard:
     conda:
         ENVIRONMENT
     # Before a GPU frames are the slower part: several are decoded at a time.
-    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else 1
+    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else CONFIG["appearance"][wildcards.variant]["threads"]
     resources:
         runtime=lambda wildcards, attempt: minutes(appearance_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(6000, 2, num_videos(wildcards.shard), attempt),
@@ -20,6 +21,7 @@ rule appearance_shard:
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
         sig=lambda wildcards: shard_sig(wildcards.shard),
+        motion=lambda wildcards: followed_sig(wildcards.variant, wildcards.shard),
         code=code("appearance_shard"),
     script:
         "../scripts/appearance_shard.py"
@@ -29,6 +31,7 @@ checkpoint appearance_index:
     input:
         manifest=ancient(MANIFEST),
         weights=lambda wildcards: encoder_files(wildcards.variant),
+        motion=lambda wildcards: followed_index(wildcards.variant),
         shards=shard_files(f"{RESULTS}/appearance/{{variant}}"),
     output:
         index=f"{RESULTS}/appearance/{{variant}}/index.json",
@@ -39,6 +42,7 @@ checkpoint appearance_index:
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant),
         sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
+        motion=lambda wildcards: followed_sig(wildcards.variant),
         code=code("appearance_index"),
     script:
         "../scripts/appearance_index.py"

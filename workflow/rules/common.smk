@@ -12,11 +12,13 @@ import yaml
 
 from moclip.code_digest import code_digest
 from moclip.config import check_config, list_network_runs, list_runs, list_used
+from moclip.devices import has_gpu
 from moclip.errors import MoclipError
 from moclip.features import read_index
 from moclip.head_index import read_digests
 from moclip.manifest import dataset_signature, read_manifest
 from moclip.methods import list_heads, reads
+from moclip.motion_embedding_extraction import embedding_settings
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
 ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
@@ -36,9 +38,8 @@ def checked_config():
         sys.exit(2)
 
 
-# A shard is written under a name of its own and read when it is whole: HDF5's locks guard nothing here, and fail on a
-# shared folder whose server has no lock service. Jobs inherit this.
-os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
+# Without it cuBLAS may give other bits with each run on a GPU. Jobs inherit it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
 CONFIG, LISTING = checked_config()
@@ -163,8 +164,28 @@ def motion_folder(network):
     return f"{RESULTS}/motion/{CONFIG['motion_network'][network]['motion']}"
 
 
+def followed_motion(variant):
+    """The motion features that the frames of an appearance variant follow, or none."""
+    motion = CONFIG["appearance"][variant]["motion"]
+    return f"{RESULTS}/motion/{motion}" if motion else ""
+
+
 def index_of(folder):
     return ancient(f"{folder}/index.json")
+
+
+def followed_index(variant):
+    """The index of the motion that the frames of an appearance variant follow, if they follow any."""
+    folder = followed_motion(variant)
+    return index_of(folder) if folder else []
+
+
+def followed_sig(variant, shard=None):
+    """The digest of that motion, in one shard or in all; and words where there is none, unlike any digest."""
+    folder = followed_motion(variant)
+    if not folder:
+        return "motion:none"
+    return index_sig(folder) if shard is None else content_sig(folder, shard)
 
 
 def shard_files(folder):
@@ -181,13 +202,16 @@ RUNS = [f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.see
 INDEXES = [f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS]]
 SEEING = list_used(CONFIG, "motion_network") if CONFIG["report"]["pictures"] else ()
 PICTURES = [f"{RESULTS}/motion_pictures/{variant}.html" for variant in SEEING]
+# The mistakes of the first experiment are shown.
+MISTAKEN = next(iter(CONFIG["experiments"])) if CONFIG["report"]["mistakes"] else None
+MISTAKES = [f"{RESULTS}/mistakes.json"] if MISTAKEN else []
 
 
 def all_outputs():
     """Every output of every stage."""
     shards = [shard for folder in [*MOTION, *APPEARANCE, *EMBEDDINGS] for shard in shard_files(folder)]
     networks = [f"{RESULTS}/motion_network/{network}" for network in NETWORKS]
-    models = [f"{network}/{name}" for network in networks for name in ("model.safetensors", "history.tsv")]
+    models = [f"{network}/{name}" for network in networks for name in ("model.safetensors", "history.tsv", "curve.svg")]
     names = (
         "head.safetensors",
         "history.tsv",
@@ -209,7 +233,7 @@ def all_outputs():
         )
     ]
     heads = sorted({heads_index(run.experiment, run.split) for run in list_runs(CONFIG)})
-    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *heads, *runs, *tables, *PICTURES]
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *heads, *runs, *tables, *PICTURES, *MISTAKES]
 
 
 def uses(experiment, what):
@@ -286,25 +310,30 @@ def prompt_files(variant):
 
 
 def training_cfg(variant):
-    """What the training of a motion network reads: all of its variant but how it is tested."""
-    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key != "test"}
+    """What the training of a motion network reads: all of its variant but how it is tested, and who loads."""
+    others = ("test", "loaders")
+    entry = {key: value for key, value in CONFIG["motion_network"][variant].items() if key not in others}
     return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
 def embedding_cfg(variant):
-    """What the frozen motion network reads."""
-    keys = ("field", "input_px", "max_px", "test", "threads", "device")
-    return json.dumps(
-        {"motion_network": {key: CONFIG["motion_network"][variant][key] for key in keys}},
-        sort_keys=True,
-    )
+    """What the frozen motion network reads; how views are drawn, where there are any."""
+    entry = embedding_settings(CONFIG["motion_network"][variant])
+    return json.dumps({"motion_network": entry}, sort_keys=True)
 
 
 def pictures_cfg(variant):
     """What the page of motion pictures reads."""
     entry = {key: CONFIG["motion_network"][variant][key] for key in ("field", "max_px")}
     splits = network_splits(variant)
-    return json.dumps({"report": CONFIG["report"], "motion_network": entry, "splits": splits}, sort_keys=True)
+    shown = {key: CONFIG["report"][key] for key in ("pictures", "picture_frames")}
+    return json.dumps({"report": shown, "motion_network": entry, "splits": splits}, sort_keys=True)
+
+
+def mistaken_motion():
+    """The motion features whose vectors are drawn over the mistakes: those that the experiment saw, or any."""
+    network = CONFIG["experiments"][MISTAKEN].get("motion_network") if MISTAKEN else None
+    return [motion_folder(network)] if network else MOTION[:1]
 
 
 def run_cfg(experiment):
@@ -451,7 +480,7 @@ def mem_mb(start, each, videos, attempt):
 def gpus(device):
     """How many GPUs a job asks for: one, unless `device` is `cpu`, or `auto` where jobs run here and there is none."""
     if device == "auto" and workflow.local_exec:
-        return int(any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
+        return int(has_gpu())
     return int(device != "cpu")
 
 
@@ -463,10 +492,16 @@ def network_gpus(variant):
     return gpus(CONFIG["motion_network"][variant]["device"])
 
 
+def network_threads(variant):
+    """How many processors a job asks for: those that compute, or, beside a GPU, those that make batches."""
+    entry = CONFIG["motion_network"][variant]
+    return max(entry["threads"], entry["loaders"])
+
+
 def motion_seconds(wildcards):
     """A decode of every frame, or a decode, an encode and a decode."""
     transcoded = CONFIG["motion"][wildcards.variant]["source"] == "transcode"
-    return num_videos(wildcards.shard) * (12 if transcoded else 3)
+    return num_videos(wildcards.shard) * (4 if transcoded else 1)
 
 
 def appearance_seconds(wildcards):
@@ -481,6 +516,7 @@ def embedding_seconds(wildcards):
     entry = CONFIG["motion_network"][wildcards.variant]
     test = entry["test"]
     passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
+    passes += test["views"]["count"] * test["views"]["num_segments"]
     return num_videos(wildcards.shard) * (1 + passes * (0.02 if gpus(entry["device"]) else 0.2))
 
 
@@ -490,3 +526,12 @@ def training_seconds(wildcards):
     train = entry["train"]
     passes = train["epochs"] * train["num_segments"] * num_videos()
     return passes * (0.02 if gpus(entry["device"]) else 0.2)
+
+
+def batch_mb(wildcards):
+    """What a batch takes on its way forth and back; a GPU has memory of its own. 93 MB a picture for EfficientNet-B0."""
+    entry = CONFIG["motion_network"][wildcards.variant]
+    if gpus(entry["device"]):
+        return 0
+    pictures = entry["train"]["batch_size"] * entry["train"]["num_segments"]
+    return pictures * 100 * (entry["input_px"] / 224) ** 2

@@ -13,10 +13,10 @@ rule motion_network:
         f"{BENCHMARKS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
+    threads: lambda wildcards: network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: minutes(training_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(8000, 0.2, num_videos(), attempt),
+        mem_mb=lambda wildcards, attempt: mem_mb(8000 + batch_mb(wildcards), 0.2, num_videos(), attempt),
         gpu=lambda wildcards: network_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: training_cfg(wildcards.variant),
@@ -25,6 +25,22 @@ rule motion_network:
         code=code("motion_network"),
     script:
         "../scripts/motion_network.py"
+
+
+# A rule of its own: another way of drawing trains no network.
+rule motion_network_curve:
+    input:
+        history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
+    output:
+        curve=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
+    log:
+        f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}-curve.log",
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("motion_network_curve"),
+    script:
+        "../scripts/motion_network_curve.py"
 
 
 rule motion_embedding_shard:
@@ -40,7 +56,7 @@ rule motion_embedding_shard:
         f"{BENCHMARKS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: CONFIG["motion_network"][wildcards.variant]["threads"]
+    threads: lambda wildcards: network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: minutes(embedding_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(4000, 2, num_videos(wildcards.shard), attempt),

@@ -54,6 +54,28 @@ rule datacard:
         "../scripts/datacard.py"
 
 
+# Test videos that the first experiment got wrong: a frame with its vectors, the truth, and what each method said.
+rule mistakes:
+    input:
+        manifest=ancient(MANIFEST),
+        predictions=[f"{run}/predictions.tsv" for run in RUNS if Path(run).parts[-3] == MISTAKEN],
+        motion=[index_of(folder) for folder in mistaken_motion()],
+    output:
+        mistakes=f"{RESULTS}/mistakes.json",
+    log:
+        f"{LOGS}/mistakes.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps({"number": CONFIG["report"]["mistakes"]}),
+        experiment=MISTAKEN,
+        sig=lambda wildcards: table_sig(["video_id", "path", "class_name", "fingerprint"]),
+        motion=lambda wildcards: index_sig(*mistaken_motion()),
+        code=code("mistakes"),
+    script:
+        "../scripts/mistakes.py"
+
+
 rule report:
     input:
         manifest=ancient(MANIFEST),
@@ -63,6 +85,7 @@ rule report:
         metrics=[f"{run}/metrics.json" for run in RUNS],
         heads=[f"{run}/history.tsv" for run in RUNS],
         networks=[f"{RESULTS}/motion_network/{network}/history.tsv" for network in NETWORKS],
+        mistakes=MISTAKES,
     output:
         report=f"{RESULTS}/report.html",
     log:

@@ -13,4 +13,5 @@ with stage(snakemake.log[0]):
         root=Path(dataset["root"]),
         num_shards=dataset["num_shards"],
         output=Path(snakemake.output.index),
+        motion_index=Path(snakemake.input.motion) if snakemake.input.motion else None,
     )

@@ -13,4 +13,5 @@ with stage(snakemake.log[0]):
         manifest=Path(snakemake.input.manifest),
         variant=snakemake.config["appearance"][wildcards.variant],
         num_threads=snakemake.threads,
+        motion_index=Path(snakemake.input.motion) if snakemake.input.motion else None,
     )

@@ -13,5 +13,6 @@ with stage(snakemake.log[0]):
         summary=Path(snakemake.input.summary),
         runs=[Path(path).parent for path in snakemake.input.metrics],
         networks=[Path(path).parent for path in snakemake.input.networks],
+        mistakes=next(map(Path, snakemake.input.mistakes), None),
         config=snakemake.config,
     )

@@ -1,0 +1,17 @@
+"""Draw some of the test videos that an experiment got wrong."""
+
+from pathlib import Path
+
+from moclip.mistake_pictures import draw_mistakes
+from moclip.stage import stage
+
+with stage(snakemake.log[0]):
+    draw_mistakes(
+        Path(snakemake.output.mistakes),
+        predictions=[Path(path) for path in snakemake.input.predictions],
+        experiment=snakemake.params.experiment,
+        manifest=Path(snakemake.input.manifest),
+        motion_index=next(map(Path, snakemake.input.motion), None),
+        root=Path(snakemake.config["dataset"]["root"]),
+        number=snakemake.config["report"]["mistakes"],
+    )
