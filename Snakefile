@@ -32,6 +32,7 @@ localrules:
     motion_network_curve,
     rejects,
     summary,
+    comparisons,
     report,
 
 

@@ -15,6 +15,7 @@ from moclip.cli_parts import add_command
 from moclip.cli_predict import add_predict_commands
 from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
+from moclip.contests import format_comparisons, read_comparisons
 from moclip.errors import MoclipError
 from moclip.summary import format_summary, read_summary
 
@@ -93,6 +94,9 @@ def _build_parser() -> argparse.ArgumentParser:
 def _print_summary(options: argparse.Namespace) -> None:
     path = options.folder / "summary.tsv"
     print(format_summary(read_summary(path)))
+    comparisons = read_comparisons(options.folder / "comparisons.tsv")
+    if comparisons:
+        print(f"\n{format_comparisons(comparisons)}")
     print(f"\nwritten: {path}, {options.folder / 'report.html'}")
 
 

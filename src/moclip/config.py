@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from moclip.errors import ConfigError
+from moclip.experiments import expand_matrices
+from moclip.methods import METHODS
 
 Section = Mapping[str, Any]
 
@@ -22,13 +24,6 @@ REFERENCES: dict[str, dict[str, str]] = {
     "text": {"appearance": "appearance"},
     "motion_network": {"motion": "motion"},
     "experiments": {"appearance": "appearance", "motion_network": "motion_network", "text": "text", "head": "head"},
-}
-# What each method of an experiment needs to be named there.
-METHOD_NEEDS: dict[str, tuple[str, ...]] = {
-    "fusion": ("appearance", "motion_network", "head"),
-    "appearance": ("appearance", "head"),
-    "motion": ("motion_network",),
-    "zero_shot": ("appearance", "text"),
 }
 
 
@@ -42,7 +37,7 @@ class Run:
 
 
 def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
-    """Return the configuration with every default filled in.
+    """Return the configuration with every default filled in and every matrix of experiments multiplied out.
 
     Raises:
         ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
@@ -50,6 +45,9 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
     """
     complete: dict[str, Any] = _fill_defaults(copy.deepcopy(dict(config)), schema=schema, root=schema)
     faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
+    if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
+        complete = expand_matrices(complete)
+        faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
     faults = faults or [*_check_references(complete), *_check_frames(complete), *_check_experiments(complete)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
@@ -89,7 +87,7 @@ def list_used(config: Section, section: str) -> tuple[str, ...]:
 
 
 def _uses(experiment: Section, section: str) -> bool:
-    return bool(experiment.get(section)) and any(section in METHOD_NEEDS[method] for method in experiment["methods"])
+    return bool(experiment.get(section)) and any(section in METHODS[method].needs for method in experiment["methods"])
 
 
 def _resolve(schema: Section, *, root: Section) -> Section:
@@ -197,7 +195,7 @@ def _check_frames(config: Section) -> Iterator[str]:
 def _check_experiments(config: Section) -> Iterator[str]:
     for name, experiment in config["experiments"].items():
         for method in experiment["methods"]:
-            for needed in METHOD_NEEDS[method]:
+            for needed in METHODS[method].needs:
                 if not experiment.get(needed):
                     yield (
                         f"experiments.{name}: the method `{method}` needs the key `{needed}`; "

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.files import replace_atomically
+from moclip.methods import METHODS
 from moclip.metrics import (
     Scores,
     build_scores,
@@ -28,16 +29,9 @@ from moclip.metrics import (
     top_k_accuracy,
 )
 
-# Every method, in the order of tables, and the encoders whose quality it stands on.
-METHOD_ENCODERS: dict[str, tuple[str, ...]] = {
-    "zero_shot": ("appearance", "text"),
-    "motion": ("motion",),
-    "appearance": ("appearance",),
-    "fusion": ("motion", "appearance"),
-}
 TRAINED = "trained"  # the state of an encoder that needs no mark
 REJECTED_POLICIES = ("wrong", "leave_out")
-METRICS_FORMAT = 1
+METRICS_FORMAT = 2
 _NUM_BEST = 5
 _NUM_DIGITS = 8
 
@@ -71,21 +65,27 @@ def evaluate_run(
     rejected_test_videos: str,
     encoders: Mapping[str, str],
     trained_on: Collection[str] = (),
+    groups: Mapping[str, str] | None = None,
+    trained_on_groups: Collection[str] = (),
+    notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
 
     `class_index` is the truth of `test_ids`. A test video that a method has no logits for must stand in `rejected` (id
     to reason); with the policy `wrong` it counts as wrong for that method, with `leave_out` it is left out for all of
     them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
-    words that reports mark it with ("untrained"). `trained_on` are the videos that shaped any of the models.
+    words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
+    that shaped any of the models; `groups` gives those of the test videos. `notes` stand in the metrics as they are.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
-        DatasetError: A test video was trained on, is listed twice, or has no logits and no reason.
+        DatasetError: A test video, or one of its group, was trained on; or it is listed twice, or has no logits and
+            no reason.
         ModelError: Logits are not finite or of another shape than (N, classes).
     """
     _check_request(methods, policy=rejected_test_videos, encoders=encoders)
-    _check_test(test_ids, class_index=class_index, trained_on=trained_on)
+    _check_test(test_ids, class_index=class_index)
+    check_unseen(test_ids, groups=groups or {}, trained_on=trained_on, trained_on_groups=trained_on_groups)
     truth = dict(sorted(zip(test_ids, map(int, class_index), strict=True)))
     scores = {
         name: _align(logits, name=name, truth=truth, rejected=rejected, num_classes=len(class_names))
@@ -112,42 +112,61 @@ def evaluate_run(
         class_names=tuple(class_names),
         status=status,
         scores=scores,
-        metrics={**header, "methods": measured},
+        metrics={**header, **(notes or {}), "methods": measured},
     )
 
 
 def _in_order(methods: Mapping[str, MethodLogits]) -> dict[str, MethodLogits]:
-    return {name: methods[name] for name in METHOD_ENCODERS if name in methods}
+    return {name: methods[name] for name in METHODS if name in methods}
 
 
 def _check_request(methods: Mapping[str, MethodLogits], *, policy: str, encoders: Mapping[str, str]) -> None:
-    unknown = sorted(methods.keys() - METHOD_ENCODERS.keys())
+    unknown = sorted(methods.keys() - METHODS.keys())
     if unknown or not methods:
-        raise ConfigError(f"methods: expected one or more of {', '.join(METHOD_ENCODERS)}; found {sorted(methods)}")
+        raise ConfigError(f"methods: expected one or more of {', '.join(METHODS)}; found {sorted(methods)}")
     if policy not in REJECTED_POLICIES:
         raise ConfigError(
             f"dataset.rejected_test_videos: expected one of {', '.join(REJECTED_POLICIES)}; found {policy!r}"
         )
-    missing = sorted({encoder for name in methods for encoder in METHOD_ENCODERS[name]} - encoders.keys())
+    missing = sorted({encoder for name in methods for encoder in METHODS[name].encoders} - encoders.keys())
     if missing:
         raise ConfigError(
             f"encoders: expected the state of `{missing[0]}`, which {sorted(methods)} stand on; found none"
         )
 
 
-def _check_test(
-    test_ids: Sequence[str], *, class_index: Sequence[int] | NDArray[np.integer], trained_on: Collection[str]
-) -> None:
+def _check_test(test_ids: Sequence[str], *, class_index: Sequence[int] | NDArray[np.integer]) -> None:
     if len(test_ids) != len(class_index):
         raise DatasetError(f"test: expected a class for each of {len(test_ids)} videos, found {len(class_index)}")
     twice = [video_id for video_id, count in Counter(test_ids).items() if count > 1]
     if twice:
         raise DatasetError(f"test: expected each video once, found {twice[0]} twice")
+
+
+def check_unseen(
+    test_ids: Sequence[str],
+    *,
+    groups: Mapping[str, str],
+    trained_on: Collection[str],
+    trained_on_groups: Collection[str],
+) -> None:
+    """Pass test videos that no model has seen, nor any other video of their groups.
+
+    Raises:
+        DatasetError: One shaped a model, or was cut from the same source as a video that did.
+    """
     leaked = sorted(set(test_ids) & set(trained_on))
     if leaked:
         raise DatasetError(
             f"test: {len(leaked)} test videos shaped the models that are tested, first {leaked[0]}; "
             "test a model on the split that it was trained for"
+        )
+    known = set(trained_on_groups)
+    near = [video_id for video_id in sorted(test_ids) if groups.get(video_id) in known]
+    if near:
+        raise DatasetError(
+            f"test: {len(near)} test videos are of groups that shaped the models that are tested, first {near[0]} "
+            f"(group {groups[near[0]]}); let the lists keep groups whole, or test on the split that it was trained for"
         )
 
 
@@ -174,7 +193,7 @@ def _align(
 
 
 def _note(name: str, *, encoders: Mapping[str, str]) -> str:
-    states = {encoder: encoders[encoder] for encoder in METHOD_ENCODERS[name]}
+    states = {encoder: encoders[encoder] for encoder in METHODS[name].encoders}
     return "; ".join(f"{encoder} {state}" for encoder, state in states.items() if state != TRAINED)
 
 

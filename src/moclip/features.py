@@ -175,6 +175,11 @@ def list_rejects(path: Path) -> list[tuple[str, str, str]]:
     return sorted(rejects)
 
 
+def index_fingerprint(path: Path) -> str:
+    """Return 32 hex digits over all rows behind an index, in any shards: what a run notes of what it read."""
+    return read_index(path).content
+
+
 def locate_videos(path: Path, *, video_ids: Sequence[str]) -> dict[str, Path]:
     """Return the shard of each video that has features; videos without are left out."""
     index = read_index(path)

@@ -1,165 +1,44 @@
 """The heads: small networks trained on cached embeddings, whole data sets in memory, never a video.
 
 The paper's head is `Linear(1280 + 512, 512) -> ReLU -> Dropout(0.5) -> Linear(512, 101)`, 969,829 parameters. The same
-head on the appearance embedding alone is the control that shows what motion adds.
+head on the appearance embedding alone is the control that shows what motion adds. `head_math` says the same forward
+passes in numpy; a test holds the two together.
 """
 
-import csv
-import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.files import replace_atomically
-
-# The streams behind each head, in the order in which their embeddings are joined.
-HEAD_STREAMS: dict[str, tuple[str, ...]] = {"fusion": ("motion", "appearance"), "appearance": ("appearance",)}
-STREAM_ORDER = ("motion", "appearance")
-_FORMAT_VERSION = "1"
-# Every forward pass of a trained head has so many rows, the last one filled up: the sums of a matrix product are
-# ordered by its size, and a prediction would depend in its last bits on how many other videos were asked about.
-_CHUNK = 64
+from moclip.head_files import HeadConfig, HeadEpoch, TrainedHead
+from moclip.head_inputs import Layout, check_finite
+from moclip.head_math import WEIGHTS, choose, interpolate, neighbour_logits, predict_logits
+from moclip.head_steps import MlpSteps
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """How a head is built and trained; the defaults are the paper's (its code, for the training)."""
+class Fold:
+    """One subset: inputs float32 (N, D), labels (N,)."""
 
-    hidden: int = 512
-    dropout: float = 0.5
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    batch_size: int = 64
-    epochs: int = 100
-    select: Literal["val", "last"] = "val"
-    normalise: Literal["none", "l2"] = "none"
-
-    @classmethod
-    def from_config(cls, section: Mapping[str, Any]) -> "HeadConfig":
-        """Return the settings of one entry under `head`.
-
-        Raises:
-            ConfigError: A key is unknown, or a choice is none of the known ones.
-        """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(section.keys() - known)
-        if unknown:
-            raise ConfigError(f"head: unknown key `{unknown[0]}`; known keys: {', '.join(sorted(known))}")
-        config = cls(**section)
-        for key, choices in (("select", ("val", "last")), ("normalise", ("none", "l2"))):
-            if getattr(config, key) not in choices:
-                raise ConfigError(f"head.{key}: expected one of {', '.join(choices)}; found {getattr(config, key)!r}")
-        return config
+    inputs: Floats
+    labels: Ints
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadEpoch:
-    """One epoch, counted from 1; `val_loss` and `val_top_1` are nan without validation videos."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_top_1: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedHead:
-    """The weights of the chosen epoch, how they came about, and which epoch (from 1) that was."""
-
-    state: Mapping[str, Tensor]
-    history: tuple[HeadEpoch, ...]
-    best_epoch: int
-    config: HeadConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class SavedHead:
-    """A head as read back from its file."""
-
-    state: Mapping[str, Tensor]
-    best_epoch: int
-    config: HeadConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadFile:
-    """The heads of one run, the ids of the videos that shaped them (train and val), and what else was noted."""
-
-    heads: Mapping[str, SavedHead]
-    trained_on: tuple[str, ...]
-    provenance: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fold:
-    """One subset as tensors: inputs float32 (N, D), labels int64 (N,)."""
-
+class _Tensors:
     inputs: Tensor
     labels: Tensor
-
-
-def pool_frames(embeddings: Floats, *, offsets: NDArray[np.integer]) -> Floats:
-    """Return the mean embedding of each video, float32 (N, D), from those of its frames, (sum of K_i, D).
-
-    The frames of video i are `embeddings[offsets[i]:offsets[i + 1]]`.
-
-    Raises:
-        ModelError: The offsets do not cover the embeddings, or a video has no frame.
-    """
-    counts = np.diff(offsets)
-    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(embeddings) or counts.min() < 1:
-        raise ModelError(
-            f"frame pooling: expected offsets from 0 to {len(embeddings)} with a frame or more for every video"
-        )
-    sums = np.add.reduceat(embeddings.astype(np.float64), offsets[:-1], axis=0)
-    return (sums / counts[:, None]).astype(np.float32)
-
-
-def concatenate_streams(streams: Mapping[str, Floats], *, normalise: Literal["none", "l2"] = "none") -> Floats:
-    """Return the embeddings of each video side by side, float32 (N, sum of D): motion first, then appearance.
-
-    `l2` scales each stream to unit length beforehand; a row of zeros stays one.
-
-    Raises:
-        ModelError: A stream is unknown, is no (N, D) array of the same N as the others, or is not finite.
-    """
-    unknown = sorted(streams.keys() - set(STREAM_ORDER))
-    if unknown or not streams:
-        raise ModelError(f"streams: expected one or more of {', '.join(STREAM_ORDER)}; found {sorted(streams)}")
-    shapes = {name: values.shape for name, values in streams.items()}
-    if any(len(shape) != 2 for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) != 1:
-        raise ModelError(f"streams: expected (N, D) arrays over the same N videos, found the shapes {shapes}")
-    ordered = [streams[name].astype(np.float32) for name in STREAM_ORDER if name in streams]
-    for values in ordered:
-        _check_finite(values)
-    return np.concatenate([_scale(values) if normalise == "l2" else values for values in ordered], axis=1)
-
-
-def _scale(values: Floats) -> Floats:
-    lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
-    return (values / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-
-
-def _check_finite(values: Floats) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        raise ModelError(
-            f"embeddings: expected finite numbers, found nan or infinity in {len(bad)} rows, first {bad[0]}"
-        )
 
 
 def build_head(num_inputs: int, *, num_classes: int, hidden: int, dropout: float) -> nn.Sequential:
@@ -177,30 +56,87 @@ def build_head(num_inputs: int, *, num_classes: int, hidden: int, dropout: float
     )
 
 
+class GatedHead(nn.Module):
+    """Streams projected to one width, each weighed, unit by unit, by a gate that sees all of them, then added.
+
+    Source: Arevalo et al. 2017 (arXiv 1702.01992), section 3.1, with a gate for each stream.
+    """
+
+    def __init__(self, layout: Layout, *, num_classes: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.widths = {name: getattr(layout, name) for name in ("motion", "appearance") if getattr(layout, name)}
+        for name, width in self.widths.items():
+            self.add_module(f"project_{name}", nn.Linear(width, hidden))
+            self.add_module(f"gate_{name}", nn.Linear(layout.pooled, hidden))
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (B, K) for inputs (B, D)."""
+        parts = zip(self.widths, torch.split(inputs, list(self.widths.values()), dim=1), strict=True)
+        terms = [
+            self.get_submodule(f"project_{name}")(part).relu()
+            * torch.sigmoid(self.get_submodule(f"gate_{name}")(inputs))
+            for name, part in parts
+        ]
+        logits: Tensor = self.classifier(self.dropout(torch.stack(terms).sum(dim=0)))
+        return logits
+
+
+class _FrameAttention(nn.Module):
+    """One embedding from those of the frames: a mean whose weights a learned query gives (zeros: the plain mean)."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.query = nn.Parameter(torch.zeros(layout.appearance))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        layout = self.layout
+        end = layout.motion + layout.appearance * layout.frames
+        frames = inputs[:, layout.motion : end].reshape(-1, layout.frames, layout.appearance)
+        scores = (frames @ self.query / math.sqrt(layout.appearance)).masked_fill(inputs[:, end:] == 0, -math.inf)
+        pooled = (scores.softmax(dim=1)[:, :, None] * frames).sum(dim=1)
+        return torch.cat([inputs[:, : layout.motion], pooled], dim=1)
+
+
+def build_model(layout: Layout, *, num_classes: int, config: HeadConfig) -> nn.Module:
+    """Return the head of a configuration with fresh weights from torch's global generator."""
+    if config.kind == "linear":
+        return nn.Sequential(OrderedDict[str, nn.Module](classifier=nn.Linear(layout.width, num_classes)))
+    if config.kind == "gated":
+        return GatedHead(layout, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
+    head = build_head(layout.pooled, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
+    if config.kind == "attention" and layout.frames:
+        return nn.Sequential(OrderedDict([("attention", _FrameAttention(layout)), *head.named_children()]))
+    return head
+
+
 def train_head(
-    x_train: Floats,
-    y_train: NDArray[np.integer],
-    x_val: Floats,
-    y_val: NDArray[np.integer],
+    train: Fold,
+    val: Fold,
     *,
     num_classes: int,
     config: HeadConfig,
     seed: int,
+    layout: Layout | None = None,
+    start: Mapping[str, Floats] | None = None,
     threads: int = 1,
 ) -> TrainedHead:
     """Return a head trained with AdamW and cross-entropy; the same seed and threads give the same bits.
 
-    Inputs are float32 (N, D), labels (N,). `select: val` keeps the epoch with the best validation top-1 (of equals, the
-    lower validation loss, then the earlier); `last` the last. Test videos take no part. The caller's random state is
-    left as it was, so that heads trained one after another equal heads trained alone.
+    `select: val` keeps the epoch with the best validation top-1 (of equals, the lower validation loss, then the
+    earlier); `last` the last. `refit` trains once more, on train and val together, for as many epochs. Test videos take
+    no part. The caller's random state is left as it was, so that heads trained one after another equal heads trained
+    alone. `layout` says what the rows are made of; `start` gives the weights to start from.
 
     Raises:
         ConfigError: `select` is `val` without validation videos, or training diverged.
         DatasetError: There is no training video, or a label is out of range.
         ModelError: An embedding is not finite, or shapes disagree.
     """
-    train = _build_fold(x_train, y_train, name="train", num_classes=num_classes)
-    val = _build_fold(x_val, y_val, name="val", num_classes=num_classes)
+    for name, fold in (("train", train), ("val", val)):
+        _check_fold(fold, name=name, num_classes=num_classes)
     if not len(train.labels):
         raise DatasetError("head: expected training videos with features, found none; see rejects.tsv")
     if config.select == "val" and not len(val.labels):
@@ -208,165 +144,203 @@ def train_head(
             "head.select: `val` needs validation videos with features and there are none; "
             "raise dataset.validation_fraction or set `select: last`"
         )
-    with _torch_state(seed=seed, threads=threads):
-        head = build_head(x_train.shape[1], num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
-        return _fit(head, train=train, val=val, config=config)
+    layout = layout or Layout(appearance=train.inputs.shape[1])
+    if config.kind == "knn":
+        return _fit_neighbours(train, val, num_classes=num_classes, config=config, layout=layout)
+    with _threads(threads):
+        first = _fit_from_seed(
+            train, val, num_classes=num_classes, config=config, layout=layout, start=start, seed=seed
+        )
+        if not config.refit:
+            return first
+        again = replace(config, epochs=first.best_epoch, select="last")
+        whole, none = _join(train, val), Fold(inputs=val.inputs[:0], labels=val.labels[:0])
+        second = _fit_from_seed(
+            whole, none, num_classes=num_classes, config=again, layout=layout, start=start, seed=seed
+        )
+    return replace(first, state=second.state)
 
 
-def _build_fold(inputs: Floats, labels: NDArray[np.integer], *, name: str, num_classes: int) -> _Fold:
-    if len(inputs) != len(labels) or inputs.ndim != 2:
-        raise ModelError(f"head: {name}: expected inputs (N, D) for {len(labels)} labels, found {inputs.shape}")
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
+def train_zero_shot_head(
+    train: Fold,
+    val: Fold,
+    *,
+    classes: Floats,
+    config: HeadConfig,
+    seed: int,
+    threads: int = 1,
+) -> TrainedHead:
+    """Return a linear head between class embeddings (K, D) and their fine-tuning; validation chooses how far.
+
+    Inputs are image embeddings of unit length times 100. `chosen["alpha"]` is 0 where the prompts alone
+    were best.
+
+    Raises:
+        ConfigError: There are no validation videos to choose with.
+
+    Source: Wortsman et al. 2022 (arXiv 2109.01903): the weights are interpolated, not the scores.
+    """
+    if not len(val.labels):
+        raise ConfigError("methods: `zero_shot_head` chooses its weight on validation videos and there are none")
+    start = {"classifier.weight": classes, "classifier.bias": np.zeros(len(classes), dtype=np.float32)}
+    linear = replace(config, kind="linear", normalise="l2")
+    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start, threads=threads)
+
+    def logits(alpha: float) -> Floats:
+        state = interpolate(start, tuned.selection_state, weight=alpha)
+        return predict_logits("linear", state, val.inputs, layout=tuned.layout)
+
+    alpha = choose(WEIGHTS, logits=logits, labels=val.labels.astype(np.int64))
+    return replace(
+        tuned,
+        state=interpolate(start, tuned.state, weight=alpha),
+        selection_state=interpolate(start, tuned.selection_state, weight=alpha),
+        chosen={"alpha": alpha},
+    )
+
+
+def _fit_neighbours(train: Fold, val: Fold, *, num_classes: int, config: HeadConfig, layout: Layout) -> TrainedHead:
+    state = _support(train, num_classes=num_classes)
+
+    def logits(neighbours: float) -> Floats:
+        return neighbour_logits(val.inputs, state=state, neighbours=int(neighbours))
+
+    chosen = config.neighbours[0]
+    if config.select == "val":
+        chosen = int(choose(config.neighbours, logits=logits, labels=val.labels.astype(np.int64)))
+    final = _support(_join(train, val), num_classes=num_classes) if config.refit else state
+    return TrainedHead(
+        state=final,
+        selection_state=state,
+        history=(),
+        best_epoch=0,
+        config=config,
+        layout=layout,
+        chosen={"neighbours": chosen},
+    )
+
+
+def _support(fold: Fold, *, num_classes: int) -> dict[str, NDArray[Any]]:
+    return {
+        "support": np.ascontiguousarray(fold.inputs, dtype=np.float32),
+        "labels": fold.labels.astype(np.int64),
+        "num_classes": np.array([num_classes], dtype=np.int64),
+    }
+
+
+def _join(first: Fold, second: Fold) -> Fold:
+    return Fold(
+        inputs=np.concatenate([first.inputs, second.inputs]), labels=np.concatenate([first.labels, second.labels])
+    )
+
+
+def _check_fold(fold: Fold, *, name: str, num_classes: int) -> None:
+    if len(fold.inputs) != len(fold.labels) or fold.inputs.ndim != 2:
+        raise ModelError(
+            f"head: {name}: expected inputs (N, D) for {len(fold.labels)} labels, found {fold.inputs.shape}"
+        )
+    wrong = fold.labels[(fold.labels < 0) | (fold.labels >= num_classes)]
     if len(wrong):
         raise DatasetError(f"head: {name}: expected class indices 0 to {num_classes - 1}, found {wrong[0]}")
-    _check_finite(inputs)
-    floats = np.ascontiguousarray(inputs, dtype=np.float32)
-    return _Fold(inputs=torch.from_numpy(floats), labels=torch.from_numpy(labels.astype(np.int64)))
+    check_finite(fold.inputs)
 
 
 @contextmanager
-def _torch_state(*, seed: int | None = None, threads: int) -> Iterator[None]:
+def _threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(number)
     try:
-        with torch.random.fork_rng(devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
 
 
-def _fit(head: nn.Sequential, *, train: _Fold, val: _Fold, config: HeadConfig) -> TrainedHead:
+def _fit_from_seed(
+    train: Fold,
+    val: Fold,
+    *,
+    num_classes: int,
+    config: HeadConfig,
+    layout: Layout,
+    start: Mapping[str, Floats] | None,
+    seed: int,
+) -> TrainedHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(layout, num_classes=num_classes, config=config)
+        if start is not None:
+            model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in start.items()})
+        state, history, best = _fit(model, train=_tensors(train), val=_tensors(val), config=config)
+    return TrainedHead(
+        state=state, selection_state=state, history=tuple(history), best_epoch=best, config=config, layout=layout
+    )
+
+
+def _tensors(fold: Fold) -> _Tensors:
+    floats = np.ascontiguousarray(fold.inputs, dtype=np.float32)
+    return _Tensors(inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)))
+
+
+def _fit(
+    model: nn.Module, *, train: _Tensors, val: _Tensors, config: HeadConfig
+) -> tuple[dict[str, Floats], list[HeadEpoch], int]:
+    steps = MlpSteps(model, dropout=config.dropout) if _is_plain_mlp(model) else None
     optimizer = torch.optim.AdamW(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     history: list[HeadEpoch] = []
-    best: tuple[tuple[float, float], int, dict[str, Tensor]] | None = None
+    best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
     for epoch in range(1, config.epochs + 1):
-        train_loss = _train_epoch(head, train, optimizer=optimizer, batch_size=config.batch_size)
+        train_loss = _train_epoch(model, train, optimizer=optimizer, batch_size=config.batch_size, steps=steps)
         if not math.isfinite(train_loss):
             raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
-        val_loss, val_top_1 = _validate(head, val)
+        val_loss, val_top_1 = _validate(model, val)
         history.append(HeadEpoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss, val_top_1=val_top_1))
         merit = (val_top_1, -val_loss)
-        if best is None or config.select == "last" or merit > best[0]:
-            best = (merit, epoch, {name: value.detach().clone() for name, value in head.state_dict().items()})
+        is_last = config.select == "last" and epoch == config.epochs
+        if is_last or (config.select == "val" and (best is None or merit > best[0])):
+            best = (merit, epoch, {name: value.numpy().copy() for name, value in model.state_dict().items()})
     if best is None:
         raise ConfigError(f"head.epochs: expected 1 or more, found {config.epochs}")
-    return TrainedHead(state=best[2], history=tuple(history), best_epoch=best[1], config=config)
+    return best[2], history, best[1]
 
 
-def _train_epoch(head: nn.Module, train: _Fold, *, optimizer: torch.optim.Optimizer, batch_size: int) -> float:
-    head.train()
+def _is_plain_mlp(model: nn.Module) -> bool:
+    return [name for name, _ in model.named_children()] == ["hidden", "activation", "dropout", "classifier"]
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: _Tensors,
+    *,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    steps: MlpSteps | None,
+) -> float:
+    model.train()
     total = torch.zeros((), dtype=torch.float64)
     for batch in torch.split(torch.randperm(len(train.labels)), batch_size):
-        loss = nn.functional.cross_entropy(head(train.inputs[batch]), train.labels[batch])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        inputs, labels = train.inputs[batch], train.labels[batch]
+        loss = steps.run(inputs, labels) if steps else _step(model, inputs, labels)
         optimizer.step()
-        total += loss.detach() * len(batch)
+        total += loss * len(batch)
     return float(total) / len(train.labels)
 
 
+def _step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    model.zero_grad()
+    loss = nn.functional.cross_entropy(model(inputs), labels)
+    torch.autograd.backward(loss)
+    return loss.detach()
+
+
 @torch.no_grad()
-def _validate(head: nn.Module, val: _Fold) -> tuple[float, float]:
+def _validate(model: nn.Module, val: _Tensors) -> tuple[float, float]:
     if not len(val.labels):
         return math.nan, math.nan
-    head.eval()
-    logits = head(val.inputs)
+    model.eval()
+    logits = model(val.inputs)
     loss = float(nn.functional.cross_entropy(logits, val.labels))
     # numpy's argmax takes the first of equals, as the metrics do; torch's promises nothing.
     top_1 = float((logits.numpy().argmax(axis=1) == val.labels.numpy()).mean())
     return loss, top_1
-
-
-@torch.no_grad()
-def predict_logits(state: Mapping[str, Tensor], inputs: Floats, *, threads: int = 1) -> Floats:
-    """Return the logits of a head, float32 (N, K), for inputs (N, D), without dropout.
-
-    Raises:
-        ModelError: The inputs have another width than the head, or are not finite.
-    """
-    num_inputs = state["hidden.weight"].shape[1]
-    if inputs.ndim != 2 or inputs.shape[1] != num_inputs:
-        raise ModelError(
-            f"head: expected inputs (N, {num_inputs}), found {inputs.shape}; was it trained on these streams?"
-        )
-    _check_finite(inputs)
-    tensor = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
-    with _torch_state(threads=threads):
-        return np.concatenate([_apply_filled(state, chunk).numpy() for chunk in torch.split(tensor, _CHUNK)])
-
-
-def _apply_filled(state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    filled = torch.nn.functional.pad(inputs, (0, 0, 0, _CHUNK - len(inputs)))
-    return _apply(state, filled)[: len(inputs)]
-
-
-def _apply(state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    hidden = nn.functional.linear(inputs, state["hidden.weight"], state["hidden.bias"]).relu()
-    return nn.functional.linear(hidden, state["classifier.weight"], state["classifier.bias"])
-
-
-def save_heads(
-    path: Path,
-    *,
-    heads: Mapping[str, TrainedHead],
-    trained_on: Sequence[str] = (),
-    provenance: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the heads of a run to one safetensors file, tensors named `<head>.<layer>`; equal heads give equal bytes.
-
-    `trained_on` lists the train and val videos, so that testing on one of them can be refused. `provenance` is JSON.
-    """
-    tensors = {f"{name}.{key}": value.contiguous() for name, head in heads.items() for key, value in head.state.items()}
-    about = {
-        "heads": {name: {"best_epoch": head.best_epoch, "config": asdict(head.config)} for name, head in heads.items()},
-        "trained_on": sorted(trained_on),
-        "provenance": dict(provenance or {}),
-    }
-    # One key: safetensors writes several in the order of a hash table, and the bytes would differ between runs.
-    metadata = {"moclip": json.dumps({"format": _FORMAT_VERSION, **about}, sort_keys=True)}
-    with replace_atomically(path) as temporary:
-        save_file(tensors, str(temporary), metadata=metadata)
-
-
-def write_history(path: Path, *, heads: Mapping[str, TrainedHead]) -> None:
-    """Write one row for each head and epoch; `chosen` is 1 at the epoch whose weights were kept."""
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow(["head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"])
-        for name, head in heads.items():
-            for row in head.history:
-                numbers = [
-                    f"{x:.6f}" if math.isfinite(x) else "" for x in (row.train_loss, row.val_loss, row.val_top_1)
-                ]
-                table.writerow([name, row.epoch, *numbers, int(row.epoch == head.best_epoch)])
-
-
-def load_heads(path: Path) -> HeadFile:
-    """Return the heads written by `save_heads`.
-
-    Raises:
-        ModelError: The file is missing, damaged, no file of heads, or of another format.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if about["format"] != _FORMAT_VERSION:
-            raise ModelError(f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again")
-        heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
-        return HeadFile(heads=heads, trained_on=tuple(about["trained_on"]), provenance=about["provenance"])
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path}: expected a file of trained heads ({error}); delete it and run again") from None
-
-
-def _load_head(name: str, *, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> SavedHead:
-    own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-    return SavedHead(
-        state={key: own[key] for key in ("hidden.weight", "hidden.bias", "classifier.weight", "classifier.bias")},
-        best_epoch=about["best_epoch"],
-        config=HeadConfig.from_config(about["config"]),
-    )

@@ -7,9 +7,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from moclip.comparisons import student_half_width
 from moclip.errors import DatasetError
-from moclip.evaluation import METHOD_ENCODERS, read_metrics
+from moclip.evaluation import read_metrics
 from moclip.files import replace_atomically
+from moclip.methods import METHODS
 
 _NUM_DIGITS = 8
 
@@ -28,7 +30,8 @@ class RunMetrics:
 class SummaryRow:
     """One method of one experiment on one split, or on `all`: the mean over splits, then over seeds.
 
-    `*_std` is the sample standard deviation over seeds (on `all`, of the means over splits); None with one seed. A
+    `*_std` is the sample standard deviation over seeds (on `all`, of the means over splits), `*_ci95` half of Student's
+    95 % interval of their mean; None with one seed. A
     method whose metrics are the same for every seed, to the last digit, depends on none: its seeds count as one. `n`
     and `coverage` are the smallest of any run.
     """
@@ -41,12 +44,16 @@ class SummaryRow:
     num_runs: int
     top_1: float
     top_1_std: float | None
+    top_1_ci95: float | None
     top_5: float
     top_5_std: float | None
+    top_5_ci95: float | None
     mean_class_accuracy: float
     mean_class_accuracy_std: float | None
+    mean_class_accuracy_ci95: float | None
     ece: float
     ece_std: float | None
+    ece_ci95: float | None
     n: int
     coverage: float
     encoder_note: str
@@ -82,7 +89,7 @@ def _load_grids(runs: Sequence[RunMetrics]) -> dict[str, _Grid]:
         raise DatasetError(f"{runs[0].experiment}: expected the same methods in every run, found {sorted(methods)}")
     return {
         method: {split: {seed: documents[split, seed][method] for seed in seeds} for split in splits}
-        for method in sorted(methods.pop(), key=list(METHOD_ENCODERS).index)
+        for method in sorted(methods.pop(), key=list(METHODS).index)
     }
 
 
@@ -94,7 +101,8 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> Summ
     measures: dict[str, Any] = {}
     for name in _MEASURES:
         by_seed = [fmean(seeds[seed][name] for seeds in grid.values()) for seed in next(iter(grid.values()))]
-        measures |= {name: fmean(by_seed), f"{name}_std": stdev(by_seed) if len(by_seed) > 1 else None}
+        spread = stdev(by_seed) if len(by_seed) > 1 else None
+        measures |= {name: fmean(by_seed), f"{name}_std": spread, f"{name}_ci95": student_half_width(by_seed)}
     return SummaryRow(
         experiment=experiment,
         method=method,
@@ -142,7 +150,7 @@ def _parse_row(row: Mapping[str, str]) -> SummaryRow:
         elif field.name in whole:
             values[field.name] = int(cell)
         else:
-            values[field.name] = None if field.name.endswith("_std") and not cell else float(cell)
+            values[field.name] = None if field.name.endswith(("_std", "_ci95")) and not cell else float(cell)
     return SummaryRow(**values)
 
 
@@ -165,18 +173,18 @@ def format_summary(rows: Sequence[SummaryRow]) -> str:
         for line in lines
     ]
     rule = "-" * max(map(len, table))
-    spread = "+-  sample standard deviation over seeds; `-` with one seed, or where no seed plays a part"
+    spread = "+-  half of the 95 % interval over seeds (Student's t); `-` with one seed, or where no seed plays a part"
     return "\n".join([table[0], rule, *table[1:], rule, spread])
 
 
 def _format_row(row: SummaryRow) -> tuple[str, ...]:
     pairs = [
-        (row.top_1, row.top_1_std),
-        (row.top_5, row.top_5_std),
-        (row.mean_class_accuracy, row.mean_class_accuracy_std),
+        (row.top_1, row.top_1_ci95),
+        (row.top_5, row.top_5_ci95),
+        (row.mean_class_accuracy, row.mean_class_accuracy_ci95),
     ]
     numbers = [
-        text for mean, std in pairs for text in (f"{100 * mean:.1f}", "-" if std is None else f"{100 * std:.1f}")
+        text for mean, half in pairs for text in (f"{100 * mean:.1f}", "-" if half is None else f"{100 * half:.1f}")
     ]
     grid = f"{row.num_splits} x {row.num_seeds}"
     return (

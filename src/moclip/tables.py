@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from moclip.config import list_used
+from moclip.contests import RunPredictions, write_contests
 from moclip.features import list_rejects
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
@@ -23,6 +24,19 @@ def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
         experiment, split, seed = _numbers_of(path.parent)
         runs.append(RunMetrics(experiment=experiment, split=split, seed=seed, path=path))
     write_summary(output, rows=build_summary(runs))
+
+
+def compare_runs(
+    predictions: Sequence[Path], *, comparisons: Path, gains: Path, manifest: Path, rejected_test_videos: str
+) -> None:
+    """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
+    runs: list[RunPredictions] = []
+    for path in predictions:
+        experiment, split, seed = _numbers_of(path.parent)
+        runs.append(RunPredictions(experiment=experiment, split=split, seed=seed, path=path))
+    write_contests(
+        comparisons, gains=gains, predictions=runs, manifest=manifest, rejected_test_videos=rejected_test_videos
+    )
 
 
 def write_rejects(output: Path, *, indexes: Sequence[Path]) -> None:

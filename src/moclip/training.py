@@ -1,6 +1,6 @@
-"""Training on cached features: the motion network of a split and seed, and the heads of a run. No video is opened.
+"""Training of the motion network of a split and seed on cached motion. No video is opened.
 
-Only training and validation videos are ever read here; the test subset is the business of `runs.evaluate_run`.
+Only training and validation videos are ever read here; the test subset is the business of `runs.write_run`.
 """
 
 import csv
@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -16,21 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moclip.code_digest import code_digest
-from moclip.errors import DatasetError
-from moclip.features import locate_videos
+from moclip.features import index_fingerprint, locate_videos
 from moclip.files import replace_atomically
-from moclip.heads import (
-    HEAD_STREAMS,
-    HeadConfig,
-    TrainedHead,
-    concatenate_streams,
-    save_heads,
-    train_head,
-    write_history,
-)
 from moclip.manifest import list_class_names, read_manifest
 from moclip.motion import MotionVectors, motion_from_row
 from moclip.motion_checkpoint import Epoch
@@ -39,7 +28,7 @@ from moclip.motion_network import save_network
 from moclip.motion_torch import prepare_torch
 from moclip.motion_training import TrainedNetwork, train_motion_network
 from moclip.shards import Shard, build_digest
-from moclip.streams import Stream, index_fingerprint, load_stream, shared_videos
+from moclip.subsets import Labels, load_labels
 
 _log = logging.getLogger(__name__)
 
@@ -48,85 +37,6 @@ _log = logging.getLogger(__name__)
 _KEPT_BYTES = 4 * 2**30
 # Keys of a variant that no weight depends on.
 _NOT_OF_TRAINING = ("test", "loaders")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """The videos of one subset of a split, in the order of their ids, and their class indices, int64 (N,)."""
-
-    video_ids: tuple[str, ...]
-    class_index: Mapping[str, int]
-
-    def select(self, video_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the class indices of these videos, int64 (N,)."""
-        return np.array([self.class_index[video_id] for video_id in video_ids], dtype=np.int64)
-
-
-def load_labels(manifest: Path, *, split: int, subset: str) -> Labels:
-    """Return the videos of a subset (`train`, `val` or `test`) of an official split.
-
-    Raises:
-        DatasetError: The dataset has no such split.
-    """
-    frame = read_manifest(manifest)
-    column = f"split_{split}"
-    if column not in frame.columns:
-        known = ", ".join(name.removeprefix("split_") for name in frame.columns if name.startswith("split_"))
-        raise DatasetError(f"{manifest}: expected split {split}, found {known}; change `splits` of the experiment")
-    rows = frame[frame[column] == subset].sort_values("video_id")
-    classes = {str(video_id): int(index) for video_id, index in zip(rows["video_id"], rows["class_index"], strict=True)}
-    return Labels(video_ids=tuple(classes), class_index=classes)
-
-
-def train_run_heads(
-    output: Path,
-    *,
-    history: Path,
-    manifest: Path,
-    indexes: Mapping[str, Path],
-    methods: Sequence[str],
-    variant: Mapping[str, Any],
-    split: int,
-    seed: int,
-) -> None:
-    """Train the heads that the methods of a run ask for, and write them and their learning curves.
-
-    `indexes` gives the features of each stream. Selection is on the validation subset alone.
-    """
-    streams = {name: load_stream(index) for name, index in indexes.items()}
-    train, val = (load_labels(manifest, split=split, subset=subset) for subset in ("train", "val"))
-    num_classes = len(list_class_names(read_manifest(manifest)))
-    config = HeadConfig.from_config(variant)
-    heads: dict[str, TrainedHead] = {}
-    for method, names in HEAD_STREAMS.items():
-        if method in methods:
-            chosen = {name: streams[name] for name in names}
-            x_train, y_train = _build_fold(train, streams=chosen, config=config)
-            x_val, y_val = _build_fold(val, streams=chosen, config=config)
-            heads[method] = train_head(
-                x_train, y_train, x_val, y_val, num_classes=num_classes, config=config, seed=seed
-            )
-            _log.info("%s: epoch %d of %d kept", method, heads[method].best_epoch, config.epochs)
-    fingerprints = {name: index_fingerprint(index) for name, index in indexes.items()}
-    save_heads(
-        output,
-        heads=heads,
-        trained_on=[*train.video_ids, *val.video_ids],
-        provenance={"features": fingerprints, "split": split, "seed": seed},
-    )
-    write_history(history, heads=heads)
-
-
-def _build_fold(
-    labels: Labels, *, streams: Mapping[str, Stream], config: HeadConfig
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    ids = shared_videos(labels.video_ids, streams=streams.values())
-    if len(ids) < len(labels.video_ids):
-        _log.warning(
-            "%d of %d videos have no features and are left out", len(labels.video_ids) - len(ids), len(labels.video_ids)
-        )
-    embeddings = {name: stream.select(ids) for name, stream in streams.items()}
-    return concatenate_streams(embeddings, normalise=config.normalise), labels.select(ids)
 
 
 def train_network(
@@ -163,6 +73,7 @@ def train_network(
         )
     about = {
         "trained_on": sorted([*train.video_ids, *val.video_ids]),
+        "trained_on_groups": sorted({*train.groups.values(), *val.groups.values()}),
         "train": sorted(train.video_ids),
         "split": split,
         "seed": seed,

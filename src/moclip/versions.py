@@ -8,3 +8,4 @@ FRAMES_VERSION = 2  # which frames are chosen and how they are decoded
 APPEARANCE_VERSION = 2  # frames to embeddings
 TEXT_VERSION = 1  # prompts to class embeddings
 MOTION_EMBEDDING_VERSION = 2  # motion vectors to fields to embeddings and logits of a frozen motion network
+HEAD_VERSION = 1  # embeddings to a trained head

@@ -57,7 +57,7 @@ def troubled(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> "Tro
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     project = SlurmProject(folder=folder, cluster=cluster)
     main = project.start(
-        *("--groups", "head=run"),  # each shard a job of its own
+        *("--groups", "evaluate=run"),  # each shard a job of its own
         *("--set-resources", "motion_shard:runtime=1 * 2 ** (attempt - 1)"),
         *(TEXT_MB, "appearance_shard:slurm_partition=spare", "appearance_shard:mem_mb=40000"),
         *("--", *TARGETS, TEXTS.format("words"), TEXTS.format("hopeless")),
@@ -170,7 +170,7 @@ def test_a_job_has_the_gpu_that_its_rule_wants_and_the_others_have_none(toy: Slu
 
 def test_small_jobs_share_one_and_small_rules_need_none(toy: SlurmProject) -> None:
     comments = [job.comment for job in toy.jobs() if job.state == "COMPLETED"]
-    assert {"rule_page_datacard_motion_pictures", "rule_run_evaluate_head"} <= set(comments)
+    assert {"rule_page_datacard_motion_pictures", "rule_run_evaluate"} <= set(comments)
     assert not [comment for comment in comments if re.search("index|summary|report|rejects", comment)]
 
 

@@ -4,8 +4,23 @@ from pathlib import Path
 
 import numpy as np
 
+from moclip.features import FeatureTable
 from moclip.streams import Stream, load_stream, shared_videos
 from tests.unit.test_features import build, build_extractor, videos_of
+
+
+def stream_of(*video_ids: str, counts: tuple[int, ...] = ()) -> Stream:
+    offsets = np.concatenate([[0], np.cumsum(counts or [1] * len(video_ids))]).astype(np.int64)
+    values = np.arange(1, offsets[-1] + 1, dtype=np.float32)[:, None]
+    table = FeatureTable(video_ids=video_ids, values=values, offsets=offsets, rejected={})
+    rows = {video_id: row for row, video_id in enumerate(video_ids)}
+    return Stream(rows=rows, values=values[offsets[:-1]], rejected={}, table=table)
+
+
+def test_every_frame_of_a_video_is_there_and_the_mask_tells_where_it_has_fewer() -> None:
+    frames, mask = stream_of("a", "b", counts=(1, 3)).select_frames(["b", "a"])
+    assert frames[:, :, 0].tolist() == [[2, 3, 4], [1, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 def test_frames_of_a_video_are_averaged_and_rows_follow_the_order_asked_for(tmp_path: Path) -> None:
@@ -16,6 +31,5 @@ def test_frames_of_a_video_are_averaged_and_rows_follow_the_order_asked_for(tmp_
 
 
 def test_only_videos_with_every_stream_are_shared() -> None:
-    one = Stream(rows={"a": 0, "b": 1}, values=np.zeros((2, 1), np.float32), rejected={})
-    other = Stream(rows={"b": 0, "c": 1}, values=np.zeros((2, 1), np.float32), rejected={"a": "unreadable"})
+    one, other = stream_of("a", "b"), stream_of("b", "c")
     assert shared_videos(["c", "b", "a"], streams=[one, other]) == ["b"]

@@ -127,7 +127,7 @@ def test_the_printed_table_is_aligned_and_marks_spread_counts_and_untrained_enco
     zero_shot = next(line for line in lines if "zero-shot" in line)
     fusion = next(line for line in lines if line.startswith("main") and "fusion" in line)
     assert zero_shot.split()[:5] == ["main", "zero-shot", "55.0", "-", "100.0"]
-    assert fusion.split()[:4] == ["main", "fusion", "75.0", "5.0"]
+    assert fusion.split()[:4] == ["main", "fusion", "75.0", "12.4"]  # 4.30 x 5.0 / sqrt(3)
     assert "text untrained" in zero_shot
     assert "untrained" not in fusion
     assert "2 x 3" in fusion

@@ -12,11 +12,28 @@ from tests.workflow.conftest import Project, write_square
 
 pytestmark = pytest.mark.workflow
 
+ABOVE_RUNS = ("summary", "comparisons", "costs", "mistakes", "report")
+
 
 def test_a_second_run_does_nothing(project: Project) -> None:
     ran = project.run()
     assert ran.jobs == Counter()
     assert "Nothing to be done" in ran.output
+
+
+def test_one_experiment_more_trains_its_heads_and_tests_no_other_run_again(project: Project) -> None:
+    project.config["head"]["linear"] = {"kind": "linear", "epochs": 3}
+    first = project.config["experiments"]["fusion"]
+    project.config["experiments"]["probe"] = {**first, "matrix": {"head": ["linear", "mlp"]}}
+    log = project.folder / "logs/toy/heads/clip+tiny/split-1/head.log"
+    ran = project.run().jobs
+    assert set(ran) == {"head", "evaluate", *ABOVE_RUNS}
+    assert (ran["head"], ran["evaluate"]) == (1, 2)
+    # Two heads of the new kind; those of `probe-mlp`, and of the run that was there, are the ones of before.
+    assert "2 heads trained, 4 taken from the cache" in log.read_text()
+    project.config["head"]["linear"]["learning_rate"] = 0.01
+    ran = project.run().jobs
+    assert (ran["head"], ran["evaluate"]) == (1, 1)
 
 
 def test_going_back_to_an_earlier_parameter_computes_no_row(project: Project) -> None:

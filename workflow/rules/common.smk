@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import sys
 from functools import cache
 from hashlib import blake2b
@@ -14,7 +15,9 @@ from moclip.config import check_config, list_network_runs, list_runs, list_used
 from moclip.devices import has_gpu
 from moclip.errors import MoclipError
 from moclip.features import read_index
+from moclip.head_index import read_digests
 from moclip.manifest import dataset_signature, read_manifest
+from moclip.methods import list_heads, reads
 from moclip.motion_embedding_extraction import embedding_settings
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
@@ -52,7 +55,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
 wildcard_constraints:
     variant="[A-Za-z0-9][A-Za-z0-9_-]*",
-    experiment="[A-Za-z0-9][A-Za-z0-9_-]*",
+    experiment="[A-Za-z0-9][A-Za-z0-9_.-]*",
     shard=r"\d+",
     split=r"\d+",
     seed=r"\d+",
@@ -275,21 +278,25 @@ def all_outputs():
         "run.yaml",
     )
     runs = [f"{run}/{name}" for run in RUNS for name in names]
-    tables = [f"{RESULTS}/{name}" for name in ("rejects.tsv", "datacard.html", "summary.tsv", "report.html")]
-    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *runs, *tables, *PICTURES, *MISTAKES]
-
-
-# What each method of an experiment reads.
-READS = {
-    "motion": {"fusion", "motion"},
-    "appearance": {"fusion", "appearance", "zero_shot"},
-    "text": {"zero_shot"},
-    "head": {"fusion", "appearance"},
-}
+    tables = [
+        f"{RESULTS}/{name}"
+        for name in (
+            "rejects.tsv",
+            "datacard.html",
+            "summary.tsv",
+            "comparisons.tsv",
+            "class_gains.tsv",
+            "costs.tsv",
+            "report.html",
+        )
+    ]
+    heads = sorted({heads_index(run.experiment, run.split) for run in list_runs(CONFIG)})
+    return [MANIFEST, *INDEXES, *shards, *TEXTS, *models, *heads, *runs, *tables, *PICTURES, *MISTAKES]
 
 
 def uses(experiment, what):
-    return bool(READS[what] & set(CONFIG["experiments"][experiment]["methods"]))
+    """Whether a method of an experiment reads a stream (`motion`, `appearance`) or the class embeddings (`text`)."""
+    return reads(CONFIG["experiments"][experiment]["methods"], what)
 
 
 def run_folders(experiment, split, seed):
@@ -322,7 +329,24 @@ def run_text(wildcards):
     """The class embeddings that a run reads."""
     if not uses(wildcards.experiment, "text"):
         return []
-    return f"{RESULTS}/text/{CONFIG['experiments'][wildcards.experiment]['text']}/class_embeddings.safetensors"
+    return text_file(wildcards.experiment)
+
+
+def text_file(experiment):
+    return f"{RESULTS}/text/{CONFIG['experiments'][experiment]['text']}/class_embeddings.safetensors"
+
+
+def run_network(experiment, split, seed):
+    """The motion network behind a run."""
+    variant = CONFIG["experiments"][experiment]["motion_network"]
+    return f"{RESULTS}/motion_network/{variant}/split-{split}/seed-{seed}/model.safetensors"
+
+
+def run_model(wildcards):
+    """An input: the motion network behind a run, if it reads its embeddings."""
+    if not uses(wildcards.experiment, "motion"):
+        return []
+    return ancient(run_network(wildcards.experiment, wildcards.split, wildcards.seed))
 
 
 def weight_files(path):
@@ -376,12 +400,6 @@ def mistaken_motion():
     return [motion_folder(network)] if network else MOTION[:1]
 
 
-def head_cfg(experiment):
-    entry = CONFIG["experiments"][experiment]
-    head = CONFIG["head"][entry["head"]] if uses(experiment, "head") else {}
-    return json.dumps({"head": head, "methods": entry["methods"]}, sort_keys=True)
-
-
 def run_cfg(experiment):
     """The part of the configuration that a run is made of, every variant resolved."""
     entry = CONFIG["experiments"][experiment]
@@ -390,6 +408,116 @@ def run_cfg(experiment):
     # Its other splits and seeds are no business of a run: another seed tests no run again.
     own = {key: value for key, value in entry.items() if key not in {"splits", "seeds"}}
     return json.dumps({"experiment": own, **resolved}, sort_keys=True)
+
+
+# Heads are trained a batch at a time: every run on one split that reads the same variants.
+def batch_of(experiment):
+    """The batch of an experiment, by the variants that it reads."""
+    entry = CONFIG["experiments"][experiment]
+    keys = {"appearance": "appearance", "motion": "motion_network"}
+    return "+".join(entry[key] for stream, key in keys.items() if uses(experiment, stream))
+
+
+def run_folder(run):
+    return f"{RESULTS}/experiments/{run.experiment}/split-{run.split}/seed-{run.seed}"
+
+
+def batches():
+    """The runs of each batch, by its name and split."""
+    found = {}
+    for run in list_runs(CONFIG):
+        found.setdefault((batch_of(run.experiment), run.split), []).append(run)
+    return found
+
+
+def batch_rule(batch, split):
+    """The name of the rule that trains a batch: letters, digits and `_`."""
+    return re.sub(r"\W", "_", f"head_{batch}_split_{split}")
+
+
+def heads_index(experiment, split):
+    """The index of the heads of a batch."""
+    return f"{RESULTS}/heads/{batch_of(experiment)}/split-{split}/index.json"
+
+
+def run_files(run):
+    """What the heads of a run are made from, by name, and where they go."""
+    folders = run_folders(run.experiment, run.split, run.seed)
+    files = {stream: f"{folder}/index.json" for stream, folder in folders.items()}
+    if "motion" in folders:
+        files["network"] = run_network(run.experiment, run.split, run.seed)
+    if uses(run.experiment, "text"):
+        files["text"] = text_file(run.experiment)
+    return files
+
+
+def batch_runs(runs):
+    """The runs of a batch and their files, as JSON: all that decides which heads are trained."""
+    described = []
+    for run in runs:
+        entry, folder = CONFIG["experiments"][run.experiment], run_folder(run)
+        described.append(
+            {
+                **run_files(run),
+                "output": f"{folder}/head.safetensors",
+                "history": f"{folder}/history.tsv",
+                "seed": run.seed,
+                "methods": entry["methods"],
+                "variant": CONFIG["head"][entry["head"]] if list_heads(entry["methods"]) else {},
+                "shots": entry["shots"],
+            }
+        )
+    return json.dumps(described, sort_keys=True)
+
+
+def batch_indexes(runs):
+    """The feature sets that a batch reads."""
+    folders = [folder for run in runs for folder in run_folders(run.experiment, run.split, run.seed).values()]
+    return list(dict.fromkeys(folders))
+
+
+def batch_models(runs):
+    """The motion networks and class embeddings behind a batch."""
+    files = [run_files(run) for run in runs]
+    return sorted({entry[key] for entry in files for key in ("network", "text") if key in entry})
+
+
+def cost_runs():
+    """The first run of each experiment, and what it is made of, for the table of costs."""
+    first = {}
+    for run in list_runs(CONFIG):
+        first.setdefault(run.experiment, run)
+    found = []
+    for run in first.values():
+        entry, files = CONFIG["experiments"][run.experiment], run_files(run)
+        features = {"appearance": files.get("appearance"), "motion_embedding": files.get("motion")}
+        variants = {}
+        if "motion" in files:
+            features["motion"] = f"{motion_folder(entry['motion_network'])}/index.json"
+            variants["motion_network"] = CONFIG["motion_network"][entry["motion_network"]]
+        if "appearance" in files:
+            variants["appearance"] = CONFIG["appearance"][entry["appearance"]]
+        found.append(
+            {
+                **variants,
+                **{key: files[key] for key in ("network",) if key in files},
+                "experiment": run.experiment,
+                "methods": entry["methods"],
+                "head": f"{run_folder(run)}/head.safetensors",
+                "features": {name: path for name, path in features.items() if path},
+            }
+        )
+    return found
+
+
+def head_sig(wildcards):
+    """The digest of the heads of a run."""
+    try:
+        digests = read_digests(Path(heads_index(wildcards.experiment, wildcards.split)))
+    except MoclipError:  # not there yet: the batch's checkpoint writes it
+        return PENDING
+    name = f"{wildcards.experiment}/split-{wildcards.split}/seed-{wildcards.seed}"
+    return f"sig:{digests.get(name, 'absent')}"
 
 
 # What a job asks a scheduler for. Time and memory follow the work, with room to spare, and double with each retry; the

@@ -2,7 +2,9 @@
 rule evaluate:
     input:
         manifest=ancient(MANIFEST),
-        head=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.safetensors",
+        heads=lambda wildcards: ancient(heads_index(wildcards.experiment, wildcards.split)),
+        head=ancient(f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.safetensors"),
+        network=run_model,
         motion=run_index("motion"),
         appearance=run_index("appearance"),
         text=run_text,
@@ -21,9 +23,52 @@ rule evaluate:
         policy=DATASET["rejected_test_videos"],
         sig=lambda wildcards: split_sig(wildcards.split, ["test"]),
         features=run_sig,
+        head=head_sig,
         code=code("evaluate"),
     script:
         "../scripts/evaluate.py"
+
+
+# Which method is better than which on the same videos, and where.
+rule comparisons:
+    input:
+        manifest=ancient(MANIFEST),
+        predictions=[f"{run}/predictions.tsv" for run in RUNS],
+    output:
+        comparisons=f"{RESULTS}/comparisons.tsv",
+        gains=f"{RESULTS}/class_gains.tsv",
+    log:
+        f"{LOGS}/comparisons.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps(RUNS),
+        policy=DATASET["rejected_test_videos"],
+        sig=lambda wildcards: table_sig(["video_id", "group"]),
+        code=code("comparisons"),
+    script:
+        "../scripts/comparisons.py"
+
+
+# What each method costs: parameters, multiply-accumulates, time and bytes. One run stands for its experiment.
+rule costs:
+    input:
+        indexes=ancient(INDEXES),
+        heads=[entry["head"] for entry in cost_runs()],
+        networks=[entry["network"] for entry in cost_runs() if "network" in entry],
+    output:
+        costs=f"{RESULTS}/costs.tsv",
+    log:
+        f"{LOGS}/costs.log",
+    conda:
+        ENVIRONMENT
+    params:
+        cfg=json.dumps(cost_runs(), sort_keys=True),
+        benchmarks=BENCHMARKS,
+        sig=lambda wildcards: index_sig(*[str(Path(index).parent) for index in INDEXES]),
+        code=code("costs"),
+    script:
+        "../scripts/costs.py"
 
 
 rule summary:

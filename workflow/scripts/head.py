@@ -1,20 +1,16 @@
-"""Train the heads of one run."""
+"""Train the heads of all runs on the same features of one split."""
 
+import json
 from pathlib import Path
 
+from moclip.head_runs import HeadRun, train_batch
 from moclip.stage import stage
-from moclip.training import train_run_heads
 
 with stage(snakemake.log[0]):
-    config, wildcards = snakemake.config, snakemake.wildcards
-    experiment = config["experiments"][wildcards.experiment]
-    train_run_heads(
-        Path(snakemake.output.head),
-        history=Path(snakemake.output.history),
+    train_batch(
+        [HeadRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg)],
+        index=Path(snakemake.output.index),
         manifest=Path(snakemake.input.manifest),
-        indexes={name: Path(snakemake.input[name]) for name in ("motion", "appearance") if snakemake.input.get(name)},
-        methods=experiment["methods"],
-        variant=config["head"].get(experiment.get("head"), {}),
-        split=int(wildcards.split),
-        seed=int(wildcards.seed),
+        split=int(snakemake.params.split.removeprefix("split:")),
+        cache_dir=Path(snakemake.config["cache_dir"]),
     )

@@ -1,0 +1,15 @@
+"""Write which method is better than which on the same videos."""
+
+from pathlib import Path
+
+from moclip.stage import stage
+from moclip.tables import compare_runs
+
+with stage(snakemake.log[0]):
+    compare_runs(
+        [Path(path) for path in snakemake.input.predictions],
+        comparisons=Path(snakemake.output.comparisons),
+        gains=Path(snakemake.output.gains),
+        manifest=Path(snakemake.input.manifest),
+        rejected_test_videos=snakemake.params.policy,
+    )
