@@ -14,7 +14,7 @@ EXPORT_ONLY := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requ
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench export change-table fuzz-cache slurm lock clean
+.PHONY: openvino demo test check format bench export change-table fuzz-cache slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -54,6 +54,11 @@ slurm: $(READY)
 		--requirement requirements-slurm.lock
 	@$(BIN)/python -c 'import snakemake_executor_plugin_slurm'
 
+openvino: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement requirements-openvino.lock
+	@$(BIN)/python -c 'import openvino'
+
 # What these need is in requirements.lock, or in their own lock.
 export: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
@@ -76,6 +81,10 @@ lock:
 		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements-slurm.lock
+	printf 'openvino==2026.4.1\nopenvino-telemetry==2025.2.0\n' \
+		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+		--output-file requirements-openvino.lock
 	$(BIN)/uv pip compile pyproject.toml --extra export --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--constraint requirements.lock $(EXPORT_ONLY) --output-file requirements-export.lock
