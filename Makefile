@@ -3,6 +3,7 @@
 # make change-table, make fuzz-cache   long tests of the cache (docs/caching.md)
 # make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
 # make export add what `moclip export --onnx` needs to .venv (docs/tutorial.md)
+# make openvino add what `backend: openvino` needs to .venv (docs/appearance.md)
 # make slurm  add what `snakemake --workflow-profile workflow/profiles/slurm` needs to .venv (docs/cluster.md)
 # Each makes .venv by itself when it is missing or older than the lock. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
@@ -10,11 +11,11 @@ CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 READY := .venv/ready
 # Of what the extra `export` draws in, requirements.lock has the rest already.
-EXPORT_ONLY := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
+LOCKED := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: openvino demo test check format bench export change-table fuzz-cache slurm lock clean
+.PHONY: demo test check format bench export change-table fuzz-cache slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -54,11 +55,6 @@ slurm: $(READY)
 		--requirement requirements-slurm.lock
 	@$(BIN)/python -c 'import snakemake_executor_plugin_slurm'
 
-openvino: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--requirement requirements-openvino.lock
-	@$(BIN)/python -c 'import openvino'
-
 # What these need is in requirements.lock, or in their own lock.
 export: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
@@ -72,6 +68,11 @@ change-table: $(READY)
 fuzz-cache: $(READY)
 	CACHE_HISTORIES=100 CACHE_KILLS=20 $(PYTEST) tests/workflow/test_histories.py -q
 
+openvino: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement requirements-openvino.lock
+	@$(BIN)/python -c 'import openvino'
+
 lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -81,13 +82,11 @@ lock:
 		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements-slurm.lock
-	printf 'openvino==2026.4.1\nopenvino-telemetry==2025.2.0\n' \
-		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
-		--output-file requirements-openvino.lock
-	$(BIN)/uv pip compile pyproject.toml --extra export --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
-		--constraint requirements.lock $(EXPORT_ONLY) --output-file requirements-export.lock
+	for extra in export openvino; do \
+		$(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+			--constraint requirements.lock $(LOCKED) --output-file requirements-$$extra.lock || exit 1; \
+	done
 
 clean:
 	rm -rf results logs benchmarks/results .snakemake

@@ -198,7 +198,8 @@ def test_a_cancelled_job_is_retried_and_takes_up_its_rows(troubled: Troubled) ->
 def test_a_preempted_job_goes_back_into_the_queue_and_takes_up_its_rows(troubled: Troubled) -> None:
     troubled.main.finish()
     (job,) = troubled.attempts("appearance_shard")
-    assert (job.state, job.fields["Restarts"], job.fields["Partition"]) == ("COMPLETED", "1", "spare")
+    assert (job.state, job.fields["Partition"]) == ("COMPLETED", "spare")
+    assert int(job.fields["Restarts"]) >= 1
     assert_resumed(troubled, "appearance/clip/shard-0.log")
 
 
@@ -255,9 +256,11 @@ def test_nothing_of_slurm_outlives_tests_that_are_killed(cluster: Cluster) -> No
         import time
         from tests.slurm.cluster import run_cluster
         with run_cluster() as cluster:
-            cluster.run("sbatch", "--output=/dev/null", "--wrap=sleep 600")
-            while not any(job.state == "RUNNING" for job in cluster.jobs()):
+            started = cluster.folder / "started"
+            cluster.run("sbatch", "--output=/dev/null", f"--wrap=touch {started}; sleep 600 & wait")
+            while not started.exists():
                 time.sleep(0.1)
+            time.sleep(1)
             print(cluster.folder, flush=True)
             time.sleep(600)
     """

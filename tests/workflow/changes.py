@@ -17,7 +17,7 @@ NOTHING: Jobs = {}
 EVALUATION: Jobs = {"evaluate": 1, "summary": 1, "mistakes": 1, "report": 1}
 HEAD: Jobs = {"head": 1, **EVALUATION}
 EMBEDDING: Jobs = {"motion_embedding_shard": 2, "motion_embedding_index": 1, **HEAD}
-NETWORK: Jobs = {"motion_network": 1, **EMBEDDING}
+NETWORK: Jobs = {"motion_network": 1, "motion_network_curve": 1, **EMBEDDING}
 # One shard of each kind of feature of the videos themselves, and the indexes over them.
 ONE_SHARD: Jobs = {"motion_shard": 1, "motion_index": 1, "appearance_shard": 1, "appearance_index": 1}
 ALL_SHARDS: Jobs = {**ONE_SHARD, "motion_shard": 2, "appearance_shard": 2}

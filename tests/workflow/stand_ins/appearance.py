@@ -1,6 +1,6 @@
 """An encoder whose embedding is a digest of the picture and of the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -24,9 +24,23 @@ class Encoder:
         digest = blake2b(self.weights.encode() + content, digest_size=8).digest()
         return (np.frombuffer(digest, np.uint8) / 255 + 0.1).astype(np.float32)
 
-    def encode_images(self, images: Sequence[NDArray[np.uint8]], **others: Any) -> Floats:
+    @property
+    def tower(self) -> "Encoder":
+        """What holds `num_in_flight`."""
+        return self
+
+    @property
+    def num_in_flight(self) -> int:
+        """Batches that are begun before the first is waited for."""
+        return 1
+
+    def prepare_images(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
         """Return one embedding for each picture, float32 (N, 8)."""
         return np.stack([self.embed(np.ascontiguousarray(image).tobytes()) for image in images])
+
+    def start_images(self, prepared: Floats, **others: Any) -> Callable[[], Floats]:
+        """Return what gives the embeddings, which are there already."""
+        return lambda: prepared
 
 
 def load_encoder(spec: EncoderSpec, **others: Any) -> Encoder:
