@@ -58,8 +58,10 @@ def measure(model: str, *, options: argparse.Namespace) -> None:
         encoder = load_encoder(spec_of(model, options=options, backend=backend, precision=precision))
         runs[f"{backend} {precision}"] = lambda encoder=encoder: encoder.tower.start(prepared)()
     expected = loop()
+    torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
     with FlopCounterMode(display=False) as counter:
         loop()
+    torch.backends.mha.set_fastpath_enabled(True)
     flops = counter.get_total_flops() / options.batch_size
     print(f"\n{model}, batch {options.batch_size}, {options.threads} threads, {flops / 1e9:.1f} GFLOP an image")
     print(f"{'':16}  images/s  of loop     error    cosine")

@@ -59,6 +59,14 @@ def test_the_lock_holds_every_pinned_dependency(repository: Path) -> None:
     assert "://" not in lock, "the lock names no index"
 
 
+def test_the_lock_of_openvino_holds_its_pins(repository: Path) -> None:
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lock = (repository / "requirements-openvino.lock").read_text()
+    for pin in extras["openvino"]:
+        assert f"\n{pin} \\" in lock, f"{pin} is not in requirements-openvino.lock; run: make lock"
+    assert "://" not in lock, "the lock names no index"
+
+
 def test_the_lock_of_the_onnx_export_holds_its_pins_and_nothing_of_the_other(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     lock = (repository / "requirements-export.lock").read_text()
