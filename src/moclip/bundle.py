@@ -1,6 +1,7 @@
 """A bundle: one folder with all that a prediction needs, to copy to another machine."""
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from moclip.encoder_spec import LOCAL_DIR
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation import read_metrics
 from moclip.files import replace_atomically
-from moclip.heads import HEAD_STREAMS, STREAM_ORDER
+from moclip.head_inputs import STREAM_ORDER
 from moclip.manifest import read_manifest
+from moclip.methods import METHODS
 from moclip.model_card import CardFacts, build_card
 from moclip.run_parts import RunParts, describe_temperatures, load_run
 from moclip.run_settings import read_yaml
 
+_log = logging.getLogger(__name__)
 BUNDLE_NAME = "bundle.json"
 _FORMAT = 1
 _HEAD, _NETWORK, _CLASSES, _ENCODER = (
@@ -192,6 +195,7 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         MotionGraph,
         OnnxReport,
         export_onnx,
+        has_graph,
     )
 
     reports: list[OnnxReport] = []
@@ -216,7 +220,10 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         graph = ImageGraph(encoder.model)
         reports.append(export_onnx(graph, path, inputs={"pictures": (3, height, width)}, outputs=("embedding",)))
     for name, saved in parts.load_heads().heads.items():
-        used = [stream for stream in STREAM_ORDER if stream in HEAD_STREAMS[name]]
+        if name not in parts.methods or not has_graph(saved):
+            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.kind)
+            continue
+        used = [stream for stream in STREAM_ORDER if stream in METHODS[name].streams]
         shapes = {stream: (widths[stream],) for stream in used}
         path = folder / f"head_{name}.onnx"
         reports.append(export_onnx(HeadGraph(saved), path, inputs=shapes, outputs=("logits",)))

@@ -100,9 +100,19 @@ class FeatureLoader:
 
 
 def build_inputs(
-    method: str, video_ids: Sequence[str], *, streams: Mapping[str, Stream], config: HeadConfig, seed: int, subset: str
+    method: str,
+    video_ids: Sequence[str],
+    *,
+    streams: Mapping[str, Stream],
+    config: HeadConfig,
+    seed: int,
+    subset: str,
+    num_frames: int = 0,
 ) -> tuple[Floats, Layout]:
-    """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of."""
+    """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
+
+    `num_frames` is how many frames a head that attends to them was trained with; 0 takes those that there are.
+    """
     if method == "zero_shot_head":
         unit = scale(streams["appearance"].select(video_ids), normalise="l2")
         return np.asarray(SCALE * unit, dtype=np.float32), Layout(appearance=unit.shape[1])
@@ -111,7 +121,7 @@ def build_inputs(
         values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
     widths = {name: value.shape[1] for name, value in values.items()}
     if config.kind == "attention" and "appearance" in values:
-        frames, mask = streams["appearance"].select_frames(video_ids)
+        frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
         joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
         return joined, Layout(frames=mask.shape[1], **widths)
     return concatenate_streams(values, normalise=config.normalise), Layout(**widths)
@@ -264,7 +274,15 @@ def predict_head(
 ) -> Floats:
     """Return the logits of a head, float32 (N, K), for these videos of the subset that it is asked about."""
     own = {name: streams[name] for name in METHODS[method].streams}
-    inputs, layout = build_inputs(method, video_ids, streams=own, config=head.config, seed=seed, subset="test")
+    inputs, layout = build_inputs(
+        method,
+        video_ids,
+        streams=own,
+        config=head.config,
+        seed=seed,
+        subset="test",
+        num_frames=head.layout.frames,
+    )
     if layout != head.layout:
         raise ModelError(f"{method}: expected inputs {head.layout}, found {layout}; was it trained on these features?")
     neighbours = int(head.chosen.get("neighbours", 0))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from moclip.errors import ModelError
 from moclip.files import replace_atomically
-from moclip.heads import SavedHead, build_head
+from moclip.head_files import TrainedHead
+from moclip.zero_shot import SCALE
 
 Floats = NDArray[np.float32]
 TOLERANCE = 1e-4
@@ -45,23 +46,36 @@ def check_export_is_possible() -> None:
             raise ModelError(f"--onnx: the package {name} is not installed; run: make export") from None
 
 
+def has_graph(saved: TrainedHead) -> bool:
+    """Return whether a head can be written as a graph: linear ones and MLPs."""
+    return saved.kind in ("linear", "mlp")
+
+
 class HeadGraph(nn.Module):
     """A head from the embeddings of its streams, (N, D) each, in order; scaled first where the head was trained so."""
 
-    def __init__(self, saved: SavedHead) -> None:
+    def __init__(self, saved: TrainedHead) -> None:
         super().__init__()
-        num_classes, hidden = saved.state["classifier.weight"].shape
-        num_inputs = saved.state["hidden.weight"].shape[1]
-        self.head = build_head(num_inputs, num_classes=num_classes, hidden=hidden, dropout=0.0)
-        self.head.load_state_dict(dict(saved.state))
-        self.normalise = saved.config.normalise
+        layers: list[nn.Module] = []
+        for name in [name for name in ("hidden", "classifier") if f"{name}.weight" in saved.state]:
+            weight, bias = (torch.from_numpy(np.array(saved.state[f"{name}.{part}"])) for part in ("weight", "bias"))
+            layer = nn.Linear(weight.shape[1], weight.shape[0])
+            layer.load_state_dict({"weight": weight, "bias": bias})
+            layers += [*([nn.ReLU()] if layers else []), layer]
+        self.head = nn.Sequential(*layers)
+        # A head that began as class prompts reads unit embeddings at CLIP's temperature.
+        self.from_prompts = "alpha" in saved.chosen
+        self.normalise = "l2" if self.from_prompts else saved.config.normalise
 
     def forward(self, *streams: Tensor) -> Tensor:
         """Return the logits, (N, K)."""
         scaled = streams
         if self.normalise == "l2":
             scaled = tuple(nn.functional.normalize(stream, dim=1, eps=1e-30) for stream in streams)
-        logits: Tensor = self.head(torch.cat(scaled, dim=1))
+        elif self.normalise == "layer":
+            scaled = tuple(nn.functional.layer_norm(stream, stream.shape[1:]) for stream in streams)
+        inputs = torch.cat(scaled, dim=1)
+        logits: Tensor = self.head(SCALE * inputs if self.from_prompts else inputs)
         return logits
 
 

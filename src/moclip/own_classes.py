@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from moclip.appearance_extraction import build_appearance_extractor, build_encoder_spec
 from moclip.errors import ConfigError
 from moclip.extraction import Video, finished_rows
-from moclip.heads import pool_frames
 from moclip.metrics import rank_classes, softmax
 from moclip.prompts import build_class_prompts
 from moclip.run_settings import AppearanceSource, read_yaml
-from moclip.streams import load_stream
+from moclip.streams import load_stream, pool_frames
 from moclip.zero_shot import zero_shot_logits
 
 Floats = NDArray[np.float32]

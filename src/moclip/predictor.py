@@ -14,9 +14,10 @@ from moclip.appearance_extraction import build_appearance_extractor
 from moclip.bundle import BUNDLE_NAME, load_bundle
 from moclip.class_embeddings import ClassEmbeddings
 from moclip.errors import ConfigError, MoclipError
-from moclip.evaluation import METHOD_ENCODERS, join_names
+from moclip.evaluation import join_names
 from moclip.extraction import Video
-from moclip.heads import HeadFile
+from moclip.head_files import HeadFile
+from moclip.methods import METHODS
 from moclip.metrics import rank_classes, softmax
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.run_parts import RunParts, load_run
@@ -206,7 +207,7 @@ class Predictor:
         streams = {name: stream_of([row]) for name, row in rows.items() if not row.reject_reason}
         votes: dict[str, Vote] = {}
         for method in self.parts.methods:
-            if not {"motion", "appearance"} & set(METHOD_ENCODERS[method]) <= streams.keys():
+            if not set(METHODS[method].streams) <= streams.keys():
                 continue
             scored = score_method(
                 method,
@@ -215,6 +216,7 @@ class Predictor:
                 motion_logits=partial(_motion_logits, rows),
                 heads=self._heads,
                 classes=self._classes,
+                seed=0,
             )
             votes[method] = self._vote(method, scored.logits[0])
         rejected = next((row for row in rows.values() if row.reject_reason), None)

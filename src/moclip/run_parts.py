@@ -11,16 +11,17 @@ from typing import Any
 from moclip.calibration import Temperature, choose_temperature
 from moclip.class_embeddings import ClassEmbeddings, read_class_embeddings
 from moclip.errors import ConfigError, MoclipError, ModelError
-from moclip.evaluation import METHOD_ENCODERS, read_metrics
+from moclip.evaluation import read_metrics
 from moclip.features import INDEX_NAME
 from moclip.files import replace_atomically
-from moclip.heads import HeadFile, load_heads
+from moclip.head_files import HeadFile, load_heads
 from moclip.manifest import read_manifest
+from moclip.methods import METHODS
 from moclip.run_settings import check_weights, locate_weights, project_of, read_parameters, read_yaml
 from moclip.runs import score_method
 from moclip.shards import build_digest
 from moclip.streams import load_stream
-from moclip.training import load_labels
+from moclip.subsets import load_labels
 
 Section = Mapping[str, Any]
 CALIBRATION_NAME = "calibration.json"
@@ -128,7 +129,8 @@ def load_run(folder: Path) -> RunParts:
 
 
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in METHOD_ENCODERS if name in methods)
+    # Shuffled motion is a control: it says of a video what the motion of another one made of it.
+    return tuple(name for name in METHODS if name in methods and name != "shuffled_motion")
 
 
 def _read_ids(manifest: Path) -> dict[str, str]:
@@ -212,6 +214,7 @@ def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str
             motion_logits=partial(_motion_logits, parts),
             heads=heads,
             classes=classes,
+            seed=0,
         )
         if len(scored.video_ids) >= MIN_VIDEOS:
             temperatures[method] = choose_temperature(

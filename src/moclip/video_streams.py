@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_appearance_extractor
 from moclip.extraction import Extractor, Video, finished_rows
-from moclip.heads import pool_frames
+from moclip.features import FeatureTable
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.motion_extraction import MOTION_FIELDS, build_motion_extractor
 from moclip.motion_windows import has_frames_with_motion
 from moclip.run_parts import RunParts
 from moclip.shards import Row, ShardHeader, build_row_digest, write_shard
-from moclip.streams import Stream
+from moclip.streams import Stream, pool_frames
 
 # Videos whose vectors go to the network together: few at first, so that the first answer comes soon.
 _MOTION_BATCHES = (1, 4, 16, 64)
@@ -152,9 +152,12 @@ def stream_of(rows: Sequence[Row], *, field: str = "embedding") -> Stream:
     kept = [row for row in rows if not row.reject_reason]
     values = [np.asarray(row.values[field], np.float32) for row in kept]
     offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum([len(value) for value in values])]).astype(np.int64)
-    pooled = pool_frames(np.concatenate(values), offsets=offsets) if values else np.empty((0, 0), np.float32)
+    together = np.concatenate(values) if values else np.empty((0, 0), np.float32)
+    rejected = {row.video_id: row.reject_reason for row in rows if row.reject_reason}
+    ids = tuple(row.video_id for row in kept)
     return Stream(
-        rows={row.video_id: place for place, row in enumerate(kept)},
-        values=pooled,
-        rejected={row.video_id: row.reject_reason for row in rows if row.reject_reason},
+        rows={video_id: place for place, video_id in enumerate(ids)},
+        values=pool_frames(together, offsets=offsets) if values else together,
+        rejected=rejected,
+        table=FeatureTable(video_ids=ids, values=together, offsets=offsets, rejected=rejected),
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,8 @@ from moclip.calibration import choose_temperature, fit_temperature, mean_loss
 from moclip.cli import main
 from moclip.cli_predict import list_inputs
 from moclip.errors import MoclipError
-from moclip.heads import predict_logits
+from moclip.head_inputs import Layout
+from moclip.head_math import predict_logits
 from moclip.model_card import build_card, wilson_interval
 from moclip.motion import FieldSpec, build_fields, frames_with_motion
 from moclip.motion_windows import choose_windows, slice_motion
@@ -26,6 +26,8 @@ from tests.unit.test_model_card import card_facts
 from tests.unit.test_video import pan, render
 
 COMMANDS = ("summary", "config-manual", "draw", "predict", "search", "classify", "export", "completion")
+
+WIDTHS = {"motion": 56, "appearance": 40}
 
 
 @pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
@@ -60,19 +62,31 @@ def test_without_a_video_the_temperature_is_one() -> None:
     assert fit_temperature(np.empty((0, 3)), np.empty(0, np.int64)) == 1.0
 
 
-def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for() -> None:
-    torch.manual_seed(0)
-    state = {
-        "hidden.weight": torch.randn(48, 96),
-        "hidden.bias": torch.randn(48),
-        "classifier.weight": torch.randn(7, 48),
-        "classifier.bias": torch.randn(7),
+@pytest.mark.parametrize("kind", ["mlp", "linear", "knn", "gated", "attention"])
+def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    layout = Layout(motion=40, appearance=28, frames=2) if kind == "attention" else Layout(motion=56, appearance=40)
+    shapes = {
+        "hidden.weight": (48, layout.pooled),
+        "hidden.bias": (48,),
+        "classifier.weight": (7, layout.pooled if kind == "linear" else 48),
+        "classifier.bias": (7,),
+        "attention.query": (28,),
+        "support": (200, layout.width),
+        **{f"{part}_{name}.weight": (48, width) for part in ("project", "gate") for name, width in WIDTHS.items()},
+        **{f"{part}_{name}.bias": (48,) for part in ("project", "gate") for name in WIDTHS},
     }
-    inputs = np.random.default_rng(0).standard_normal((150, 96)).astype(np.float32)
-    together = predict_logits(state, inputs)
-    alone = np.concatenate([predict_logits(state, row[None]) for row in inputs])
+    state: dict[str, np.ndarray] = {
+        name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    state |= {"labels": rng.integers(0, 7, 200), "num_classes": np.array([7])}
+    inputs = rng.standard_normal((150, layout.width)).astype(np.float32)
+    inputs[:, layout.width - layout.frames :] = 1 if layout.frames else inputs[:, layout.width :]
+    together = predict_logits(kind, state, inputs, layout=layout, neighbours=5)
+    alone = np.concatenate([predict_logits(kind, state, row[None], layout=layout, neighbours=5) for row in inputs])
     assert (together == alone).all()
-    assert predict_logits(state, inputs[:0]).shape == (0, 7)
+    assert np.isfinite(together).all()
+    assert predict_logits(kind, state, inputs[:0], layout=layout, neighbours=5).shape == (0, 7)
 
 
 def test_a_window_has_the_motion_of_its_frames_and_nothing_accumulated_from_before(tmp_path: Path) -> None:
