@@ -15,9 +15,7 @@ from moclip.cli_parts import add_command
 from moclip.cli_predict import add_predict_commands
 from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
-from moclip.contests import format_comparisons, read_comparisons
 from moclip.errors import MoclipError
-from moclip.summary import format_summary, read_summary
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
 _TEXT = """\
@@ -92,6 +90,10 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _print_summary(options: argparse.Namespace) -> None:
+    # Imported here: pandas takes a part of a second, which `moclip --help` need not wait for.
+    from moclip.contests import format_comparisons, read_comparisons  # noqa: PLC0415
+    from moclip.summary import format_summary, read_summary  # noqa: PLC0415
+
     path = options.folder / "summary.tsv"
     print(format_summary(read_summary(path)))
     comparisons = read_comparisons(options.folder / "comparisons.tsv")

@@ -73,7 +73,8 @@ def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for(kind: str
         "classifier.bias": (7,),
         "attention.query": (28,),
         "support": (200, layout.width),
-        **{f"{part}_{name}.weight": (48, width) for part in ("project", "gate") for name, width in WIDTHS.items()},
+        **{f"project_{name}.weight": (48, width) for name, width in WIDTHS.items()},
+        **{f"gate_{name}.weight": (48, layout.width) for name in WIDTHS},
         **{f"{part}_{name}.bias": (48,) for part in ("project", "gate") for name in WIDTHS},
     }
     state: dict[str, np.ndarray] = {
