@@ -125,7 +125,7 @@ def columns_sig(frame, columns):
 def shards_of(state):
     """The digest of each shard's videos, and their number, by shard."""
     frame = manifest_of(state)
-    lines = (frame["video_id"] + "\t" + frame["path"] + "\t" + frame["fingerprint"]).tolist()
+    lines = frame["video_id"].str.cat(frame[["path", "fingerprint"]], sep="\t").tolist()
     shards = {}
     for shard, line in zip(frame["shard"].tolist(), lines):
         shards.setdefault(shard, []).append(line)
@@ -431,7 +431,7 @@ def batches():
 
 
 def batch_rule(batch, split):
-    """The name of the rule that trains a batch: letters, digits and `_`."""
+    """What the training of a batch is called: letters, digits and `_`."""
     return re.sub(r"\W", "_", f"head_{batch}_split_{split}")
 
 
