@@ -14,8 +14,8 @@ from tests.workflow.checkout import Checkout, write_clip
 Jobs = Mapping[str, int]
 
 NOTHING: Jobs = {}
-EVALUATION: Jobs = {"evaluate": 1, "summary": 1, "mistakes": 1, "report": 1}
-HEAD: Jobs = {"head": 1, **EVALUATION}
+EVALUATION: Jobs = {"evaluate": 1, "comparisons": 1, "summary": 1, "mistakes": 1, "report": 1}
+HEAD: Jobs = {"head": 1, "costs": 1, **EVALUATION}
 EMBEDDING: Jobs = {"motion_embedding_shard": 2, "motion_embedding_index": 1, **HEAD}
 NETWORK: Jobs = {"motion_network": 1, "motion_network_curve": 1, **EMBEDDING}
 # One shard of each kind of feature of the videos themselves, and the indexes over them.
@@ -294,7 +294,7 @@ CHANGES: tuple[Change, ...] = (
     Change(name="every file of the code touched", apply=_move_checkout, jobs=NOTHING),
     Change(
         name="a rule file laid out anew",
-        apply=_edit("workflow/rules/heads.smk", r"^rule head:", "# A comment.\n\n\nrule head:"),
+        apply=_edit("workflow/rules/evaluation.smk", r"^rule evaluate:", "# A comment.\n\n\nrule evaluate:"),
         jobs=NOTHING,
     ),
     Change(
