@@ -277,7 +277,7 @@ CHANGES: tuple[Change, ...] = (
         first=True,
     ),
     # Files beside the configuration.
-    Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, **EVALUATION}),
+    Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, "head": 1, **EVALUATION}),
     Change(
         name="a weight file replaced",
         apply=_replace_weights,
@@ -305,7 +305,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         name="a script edited",
         apply=_edit("workflow/scripts/head.py", r"^with stage", "print('training')\nwith stage"),
-        jobs=HEAD,
+        jobs={"head": 1},
     ),
     Change(
         name="an extractor edited without a new version",
@@ -336,7 +336,7 @@ CHANGES: tuple[Change, ...] = (
         name="a row damaged, found and removed by moclip verify --fix",
         apply=_corrupt_and_fix,
         jobs={"appearance_shard": 1, "appearance_index": 1},
-        rows={"appearance": ("MovingDown/v1",)},
+        rows={"appearance": ("MovingDown/v15",)},
     ),
     Change(name="a table of results deleted", apply=_delete("summary.tsv"), jobs={"summary": 1, "report": 1}),
 )
