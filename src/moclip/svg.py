@@ -26,7 +26,11 @@ SHAPES = {
     "circle": '<circle r="5.5"/>',
     "square": '<rect x="-4.5" y="-4.5" width="9" height="9"/>',
     "triangle": '<path d="M0-5.5 5.5 4.5H-5.5z"/>',
+    "diamond": '<path d="M0-6 6 0 0 6-6 0z"/>',
     "ring": '<circle r="4" class="hollow"/>',
+    "hollow_square": '<rect x="-4" y="-4" width="8" height="8" class="hollow"/>',
+    "hollow_triangle": '<path d="M0-5 5 4H-5z" class="hollow"/>',
+    "cross": '<path d="M-4-4 4 4M-4 4 4-4" class="hollow"/>',
 }
 
 
