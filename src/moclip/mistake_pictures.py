@@ -22,6 +22,8 @@ from moclip.raster import lay_over
 from moclip.shards import Shard
 
 _WIDTH_PX = 480  # enough to follow the arrows, some 30 KB
+# A report is sent by mail: its pictures may take half of the 15 MB that it may be.
+MAX_PICTURE_BYTES = 7_000_000
 _SPEC = DrawingSpec(field=FieldSpec(upright=True), num_frames=1)
 
 
@@ -37,20 +39,25 @@ def draw_mistakes(
 ) -> None:
     """Write up to `number` mistakes of an experiment, with pictures, from the predictions of its runs.
 
-    A video whose file cannot be read any more is listed without a picture, with the reason.
+    Fewer, where their pictures would take more than `MAX_PICTURE_BYTES`: the last chosen are left out. A video whose
+    file cannot be read any more is listed without a picture, with the reason.
 
     Raises:
         DatasetError: A file of predictions is missing or is none.
     """
-    found = find_mistakes([read_predictions(path) for path in predictions], experiment=experiment, number=number)
+    tables = [read_predictions(path) for path in predictions]
+    found = find_mistakes(tables, experiment=experiment, number=number)
     frame = read_manifest(manifest)
     paths = dict(zip(frame["video_id"], frame["path"], strict=True))
     ids = [mistake.video_id for mistake in found.shown]
     shards = locate_videos(motion_index, video_ids=ids) if motion_index else {}
-    shown = []
-    for mistake in found.shown:
-        picture, note = _draw(mistake.video_id, path=root / paths[mistake.video_id], shard=shards.get(mistake.video_id))
-        shown.append(replace(mistake, picture=picture, note=note))
+    drawn = {
+        video_id: _draw(video_id, path=root / paths[video_id], shard=shards.get(video_id)) for video_id in sorted(ids)
+    }
+    while (taken := sum(len(drawn[mistake.video_id][0]) for mistake in found.shown)) > MAX_PICTURE_BYTES:
+        fewer = min(len(found.shown) - 1, len(found.shown) * MAX_PICTURE_BYTES // taken)
+        found = find_mistakes(tables, experiment=experiment, number=fewer)
+    shown = [replace(one, picture=drawn[one.video_id][0], note=drawn[one.video_id][1]) for one in found.shown]
     write_mistakes(output, mistakes=replace(found, shown=tuple(shown)))
 
 

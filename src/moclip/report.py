@@ -182,18 +182,24 @@ def _build_results(rows: Sequence[SummaryRow], *, metrics: Mapping[ReportRun, Ma
     few = min(document["num_classes"] for document in documents)
     if few <= 5:
         policy += f" With {few} classes, top-5 only tells whether a video has scores."
+    over_splits = _half_over_splits(rows)
+    shared = (
+        " <i>Over splits</i> is the same over the means of the official splits, which share videos: it tells how much "
+        "the choice of a split matters."
+        if any(over_splits.values())
+        else ""
+    )
     details = ""
     if any(row.num_splits > 1 for row in means):
         single = _result_table([row for row in rows if row.split != "all"], over_splits=None)
         details = f"<details><summary>Each split</summary>{single}</details>"
     return (
         f'<h2 id="results">Results</h2>{_build_tiles(means)}'
-        f"{_result_table(means, over_splits=_half_over_splits(rows))}"
+        f"{_result_table(means, over_splits=over_splits)}"
         f'<p class="note">Mean over splits, {_PLUS_MINUS} half of Student’s 95 % interval over seeds; none is given '
-        "for one seed or where no seed plays a part. <i>Over splits</i> is the same over the means of the official "
-        "splits, which share videos: it tells how much the choice of a split matters. <i>n</i> is the number of test "
-        "videos behind the accuracy, the smallest of any run; coverage is the share of the split’s test videos that "
-        f"the method could score. {policy} ECE is the expected calibration error over 15 bins.</p>"
+        f"for one seed or where no seed plays a part.{shared} <i>n</i> is the number of test videos behind the accuracy, "
+        "the smallest of any run; coverage is the share of the split’s test videos that the method could score. "
+        f"{policy} ECE is the expected calibration error over 15 bins.</p>"
         f"{_say_rejected(metrics)}{details}"
     )
 
@@ -207,23 +213,23 @@ def _half_over_splits(rows: Sequence[SummaryRow]) -> dict[tuple[str, str], float
 
 
 def _say_rejected(metrics: Mapping[ReportRun, Mapping[str, Any]]) -> str:
-    """Return how many test videos each experiment has no scores of, by split, and why."""
-    said: dict[str, list[str]] = {}
+    """Return how many test videos some method has no scores of, by reason, experiment and split."""
+    counts: dict[str, dict[str, dict[int, int]]] = {}
     for run, document in metrics.items():
         for reason, count in sorted(document["rejected"].items()):
-            meaning = REJECT_REASONS.get(reason, "")
-            words = f"<code>{escape(reason)}</code>{f' ({escape(meaning)})' if meaning else ''}"
-            text = f"split {run.split}: {count_of(count, one='video', many='videos')}, {words}"
-            if text not in said.setdefault(run.experiment, []):
-                said[run.experiment].append(text)
-    if not said:
+            counts.setdefault(reason, {}).setdefault(run.experiment, {})[run.split] = count
+    if not counts:
         return '<p class="note">Every method has scores of every test video.</p>'
-    listed = dict.fromkeys("; ".join(texts) for texts in said.values())
-    lines = [
-        f"<li>{escape(', '.join(name for name, texts in said.items() if '; '.join(texts) == text))}: {text}</li>"
-        for text in listed
-    ]
-    return f'<p class="note">Test videos that some method has no scores of:</p><ul class="note">{"".join(lines)}</ul>'
+    lines: list[str] = []
+    for reason, by_experiment in counts.items():
+        told: dict[str, list[str]] = {}
+        for experiment, by_split in by_experiment.items():
+            words = ", ".join(f"{count:,} in split {split}" for split, count in sorted(by_split.items()))
+            told.setdefault(words, []).append(experiment)
+        listed = "; ".join(f"{words} ({escape(', '.join(names))})" for words, names in told.items())
+        meaning = escape(REJECT_REASONS.get(reason, "see rejects.tsv"))
+        lines.append(f"<li><code>{escape(reason)}</code>, {meaning}: {listed}</li>")
+    return f'<p class="note">Test videos without scores of some method:</p><ul class="note">{"".join(lines)}</ul>'
 
 
 def _build_tiles(rows: Sequence[SummaryRow]) -> str:
@@ -245,29 +251,31 @@ def _build_tiles(rows: Sequence[SummaryRow]) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def _result_table(
-    rows: Sequence[SummaryRow], *, over_splits: Mapping[tuple[str, str], float | None] | None
-) -> str:
+def _result_table(rows: Sequence[SummaryRow], *, over_splits: Mapping[tuple[str, str], float | None] | None) -> str:
     """Return the table of some rows: over all splits with `over_splits`, half an interval by row, else of each split."""
     several = over_splits is not None and any(half is not None for half in over_splits.values())
-    last = "Split" if over_splits is None else f"Splits {_TIMES} seeds"
     heads = {"Method": "", "Top-1 %": "", "&nbsp;": "wide", **({"Over splits": ""} if several else {})}
-    heads |= dict.fromkeys(("Top-5 %", "Class mean %", "ECE %", "n", "Coverage %", last), "")
+    heads |= dict.fromkeys(("Top-5 %", "Class mean %", "ECE %", "n", "Coverage %"), "")
+    heads |= {"Split": ""} if over_splits is None else {}
     lines: list[str] = []
     for experiment in dict.fromkeys(row.experiment for row in rows):
         own = [row for row in rows if row.experiment == experiment]
-        lines.append(f'<tr class="group"><th colspan="{len(heads)}" scope="rowgroup">{escape(experiment)}</th></tr>')
+        grid = f"{own[0].num_splits} {_TIMES} {max(row.num_seeds for row in own)}"
+        runs = f' <span class="sd">splits {_TIMES} seeds: {grid}</span>' if over_splits is not None else ""
+        lines.append(
+            f'<tr class="group"><th colspan="{len(heads)}" scope="rowgroup">{escape(experiment)}{runs}</th></tr>'
+        )
         best = max(row.top_1 for row in own)
         for row in own:
             half = over_splits.get((experiment, row.method)) if over_splits is not None else None
             extra = f'<td class="sd">{_PLUS_MINUS} {100 * half:.1f}</td>' if half is not None else "<td>-</td>"
-            runs = row.split if over_splits is None else f"{row.num_splits} {_TIMES} {row.num_seeds}"
+            last = f"<td>{escape(row.split)}</td>" if over_splits is None else ""
             is_best = row.top_1 == best and over_splits is not None
-            lines.append(_result_row(row, is_best=is_best, extra=extra if several else "", runs=runs))
+            lines.append(_result_row(row, is_best=is_best, extra=extra if several else "", last=last))
     return build_table(heads, lines=lines)
 
 
-def _result_row(row: SummaryRow, *, is_best: bool, extra: str, runs: str) -> str:
+def _result_row(row: SummaryRow, *, is_best: bool, extra: str, last: str) -> str:
     mark = f'<br><span class="mark">{escape(row.encoder_note)}</span>' if row.encoder_note else ""
     cells = [
         f"<td>{_spread(row.top_1, half=row.top_1_ci95)}</td>",
@@ -277,7 +285,7 @@ def _result_row(row: SummaryRow, *, is_best: bool, extra: str, runs: str) -> str
         f"<td>{_spread(row.mean_class_accuracy, half=row.mean_class_accuracy_ci95)}</td>",
         f"<td>{_spread(row.ece, half=row.ece_ci95)}</td>",
         f"<td>{row.n:,}</td><td>{100 * row.coverage:.1f}</td>",
-        f"<td>{escape(runs)}</td>",
+        last,
     ]
     kind = ' class="best"' if is_best else ""
     return f'<tr{kind}><th scope="row">{escape(label_of(row.method))}{mark}</th>{"".join(cells)}</tr>'

@@ -25,14 +25,14 @@ def build_comparisons(rows: Sequence[Entry]) -> str:
     more = [_build_figure([row for row in own if row["experiment"] == name]) for name in names[1:]]
     if across:
         figures.append(_build_figure(across))
-    others = _fold("The other experiments", f'<div class="charts">{"".join(more)}</div>') if more else ""
+    others = _fold("The other experiments", f'<div class="charts broad">{"".join(more)}</div>') if more else ""
     return (
         '<h2 id="comparisons">Which differences are real</h2>'
         f"{_say_first([row for row in own if row['experiment'] == names[0]] if names else across)}"
         '<p class="note">How to read it: each dot is the difference in top-1 between two methods on the same test videos, '
         "mean over splits and seeds; the line is its 95 % interval when whole groups of videos are drawn again. A line "
         "that crosses 0 (a hollow dot) is a difference that chance may have made. The intervals are not widened for "
-        f'the number of comparisons.</p><div class="charts">{"".join(figures)}</div>{others}'
+        f'the number of comparisons.</p><div class="charts broad">{"".join(figures)}</div>{others}'
         f"{_fold('The numbers, and McNemar’s test of each run', _build_table(overall, rows=rows))}"
     )
 
@@ -54,8 +54,11 @@ def _verdict(row: Entry) -> str:
 
 
 def _say_first(rows: Sequence[Entry]) -> str:
-    """Return a sentence for each comparison."""
-    return f'<ul class="said">{"".join(f"<li>{_say(row)}</li>" for row in rows)}</ul>'
+    """Return a sentence for each comparison of one experiment."""
+    videos = count_of(int(rows[0]["n"]), one="test video", many="test videos")
+    groups = count_of(int(rows[0]["num_groups"]), one="group", many="groups")
+    listed = "".join(f"<li>{_say(row)}</li>" for row in rows)
+    return f'<p>In {escape(rows[0]["experiment"])}, over {videos} in {groups}:</p><ul class="said">{listed}</ul>'
 
 
 def _say(row: Entry) -> str:
@@ -63,16 +66,8 @@ def _say(row: Entry) -> str:
     this, other = _names(row)
     interval = f" (95 % interval {signed(low)} to {signed(high)})" if low is not None and high is not None else ""
     direction = "better" if value >= 0 else "worse"
-    words = {
-        "gain": "the interval leaves out 0, so this is hard to explain by chance",
-        "loss": "the interval leaves out 0, so this is hard to explain by chance",
-        "unsure": "the interval holds 0, so this may be chance",
-    }[_verdict(row)]
-    return (
-        f"<b>{escape(this)}</b> is {abs(value):.1f} points {direction} than {escape(other)}{interval}, "
-        f"{count_of(int(row['n']), one='test video', many='test videos')} in "
-        f"{count_of(int(row['num_groups']), one='group', many='groups')}: {words}."
-    )
+    words = "may be chance" if _verdict(row) == "unsure" else "hard to explain by chance"
+    return f"<b>{escape(this)}</b> is {abs(value):.1f} points {direction} than {escape(other)}{interval}: {words}."
 
 
 def _names(row: Entry) -> tuple[str, str]:
@@ -152,7 +147,7 @@ def build_gains(rows: Sequence[Entry]) -> str:
         "<h3>What fusion adds in each class</h3>"
         '<p class="note">How to read it: a bar to the right is a class in which fusion gets more test videos right than '
         "the stream alone, a bar to the left one in which it gets fewer; the thin line is the 95 % interval over groups "
-        f'of the class.{short}</p><div class="charts">{figures}</div>'
+        f'of the class.{short}</p><div class="charts broad">{figures}</div>'
         f"{_fold('The numbers', _build_gain_table(by_stream))}"
     )
 

@@ -43,7 +43,7 @@ def build_costs(rows: Sequence[Entry], *, scores: Mapping[tuple[str, str], Score
         "logarithmic, and the line through a mark is the 95 % interval over seeds. MACs are multiply-accumulates of "
         "the models by torch’s own counter (two floating-point operations each), without decoding; milliseconds are "
         f"wall time of one job, decoding and features of every stage that the method reads.{missing}</p>"
-        f'{build_key(methods)}<div class="charts">{drawn}</div>'
+        f'{build_key(methods)}<div class="charts broad">{drawn}</div>'
         f"<details><summary>The numbers</summary>{_build_table(known, scores=scores)}</details>"
     )
 
@@ -55,9 +55,7 @@ def _milliseconds(row: Entry) -> float | None:
     return sum(float(row[name]) for name in needed) or None
 
 
-def _build_figure(
-    placed: Sequence[tuple[float, Entry]], *, scores: Mapping[tuple[str, str], Score], axis: str
-) -> str:
+def _build_figure(placed: Sequence[tuple[float, Entry]], *, scores: Mapping[tuple[str, str], Score], axis: str) -> str:
     if not placed:
         return ""
     # Those of the table's first experiment, drawn last, lie on top.

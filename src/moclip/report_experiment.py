@@ -98,9 +98,8 @@ def _build_classes(counts: Mapping[str, _Counts], *, names: Sequence[str]) -> st
     absent = len(names) - len(shown)
     note = f"Classes without a test video, not shown: {absent}." if absent else ""
     order = "Sorted by gain: points that fusion adds to the better of its streams. " if gain is not None else ""
-    return (
-        f'<h3>Accuracy of each class</h3><p class="note">{order}{note}</p>{build_key(accuracy)}'
-        + build_table(heads, lines=lines, style="dots")
+    return f'<h3>Accuracy of each class</h3><p class="note">{order}{note}</p>{build_key(accuracy)}' + build_table(
+        heads, lines=lines, style="dots"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.methods import METHODS
 from moclip.page import build_table, percent
 from moclip.plots import draw_reliability
 from moclip.report_marks import label_of
@@ -30,10 +31,8 @@ class _Bins:
 
 def build_reliability(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return the calibration of each method of an experiment from the metrics of its runs, videos pooled."""
-    pooled = {name: _pool(metrics, method=name) for name in metrics[0]["methods"]}
-    eces = {
-        name: float(np.mean([document["methods"][name]["ece"] for document in metrics])) for name in pooled
-    }
+    pooled = {name: _pool(metrics, method=name) for name in METHODS if name in metrics[0]["methods"]}
+    eces = {name: float(np.mean([document["methods"][name]["ece"] for document in metrics])) for name in pooled}
     figures = "".join(_build_figure(name, bins=bins, ece=eces[name]) for name, bins in pooled.items())
     return (
         "<h3>Calibration</h3>"
@@ -59,9 +58,7 @@ def _pool(metrics: Sequence[Mapping[str, Any]], *, method: str) -> _Bins:
 
 def _build_figure(method: str, *, bins: _Bins, ece: float) -> str:
     title = f"Reliability of {label_of(method)}"
-    drawn = draw_reliability(
-        bins.count, confidence=bins.confidence, accuracy=bins.accuracy, style=method, title=title
-    )
+    drawn = draw_reliability(bins.count, confidence=bins.confidence, accuracy=bins.accuracy, style=method, title=title)
     caption = f"<b>{escape(label_of(method))}</b> ECE {percent(ece)}"
     return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 

@@ -67,6 +67,7 @@ tr.best td, tr.best th { font-weight: 650; }
 }
 figure .bar { width: 4rem; }
 .bar i { display: block; height: 100%; background: currentColor; }
+ul.note { margin: .2rem 0 .8rem; padding-left: 1.2rem; }
 .mark {
   border: 1px solid var(--warn-line); background: var(--warn-page); border-radius: 5px; padding: 0 .35rem;
   font-size: .74rem; font-weight: 400;
@@ -85,6 +86,7 @@ figure .bar { width: 4rem; }
 svg { fill: currentColor; }
 svg text { fill: var(--muted); font-family: inherit; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1rem 2.5rem; }
+.charts.broad { grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); }
 .charts figure { display: flex; flex-direction: column; } .charts .legend { flex: 1; align-content: start; }
 figure { margin: .6rem 0; min-width: 0; }
 figcaption b { color: var(--ink); font-weight: 600; }
@@ -104,8 +106,8 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .point { stroke-width: 1.2; } .point > g { stroke: var(--page); } .point .interval { stroke-width: 1.4; opacity: .55; }
 .point .hollow { stroke: currentColor; stroke-width: 2; }
 .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); gap: .6rem 1.6rem; }
-.cells figure { max-width: 22rem; }
-ul.said { margin: .5rem 0 .8rem; padding-left: 1.2rem; max-width: 52rem; } ul.said li { margin: .2rem 0; }
+.cells figure { max-width: 18rem; }
+ul.said { margin: .5rem 0 .8rem; padding-left: 1.2rem; max-width: 62rem; } ul.said li { margin: .2rem 0; }
 .strip { width: 100%; display: block; }
 .strip g { stroke: var(--page); stroke-width: 1.2; }
 .hollow { fill: var(--page); stroke: currentColor; stroke-width: 2; }
