@@ -30,9 +30,9 @@ def build_mistakes(mistakes: Mistakes) -> str:
     if not mistakes.shown:
         return head
     return (
-        f'{head}<p class="note">Shown: {len(mistakes.shown)} of {mistakes.num_wrong:,}, of each class first what most runs got wrong and were '
-        "surest of. The frame is in the middle of those that have motion, its block vectors drawn over it; a method's "
-        "vote is the class that most of its runs name, with their mean probability.</p>"
+        f'{head}<p class="note">Shown: {len(mistakes.shown)} of {mistakes.num_wrong:,}, of each class first what most '
+        "runs got wrong and were surest of. The frame is in the middle of those that have motion, its block vectors "
+        "drawn over it; a method's vote is the class that most of its runs name, with their mean probability.</p>"
         f'<div class="mistakes">{"".join(map(_build_card, mistakes.shown))}</div>'
     )
 

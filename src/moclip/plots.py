@@ -19,7 +19,6 @@ _CELL_PLOT_PX, _CELL_BARS_PX = 150, 26
 _ROW_PX, _AXIS_PX = 20, 40
 _LETTER_PX, _MAX_NAME, _VALUE_PX = 6.3, 24, 52
 _SCATTER_HEIGHT = 300
-_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _MINUS = "\N{MINUS SIGN}"
 
 Floats = NDArray[np.float64]
@@ -128,7 +127,10 @@ def _unit_grid(left: float, *, top: float, width: float, height: float) -> Itera
 
 def draw_rows(rows: Sequence[Row], *, axis: str, bars: bool, title: str) -> str:
     """Return a row for each number over an axis of points through 0: a bar from 0, or a dot, and its interval."""
-    names = [row.name if len(row.name) <= _MAX_NAME else row.name[: _MAX_NAME - 1] + "\u2026" for row in rows]
+    names = [
+        row.name if len(row.name) <= _MAX_NAME else row.name[: _MAX_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        for row in rows
+    ]
     left = 10 + _LETTER_PX * max(map(len, names), default=0)
     right = CHART_WIDTH - _VALUE_PX
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
@@ -229,16 +231,15 @@ def _log_ticks(first: float, last: float) -> list[float]:
 def short_number(value: float) -> str:
     """Return a positive number in few letters, thousands by name.
 
-    >>> short_number(71_300_000.0), short_number(0.2), short_number(3e15)
-    ('71.3 M', '0.2', '3\\u00b710\\u00b9\\u2075')
+    >>> short_number(71_300_000.0), short_number(0.2)
+    ('71.3 M', '0.2')
     """
     if value < 1000:
         return f"{value:.3g}"
     for power, name in ((3, "k"), (6, "M"), (9, "G"), (12, "T")):
         if value < 999.5 * 10.0**power:
             return f"{value / 10.0**power:.3g} {name}"
-    power = math.floor(math.log10(value))
-    return f"{value / 10.0**power:.3g}\u00b710{str(power).translate(_SUPERSCRIPTS)}"
+    return f"{value:.0e}"
 
 
 def _share_range(points: Sequence[Point]) -> tuple[float, float, list[float]]:

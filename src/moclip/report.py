@@ -82,8 +82,9 @@ def build_report(
     """Return the whole page; equal inputs give equal text.
 
     `manifest` holds the rows of the manifest (video_id, class_name, group, split_1 and so on), `rejects` those of
-    rejects.tsv (video_id, stage, variant, reason, detail), `datacard` the page of that name. `provenance` is shown entry by entry: text as it is, a list
-    as lines of code, a mapping as YAML. `links` leads to other pages: a name and an address, relative to this one.
+    rejects.tsv (video_id, stage, variant, reason, detail), `datacard` the page of that name. `provenance` is
+    shown entry by entry: text as it is, a list as lines of code, a mapping as YAML. `links` leads to other pages: a
+    name and an address, relative to this one.
 
     Raises:
         DatasetError: A file is missing or is not what it should be.
@@ -196,10 +197,10 @@ def _build_results(rows: Sequence[SummaryRow], *, metrics: Mapping[ReportRun, Ma
     return (
         f'<h2 id="results">Results</h2>{_build_tiles(means)}'
         f"{_result_table(means, over_splits=over_splits)}"
-        f'<p class="note">Mean over splits, {_PLUS_MINUS} half of Student’s 95 % interval over seeds; none is given '
-        f"for one seed or where no seed plays a part.{shared} <i>n</i> is the number of test videos behind the accuracy, "
-        "the smallest of any run; coverage is the share of the split’s test videos that the method could score. "
-        f"{policy} ECE is the expected calibration error over 15 bins.</p>"
+        f'<p class="note">Mean over splits, {_PLUS_MINUS} half of the 95 % interval (Student) over seeds; none is '
+        f"given for one seed or where no seed plays a part.{shared} <i>n</i> is the number of test videos behind "
+        "the accuracy, the smallest of any run; coverage is the share of the split's test videos that the method could "
+        f"score. {policy} ECE is the expected calibration error over 15 bins.</p>"
         f"{_say_rejected(metrics)}{details}"
     )
 
@@ -252,7 +253,7 @@ def _build_tiles(rows: Sequence[SummaryRow]) -> str:
 
 
 def _result_table(rows: Sequence[SummaryRow], *, over_splits: Mapping[tuple[str, str], float | None] | None) -> str:
-    """Return the table of some rows: over all splits with `over_splits`, half an interval by row, else of each split."""
+    """Return the table of some rows: of each split, or over all, with `over_splits` half an interval by row."""
     several = over_splits is not None and any(half is not None for half in over_splits.values())
     heads = {"Method": "", "Top-1 %": "", "&nbsp;": "wide", **({"Over splits": ""} if several else {})}
     heads |= dict.fromkeys(("Top-5 %", "Class mean %", "ECE %", "n", "Coverage %"), "")

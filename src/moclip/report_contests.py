@@ -10,6 +10,7 @@ from moclip.report_marks import label_of, phrase_of
 _NUM_ENDS = 10
 _MAX_BARS = 2 * _NUM_ENDS + 4
 _ALPHA = 0.05
+_NUMBERS = "The numbers, and McNemar's test of each run"
 Entry = Mapping[str, str]
 
 
@@ -29,11 +30,11 @@ def build_comparisons(rows: Sequence[Entry]) -> str:
     return (
         '<h2 id="comparisons">Which differences are real</h2>'
         f"{_say_first([row for row in own if row['experiment'] == names[0]] if names else across)}"
-        '<p class="note">How to read it: each dot is the difference in top-1 between two methods on the same test videos, '
-        "mean over splits and seeds; the line is its 95 % interval when whole groups of videos are drawn again. A line "
-        "that crosses 0 (a hollow dot) is a difference that chance may have made. The intervals are not widened for "
-        f'the number of comparisons.</p><div class="charts broad">{"".join(figures)}</div>{others}'
-        f"{_fold('The numbers, and McNemar’s test of each run', _build_table(overall, rows=rows))}"
+        '<p class="note">How to read it: each dot is the difference in top-1 between two methods on the same test '
+        "videos, mean over splits and seeds; the line is its 95 % interval when whole groups of videos are drawn again. "
+        "A line that crosses 0 (a hollow dot) is a difference that chance may have made. The intervals are not widened "
+        f'for the number of comparisons.</p><div class="charts broad">{"".join(figures)}</div>{others}'
+        f"{_fold(_NUMBERS, _build_table(overall, rows=rows))}"
     )
 
 
@@ -106,9 +107,9 @@ def _build_table(overall: Sequence[Entry], *, rows: Sequence[Entry]) -> str:
             f"<td>{interval}</td><td>{row['num_groups']}</td><td>{int(row['n']):,}</td>"
             f'<td class="text">{_say_runs(row, rows=rows)}</td></tr>'
         )
-    heads = {"Methods": "", "Points": "", "95 % interval": "", "Groups": "", "Videos": "", "McNemar’s p by run": "text"}
+    heads = {"Methods": "", "Points": "", "95 % interval": "", "Groups": "", "Videos": "", "McNemar's p by run": "text"}
     note = (
-        "McNemar’s exact test asks of one run whether the videos that only one of the two got right are split unevenly "
+        "McNemar's exact test asks of one run whether the videos that only one of the two got right are split unevenly "
         "by chance; it takes clips of one group for independent, so that the interval over groups is the safer guide."
     )
     return f'{build_table(heads, lines=lines)}<p class="note">{note}</p>'
@@ -145,9 +146,9 @@ def build_gains(rows: Sequence[Entry]) -> str:
     )
     return (
         "<h3>What fusion adds in each class</h3>"
-        '<p class="note">How to read it: a bar to the right is a class in which fusion gets more test videos right than '
-        "the stream alone, a bar to the left one in which it gets fewer; the thin line is the 95 % interval over groups "
-        f'of the class.{short}</p><div class="charts broad">{figures}</div>'
+        '<p class="note">How to read it: a bar to the right is a class in which fusion gets more test videos right '
+        "than the stream alone, a bar to the left one in which it gets fewer; the thin line is the 95 % interval over "
+        f'groups of the class.{short}</p><div class="charts broad">{figures}</div>'
         f"{_fold('The numbers', _build_gain_table(by_stream))}"
     )
 

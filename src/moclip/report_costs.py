@@ -41,7 +41,7 @@ def build_costs(rows: Sequence[Entry], *, scores: Mapping[tuple[str, str], Score
         '<h2 id="costs">Cost against accuracy</h2>'
         '<p class="note">How to read it: further left is cheaper, higher is more often right; the axis of cost is '
         "logarithmic, and the line through a mark is the 95 % interval over seeds. MACs are multiply-accumulates of "
-        "the models by torch’s own counter (two floating-point operations each), without decoding; milliseconds are "
+        "the models by torch's own counter (two floating-point operations each), without decoding; milliseconds are "
         f"wall time of one job, decoding and features of every stage that the method reads.{missing}</p>"
         f'{build_key(methods)}<div class="charts broad">{drawn}</div>'
         f"<details><summary>The numbers</summary>{_build_table(known, scores=scores)}</details>"
@@ -84,8 +84,10 @@ def _build_table(rows: Sequence[Entry], *, scores: Mapping[tuple[str, str], Scor
                     f'<tr><th scope="row">{escape(label_of(row["method"]))}</th><td>{100 * score.top_1:.1f}</td>'
                     f"{cells}</tr>"
                 )
-    heads = ("Method", "Top-1 %", "Parameters trained", "Parameters in all", "MACs a video")
-    heads += ("Motion, ms", "Motion embedding, ms", "Appearance, ms", "Cache, bytes a video")
+    heads = [
+        *("Method", "Top-1 %", "Parameters trained", "Parameters in all", "MACs a video"),
+        *("Motion, ms", "Motion embedding, ms", "Appearance, ms", "Cache, bytes a video"),
+    ]
     return build_table(dict.fromkeys(heads, ""), lines=lines)
 
 

@@ -75,7 +75,8 @@ ul.note { margin: .2rem 0 .8rem; padding-left: 1.2rem; }
 
 .fusion { color: var(--fusion); } .appearance { color: var(--appearance); } .motion { color: var(--motion); }
 .zero_shot, .zero_shot_head, .unsure { color: var(--zero); } .score_fusion { color: var(--fusion); }
-.motion_head { color: var(--motion); } .shuffled_motion { color: var(--shuffled); } .gain { color: var(--motion); } .loss { color: var(--miss); }
+.motion_head { color: var(--motion); } .shuffled_motion { color: var(--shuffled); }
+.gain { color: var(--motion); } .loss { color: var(--miss); }
 .legend {
   display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .86rem; margin: .3rem 0 .2rem; padding: 0;
   list-style: none;

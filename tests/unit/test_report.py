@@ -11,7 +11,10 @@ import pytest
 from moclip.contests import RunPredictions, write_contests
 from moclip.errors import DatasetError
 from moclip.evaluation import MethodLogits, evaluate_run, write_metrics, write_predictions
+from moclip.image_files import jpeg_uri
 from moclip.methods import METHODS
+from moclip.mistake_pictures import fit_pictures
+from moclip.mistakes import find_mistakes, read_predictions
 from moclip.page import build_page
 from moclip.report import ReportNetwork, ReportRun, ReportTables, build_report
 from moclip.summary import RunMetrics, build_summary, write_summary
@@ -116,18 +119,24 @@ def write_tables(folder: Path, *, runs: list[ReportRun], manifest: list[dict]) -
     return tables
 
 
-def make_report(
+def make_report(folder: Path, *, mistakes=None, links=None, **changes) -> str:
+    """A report on made-up runs."""
+    return build_report("demo", **made_request(folder, **changes), mistakes=mistakes, links=links)
+
+
+def made_request(
     folder: Path,
     *,
     names: tuple[str, ...] = NAMES,
     grids: dict[str, tuple[list[int], list[int]]] | None = None,
     videos_per_class: int = 12,
+    num_tests: int | None = None,
     rejected: tuple[str, ...] = ("v0001", "v0007"),
     **changes,
-) -> str:
-    """A report on made-up runs, like those of a real data set in every shape."""
+) -> dict:
+    """All that `build_report` asks for, of made-up runs like those of a real data set in every shape."""
     rng = np.random.default_rng(7)
-    truth = np.repeat(np.arange(len(names)), videos_per_class)
+    truth = np.sort(np.arange(num_tests or len(names) * videos_per_class) % len(names))
     ids = [f"v{index:04d}" for index in range(len(truth))]
     reasons = dict.fromkeys(rejected, "no_motion_vectors")
     kept = [video_id not in reasons for video_id in ids]
@@ -212,7 +221,7 @@ def make_report(
             "configuration": {"dataset": {"name": "demo"}, "head": {"mlp": {"learning_rate": 0.001}}},
         },
     }
-    return build_report("demo", **{**request, **changes})
+    return {**request, **changes}
 
 
 class Page(HTMLParser):
@@ -350,11 +359,21 @@ def test_no_rejects_no_networks_and_one_run_still_make_a_page(tmp_path):
     assert "Motion networks" not in page.text
 
 
-def test_a_hundred_and_one_classes_stay_small(tmp_path):
-    names = tuple(f"ClassNumber{index:03d}" for index in range(102))
-    html = make_report(tmp_path, names=names, grids={"fusion": ([1, 2, 3], [0])}, videos_per_class=37)
-    Page(html)
-    assert len(html.encode()) < 2_000_000
+def test_the_report_of_ucf101_stays_below_15_megabytes(tmp_path):
+    # 101 classes, 3,783 test videos, every method, three seeds, and as many mistakes as can be asked for, each with a
+    # picture of random noise: no JPEG of that size is larger.
+    names = tuple(f"ClassOfALongName{index:03d}" for index in range(101))
+    make_report(tmp_path, names=names, grids={"main": ([1], [0, 1, 2])}, num_tests=3783)
+    predictions = [tmp_path / f"main/split-1/seed-{seed}/predictions.tsv" for seed in (0, 1, 2)]
+    rng = np.random.default_rng(0)
+    picture = jpeg_uri(rng.integers(0, 255, (360, 480, 3), dtype=np.uint8))
+    found = find_mistakes([read_predictions(path) for path in predictions], experiment="main", number=200)
+    shown = fit_pictures(found, drawn={one.video_id: (picture, "") for one in found.shown})
+    assert 20 < len(shown.shown) < 200
+    html = make_report(tmp_path, names=names, grids={"main": ([1], [0, 1, 2])}, num_tests=3783, mistakes=shown)
+    assert html.count("<img ") == len(shown.shown)
+    assert f"Shown: {len(shown.shown)} of {found.num_wrong:,}" in html
+    assert len(html.encode()) < 15_000_000
 
 
 def test_top_5_of_five_classes_is_said_to_mean_nothing(tmp_path, page):

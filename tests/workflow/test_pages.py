@@ -16,15 +16,15 @@ from tests.workflow.conftest import Project
 
 pytestmark = pytest.mark.workflow
 
-# Says of a page what became of each picture and chart, with everything unfolded, which words of a chart lie on one another,
-# and whether the page is wider than its window. Put into a copy, since the pages themselves run nothing.
+# Says of a page what became of each picture and chart, with everything unfolded, which words of a chart lie on one
+# another, and whether the page is wider than its window. Put into a copy, since the pages themselves run nothing.
 PROBE = """<script>addEventListener("load", () => {
   document.querySelectorAll("details").forEach(details => details.open = true);
   const crossed = chart => {
     const boxes = [...chart.querySelectorAll("text:not([transform])")].map(text => text.getBoundingClientRect());
-    return boxes.filter((one, index) => boxes.slice(index + 1).some(other =>
-      one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 1 && other.top < one.bottom - 1
-    )).length;
+    const meet = (one, other) => one.left < other.right - 1 && other.left < one.right - 1
+      && one.top < other.bottom - 1 && other.top < one.bottom - 1;
+    return boxes.filter((one, index) => boxes.slice(index + 1).some(other => meet(one, other))).length;
   };
   const charts = {};
   for (const chart of document.querySelectorAll("svg.chart, svg.heatmap, svg.strip")) {
