@@ -2,9 +2,9 @@
 
     python benchmarks/report_size.py [--experiments 2] [--splits 1] [--seeds 3]
 
-101 classes, 3,783 test videos, every method, and 200 mistakes asked for, each with a picture of random noise, which no
-JPEG of its size surpasses. Prints the size of the page, the mistakes that are shown, and the seconds that `build_report`
-takes once tables and metrics are there.
+101 classes, 3,783 test videos, every method, 200 mistakes asked for, each with a picture of random noise, which no
+JPEG of its size surpasses. Prints the size of the page, the mistakes that are shown, and the seconds that
+`build_report` takes once tables and metrics are there.
 """
 
 import argparse
@@ -17,11 +17,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tests.unit.test_report import made_request
+
 from moclip.image_files import jpeg_uri
 from moclip.mistake_pictures import fit_pictures
 from moclip.mistakes import find_mistakes, read_predictions
 from moclip.report import build_report
-from tests.unit.test_report import made_request
 
 NUM_CLASSES, NUM_TESTS, NUM_MISTAKES = 101, 3783, 200
 
@@ -47,9 +48,8 @@ def main() -> None:
     print(
         f"{wanted.experiments} experiments x {wanted.splits} splits x {wanted.seeds} seeds, {NUM_TESTS:,} test videos"
     )
-    print(
-        f"page {len(page.encode()) / 1e6:.2f} MB, of it pictures {sum(len(m.picture) for m in shown.shown) / 1e6:.2f} MB"
-    )
+    pictures = sum(len(one.picture) for one in shown.shown)
+    print(f"page {len(page.encode()) / 1e6:.2f} MB, of it pictures {pictures / 1e6:.2f} MB")
     print(f"mistakes shown {len(shown.shown)} of {found.num_wrong:,}; build_report {seconds:.2f} s")
 
 
