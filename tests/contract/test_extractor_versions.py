@@ -46,7 +46,7 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
-    "FRAMES_VERSION": (2, "42c19670f333e44f"),
+    "FRAMES_VERSION": (2, "72083b111a019a0f"),
     "MOTION_EMBEDDING_VERSION": (2, "b8ae678ed4124c7a"),
     "MOTION_VERSION": (2, "28478a7615ad2de4"),
     "TEXT_VERSION": (1, "17843348b2390674"),
