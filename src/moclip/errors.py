@@ -12,7 +12,12 @@ REJECT_REASONS: dict[str, str] = {
     "decode_error": "decoding stopped at an error",
     "resolution_change": "the picture size changes inside the file",
     "encrypted": "the stream is encrypted",
+    "crash": "the decoder crashed on it, twice",
+    "timeout": "decoding took longer than it may",
+    "out_of_memory": "decoding took more memory than it may",
 }
+# Those that another machine, or other limits, may not find: they are computed again with the shard that holds them.
+MACHINE_REASONS = frozenset({"crash", "timeout", "out_of_memory"})
 
 
 class MoclipError(Exception):

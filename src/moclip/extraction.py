@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from moclip.errors import VideoError
 from moclip.features import write_index
+from moclip.isolation import Limits
 from moclip.manifest import read_manifest
 from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
 from moclip.shards import Field, Row, ShardHeader, Value
@@ -58,6 +59,7 @@ class ShardJob:
     output: Path
     cache_dir: Path
     on_bad_video: str = "skip"
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, shard: str | int, output: str | Path) -> Self:
@@ -71,6 +73,7 @@ class ShardJob:
             output=Path(output),
             cache_dir=Path(config["cache_dir"]),
             on_bad_video=dataset["on_bad_video"],
+            limits=Limits(**dataset["limits"]),
         )
 
     @property

@@ -45,10 +45,10 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
-    "FRAMES_VERSION": (2, "72083b111a019a0f"),
+    "APPEARANCE_VERSION": (2, "de75c114eb7da323"),
+    "FRAMES_VERSION": (2, "f9f3a53aeccfdb08"),
     "MOTION_EMBEDDING_VERSION": (2, "b8ae678ed4124c7a"),
-    "MOTION_VERSION": (2, "28478a7615ad2de4"),
+    "MOTION_VERSION": (2, "998c9a8f09fa3f5b"),
     "TEXT_VERSION": (1, "17843348b2390674"),
 }
 

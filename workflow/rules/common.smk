@@ -77,6 +77,11 @@ def cfg(section, variant=None, **others):
     return json.dumps({section: part, **others}, sort_keys=True)
 
 
+def decode_cfg():
+    """What becomes of videos that cannot be decoded, and when that is."""
+    return {key: DATASET[key] for key in ("on_bad_video", "limits")}
+
+
 def code(rule_name):
     """The digest of a rule's script and of the library modules that it reaches, for the process that compares it."""
     if not workflow.is_main_process:  # a job's own process on a cluster, whose start this would double
