@@ -32,7 +32,11 @@ from moclip.spool import Spool
 
 Values = Mapping[str, Any]
 
-_BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1])"
+# numpy's own threads have nothing to do in a worker, and their buffers would count as memory of a video.
+_BOOT = (
+    "import json, os, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "os.environ.update(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')"
+)
 _LENGTH = struct.Struct("<Q")
 _BLOCK_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 64 << 20
@@ -207,8 +211,6 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            # numpy's own threads have nothing to do there, and their buffers would count as memory of a video.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
         self._input, self._output = (_fileno(pipe) for pipe in (self._process.stdin, self._process.stdout))
         self._poll = select.poll()
