@@ -21,8 +21,8 @@ VIDEO_SUFFIXES = frozenset((
 # fmt: on
 SUBSETS = ("train", "val", "test")
 
-# Control characters of either set, line ends of Unicode, what turns the direction of the text around it (so that a table
-# shows another name than the one it holds), and halves of characters.
+# Control characters of either set, line ends of Unicode, what turns the direction of the text around it (a table then
+# shows another name than it holds), and halves of characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MAX_NAME_BYTES = 1024
 _CLASS_LINE = re.compile(r"(\d+)\s+(\S.*)")
@@ -256,11 +256,11 @@ def check_name(name: str, *, place: str) -> str:
             direction of text), or is no valid Unicode.
     """
     if not name or _CONTROL.search(name):
-        raise DatasetError(
-            f"{place}: expected a name without tab, line end or other control character, found {name[:200]!a}; rename it"
-        )
+        found = f"{name[:200]!a}; rename it"
+        raise DatasetError(f"{place}: expected a name without tab, line end or other control character, found {found}")
     if len(name.encode()) > _MAX_NAME_BYTES:
-        raise DatasetError(f"{place}: expected a name of at most {_MAX_NAME_BYTES} bytes, found {name[:40]!a}...; rename it")
+        found = f"{name[:40]!a}...; shorten it"
+        raise DatasetError(f"{place}: expected a name of at most {_MAX_NAME_BYTES} bytes, found {found}")
     return name
 
 

@@ -25,7 +25,7 @@ import pandas as pd
 
 from moclip.errors import DatasetError
 from moclip.files import replace_atomically
-from moclip.labels import SUBSETS, LabelledVideo
+from moclip.labels import SUBSETS, LabelledVideo, check_name, check_video_path, video_id_of
 from moclip.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 
 _log = logging.getLogger(__name__)
@@ -34,10 +34,11 @@ COLUMNS = ("video_id", "path", "class_name", "class_index", "group", "fingerprin
 # A killed job loses at most this much hashing.
 SAVE_SECONDS = 20.0
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _SPLIT_COLUMN = re.compile(r"split_[1-9]\d*")
 _MEMO_CELLS = re.compile(r"\d+ -?\d+ -?\d+ [0-9a-f]{32}")
-# A tick of the clock of a disk, which may keep whole seconds. What changed so lately before it was read may change again
-# within that tick and look the same: its digest is not remembered. Nor is that of a file with a time in the future.
+# A tick of the clock of a disk, which may keep whole seconds. What changed so lately before it was read may change once
+# more within that tick and look the same: its digest is not remembered. Nor is that of a file from the future.
 _COARSE_TICK_NS, _FINE_TICK_NS = 2 * 10**9, 2 * 10**7
 # What a digest of a file's bytes holds for: the path of the file, its size in bytes, its time of change in ns, and that
 # of its entry on the disk in ns, which nobody can set back.
@@ -129,9 +130,28 @@ def read_manifest(path: Path) -> pd.DataFrame:
         for value in set(frame[name]) - {*SUBSETS, ""}:
             raise DatasetError(f"{path}: {name}: expected train, val, test or nothing, found `{value}`; build it again")
     try:
-        return _with_types(frame)
-    except ValueError as error:
+        frame = _with_types(frame)
+    except (ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: class_index and shard: expected integers: {error}; build it again") from error
+    _check_rows(frame, path=path)
+    return frame
+
+
+def _check_rows(frame: pd.DataFrame, *, path: Path) -> None:
+    # A manifest may have been edited, or cut short: a path must not leave the root, nor an id stand for two videos.
+    if (frame[["class_index", "shard"]] < 0).any(axis=None):
+        raise DatasetError(f"{path}: class_index and shard: expected numbers from 0; delete it and run again")
+    if not frame["video_id"].is_unique:
+        twice = frame["video_id"][frame["video_id"].duplicated()].iloc[0]
+        raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; delete it and run again")
+    columns = (frame[name].tolist() for name in ("video_id", "path", "class_name", "group", "fingerprint"))
+    for number, (video_id, video_path, class_name, group, fingerprint) in enumerate(zip(*columns, strict=True), start=2):
+        place = f"{path}, line {number}"
+        is_normal = check_video_path(video_path, place=place) == video_path and video_id_of(video_path) == video_id
+        if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):
+            raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; delete the manifest and run again")
+        check_name(class_name, place=place)
+        check_name(group, place=place)
 
 
 def list_class_names(frame: pd.DataFrame) -> tuple[str, ...]:

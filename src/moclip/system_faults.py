@@ -41,7 +41,7 @@ def explain_system_fault(error: BaseException) -> MoclipError | None:
 
 
 def _number_of(error: BaseException) -> int | None:
-    # A fault that was met while another one was handled, such as a file that cannot be closed on a full disk, tells less.
+    # The error at hand may be the last of several: a file that cannot be closed, after a disk was found full.
     seen: set[int] = set()
     current: BaseException | None = error
     found: int | None = None

@@ -19,10 +19,12 @@ NO_TIME = -(2**63)
 _log = logging.getLogger(__name__)
 
 # Containers and bare streams whose bytes are all in the file itself. What is not here is never opened: playlists and
-# descriptions (hls, concat, dash, sdp, imf ...) name other files or addresses, and scripts run code.
+# descriptions (hls, concat, dash, sdp, imf ...) name other files or addresses, and scripts run code. Some of sound are
+# here for the sake of the reason: a file without video.
 _FORMATS = (
     "asf,av1,avi,avs2,avs3,cavsvideo,dirac,dnxhd,dv,evc,flv,gxf,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,webm,mjpeg,"
-    "mjpeg_2000,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,pva,rm,vc1,vc1test,vvc,wtv,yuv4mpegpipe"
+    "mjpeg_2000,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,pva,rm,vc1,vc1test,vvc,wtv,yuv4mpegpipe,"
+    "aac,ac3,aiff,flac,mp3,w64,wav"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 

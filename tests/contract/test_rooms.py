@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "head_math",
         "learning_curve",
         "dry_run",
+        "tensor_digest",
     ),
     (
         "files",
