@@ -226,14 +226,26 @@ class ShardWriter:
 
 
 def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Field]) -> None:
-    file.attrs["format"] = "moclip-shard"
     file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["extractor"] = header.extractor
     file.attrs["extractor_version"] = header.extractor_version
-    file.attrs["parameters"] = json.dumps(header.parameters, sort_keys=True)
-    file.attrs["provenance"] = json.dumps(header.provenance, sort_keys=True)
-    file.attrs["signature"] = header.signature
-    file.attrs["fields"] = json.dumps([[field.name, field.kind, field.dtype] for field in fields])
+    _write_attribute(file, "format", "moclip-shard")
+    _write_attribute(file, "extractor", header.extractor)
+    _write_attribute(file, "parameters", json.dumps(header.parameters, sort_keys=True))
+    _write_attribute(file, "provenance", json.dumps(header.provenance, sort_keys=True))
+    _write_attribute(file, "signature", header.signature)
+    _write_attribute(file, "fields", json.dumps([[field.name, field.kind, field.dtype] for field in fields]))
+
+
+def _write_attribute(file: h5py.File, name: str, text: str) -> None:
+    # Of a length of its own, as `_write_texts` does: HDF5 keeps any other text in a heap that has no checksum, and reads
+    # some damaged heaps for ever.
+    data = text.encode()
+    file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def _read_attribute(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
@@ -247,7 +259,7 @@ def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
     }
     for name, values in columns.items():
         _write_texts(file, name, values)
-    file.attrs["content"] = build_digest(ids, columns["digest"])
+    _write_attribute(file, "content", build_digest(ids, columns["digest"]))
 
 
 def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
@@ -337,19 +349,19 @@ class Shard:
             ) from None
 
     def _read_table(self) -> None:
-        attributes = self._file.attrs
-        version = int(attributes["format_version"])
+        version = int(self._file.attrs["format_version"])
         if version not in _READABLE_VERSIONS:
             raise ShardError(
                 f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
             )
-        self.signature = str(attributes["signature"])
-        self.content = str(attributes["content"])
-        self.extractor = str(attributes["extractor"])
-        self.extractor_version = int(attributes["extractor_version"])
-        self.parameters: dict[str, Any] = json.loads(attributes["parameters"])
-        self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
-        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in json.loads(attributes["fields"]))
+        self.signature, self.content, self.extractor = (
+            _read_attribute(self._file, name) for name in ("signature", "content", "extractor")
+        )
+        self.extractor_version = int(self._file.attrs["extractor_version"])
+        self.parameters: dict[str, Any] = json.loads(_read_attribute(self._file, "parameters"))
+        self.provenance: dict[str, Any] = json.loads(_read_attribute(self._file, "provenance"))
+        fields = json.loads(_read_attribute(self._file, "fields"))
+        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in fields)
         self._bytes = {field.name: self._file[f"bytes/{field.name}"] for field in self.fields if field.kind == "bytes"}
         self.video_ids = self._texts("video_id")
         self.row_keys = self._texts("row_key")

@@ -3,6 +3,7 @@
 `make fuzz` tries thousands of each kind; the seed of a case is its number, so that one that fails comes again.
 """
 
+import faulthandler
 import os
 import random
 import signal
@@ -31,7 +32,7 @@ from moclip.tensor_digest import DIGEST_KEY, digest_tensors
 from tests.fuzz.mutations import damage_bytes, damage_document, damage_lines, flip_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NUM_CASES = int(os.environ.get("FUZZ_CASES", "40"))
+NUM_CASES = int(os.environ.get("FUZZ_CASES", "60"))
 FIRST_CASE = int(os.environ.get("FUZZ_SEED", "0"))
 HANG_SECONDS = 20
 
@@ -45,10 +46,12 @@ def in_time(seconds: int = HANG_SECONDS) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True)  # where the loop is one inside a library, no signal helps
     try:
         yield
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
 
 
