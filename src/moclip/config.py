@@ -48,7 +48,7 @@ def _is_text(checker: object, value: object) -> bool:
     return isinstance(value, str) and not _NO_TEXT.search(value)
 
 
-_Validator = extend(
+_Validator = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     .redefine("number", _is_number)

@@ -22,10 +22,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 
 class MoclipError(Exception):
-    """A fault that the user can mend: what was expected, what was found, where, and what to do, in one line.
+    r"""A fault that the user can mend: what was expected, what was found, where, and what to do, in one line.
 
-    >>> print(MoclipError("clip\\x1b[2J.mp4: unreadable\\n"))
-    clip\\x1b[2J.mp4: unreadable
+    >>> print(MoclipError("clip\x1b[2J.mp4: unreadable\n"))
+    clip\x1b[2J.mp4: unreadable
     """
 
     def __str__(self) -> str:

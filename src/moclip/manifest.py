@@ -145,7 +145,9 @@ def _check_rows(frame: pd.DataFrame, *, path: Path) -> None:
         twice = frame["video_id"][frame["video_id"].duplicated()].iloc[0]
         raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; delete it and run again")
     columns = (frame[name].tolist() for name in ("video_id", "path", "class_name", "group", "fingerprint"))
-    for number, (video_id, video_path, class_name, group, fingerprint) in enumerate(zip(*columns, strict=True), start=2):
+    for number, (video_id, video_path, class_name, group, fingerprint) in enumerate(
+        zip(*columns, strict=True), start=2
+    ):
         place = f"{path}, line {number}"
         is_normal = check_video_path(video_path, place=place) == video_path and video_id_of(video_path) == video_id
         if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):

@@ -66,7 +66,10 @@ def small_disk(folder: Path, *, size: str) -> Iterator[Callable[[str], None]]:
     """Mount a disk of some size on a folder, and yield what mounts it anew with other options."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         message = f"cannot mount a small disk ({done.stderr.strip()}): expected the rights of root"
@@ -139,7 +142,8 @@ def test_a_job_that_is_stopped_keeps_what_it_computed_and_the_next_one_goes_on(
     )
     until = time.monotonic() + 60
     while len(list(tmp_path.glob("cache/motion/*/*.part-*.h5"))) < 2:
-        assert time.monotonic() < until and process.poll() is None
+        assert time.monotonic() < until
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
     code = process.wait(timeout=60)
@@ -194,7 +198,7 @@ def test_a_flipped_byte_in_an_id_gives_no_video_the_features_of_another(tmp_path
     data = shard.read_bytes()
     assert data.count(b"Jump/a") == 1
     shard.write_bytes(data.replace(b"Jump/a", b"Jump/c"))
-    with pytest.raises(ShardError, match="ids and digests are not those that were written.*delete it and run again"):
+    with pytest.raises(ShardError, match=r"ids and digests are not those that were written.*delete it and run again"):
         load_table(tmp_path / "index.json", field="embedding")
 
 

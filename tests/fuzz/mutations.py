@@ -8,8 +8,9 @@ from typing import Any
 
 # What people, and hostile files, put where a number or a name should be.
 JUNK: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1.0, 2.5, 10**30, -(10**400), 1e308, math.nan, math.inf, -math.inf, "", " ", "1e-3", "null",
-    "../../etc", "/etc/passwd", "a\0b", "a\nb", "name\n", "x" * 5000, "\u202egpj.exe", "e\u0301", "-rf", "{shard}", "<script>",
+    None, True, False, 0, -1, 1.0, 2.5, 10**30, -(10**400), 1e308, math.nan, math.inf, -math.inf, "", " ", "1e-3",
+    "null", "../../etc", "/etc/passwd", "a\0b", "a\nb", "name\n", "x" * 5000, "\u202egpj.exe", "e\u0301", "-rf",
+    "{shard}", "<script>",
     [], [None], {}, {"a": None}, {1: 2}, [[[[]]]], ["a", 1, None], {"": ""}, b"bytes", "\ud800",
 )  # fmt: skip
 
