@@ -147,7 +147,7 @@ def parse_table(text: str, *, source: str) -> list[ListEntry]:
             if any(cell.strip() for cell in row):
                 entries.append(_table_entry(row, header=header, splits=splits, place=f"{source}, line {rows.line_num}"))
     except csv.Error as error:
-        raise DatasetError(f"{source}, line {rows.line_num}: no CSV or TSV: {error}") from error
+        raise DatasetError(f"{source}, line {rows.line_num}: no CSV or TSV: {error}; correct that line") from error
     return entries
 
 

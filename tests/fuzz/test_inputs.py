@@ -68,7 +68,7 @@ def try_cases(attempt: Callable[[random.Random], Any], *, check: Callable[[Any],
             lines = str(error).split("\n")
             several = all(line.startswith("config: ") for line in lines)
             is_fair = len(lines) == 1 or several
-            assert is_fair, f"seed {seed}: expected one line, found {lines}"  # noqa: PT017 (one of many cases)
+            assert is_fair, f"seed {seed}: expected one line, found {lines}"
             continue
         except Exception as error:
             raise AssertionError(f"seed {seed}: expected a value or an error of ours, found {error!r}") from error
