@@ -182,7 +182,7 @@ def _align(
     lost = [video_id for video_id in truth if video_id not in rows and video_id not in rejected]
     if lost:
         raise DatasetError(
-            f"{name}: {len(lost)} test videos have neither logits nor a reason for having none, first {lost[0]}"
+            f"{name}: {len(lost)} test videos have neither logits nor a reason for having none, first {lost[0]}; run again"
         )
     has_scores = np.array([video_id in rows for video_id in truth], dtype=bool)
     if not has_scores.any():

@@ -6,6 +6,7 @@ shards, leave that digest as it was, and nothing below it runs again.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from moclip.shards import Shard, build_digest
 
 INDEX_NAME = "index.json"
 _INDEX_FORMAT = 2
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +120,20 @@ def read_index(path: Path) -> FeatureIndex:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != _INDEX_FORMAT:
             raise ShardError(f"{path}: expected index format {_INDEX_FORMAT}, found {document['format']}; delete it")
+        shards = tuple(IndexedShard(**shard) for shard in document["shards"])
+        for shard in shards:
+            if not _SHARD_NAME.fullmatch(shard.file) or not isinstance(shard.content, str):
+                raise ValueError(f"expected the name of a shard beside it, found {shard.file!a}")
+        if not all(isinstance(document[name], str) for name in ("content", "extractor")):
+            raise TypeError("expected text for its content and extractor")
         return FeatureIndex(
             folder=path.parent,
             extractor=document["extractor"],
             provenance=document["provenance"],
             content=document["content"],
-            shards=tuple(IndexedShard(**shard) for shard in document["shards"]),
+            shards=shards,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: expected an index of shards ({error}); delete it and run again") from None
 
 
@@ -137,6 +145,7 @@ def open_indexed(index: FeatureIndex, shard: IndexedShard) -> Shard:
     """
     opened = Shard(index.folder / shard.file)
     if opened.content != shard.content:
+        opened.close()
         raise ShardError(
             f"{opened.path}: stale: expected content {shard.content[:12]}, found {opened.content[:12]}; run again"
         )

@@ -103,6 +103,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         fields=_list_fields(test),
         row_key=key_of,
         extract=extract,
+        reads_videos=False,
         provenance={"state": "trained from random weights" if variant["weights"] == "none" else "trained"},
     )
 

@@ -18,6 +18,16 @@ NO_TIME = -(2**63)
 
 _log = logging.getLogger(__name__)
 
+# Containers and bare streams whose bytes are all in the file itself. What is not here is never opened: playlists and
+# descriptions (hls, concat, dash, sdp, imf ...) name other files or addresses, and scripts run code. Some of sound are
+# here for the sake of the reason: a file without video.
+_FORMATS = (
+    "asf,av1,avi,avs2,avs3,cavsvideo,dirac,dnxhd,dv,evc,flv,gxf,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,webm,mjpeg,"
+    "mjpeg_2000,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,pva,rm,vc1,vc1test,vvc,wtv,yuv4mpegpipe,"
+    "aac,ac3,aiff,flac,mp3,w64,wav"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+
 
 @dataclass(kw_only=True)
 class VideoFile:
@@ -121,17 +131,19 @@ def rotation_degrees(frame: av.VideoFrame) -> int:
 
 @contextmanager
 def open_video(path: Path, *, video_id: str) -> Iterator[VideoFile]:
-    """Open a file with the `file` protocol alone, and one decoder thread.
+    """Open a file with the `file` protocol alone, as a format that refers to no other file, and one decoder thread.
 
     Raises:
         VideoError: The file is missing, unreadable, encrypted, without video or of an unknown codec.
     """
     try:
-        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(f"file:{path}", container_options=dict(_OPTIONS), metadata_errors="replace")
     except av.FileNotFoundError:
         raise VideoError(reason="missing", detail="no such file", video_id=video_id) from None
     except (av.FFmpegError, ValueError) as error:
         detail = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.ArgumentError):  # what FFmpeg says of a format that is not on the list
+            detail = "no format of video files, or one that may refer to other files, such as a playlist"
         raise VideoError(reason="unreadable", detail=detail, video_id=video_id) from None
     with container:
         stream = container.streams.best("video")

@@ -45,11 +45,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "de75c114eb7da323"),
-    "FRAMES_VERSION": (2, "f9f3a53aeccfdb08"),
-    "MOTION_EMBEDDING_VERSION": (2, "b8ae678ed4124c7a"),
-    "MOTION_VERSION": (2, "998c9a8f09fa3f5b"),
-    "TEXT_VERSION": (1, "17843348b2390674"),
+    "APPEARANCE_VERSION": (2, "0cc8fc45b08d0249"),
+    "FRAMES_VERSION": (2, "24b5755ce4817da8"),
+    "MOTION_EMBEDDING_VERSION": (2, "013345168b0f0ddf"),
+    "MOTION_VERSION": (2, "ba375b7d733b1a13"),
+    "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }
 
 

@@ -36,6 +36,7 @@ def build_extractor(offset: float = 0.0, bad: Sequence[str] = ()) -> Extractor:
         fields=FIELDS,
         row_key=lambda video: video.fingerprint,
         extract=extract,
+        reads_videos=False,
     )
 
 
