@@ -12,6 +12,7 @@ REJECT_REASONS: dict[str, str] = {
     "no_motion_vectors": "the codec wrote none, or none is exported for it",
     "too_short": "fewer frames than the stage needs",
     "decode_error": "decoding stopped at an error",
+    "decode_error_rate": "more than a tenth of the packets cannot be decoded",
     "resolution_change": "the picture size changes inside the file",
     "encrypted": "the stream is encrypted",
     "crash": "the decoder crashed on it, twice",

@@ -7,6 +7,7 @@ worker that a hostile file has taken over can give wrong features of that file, 
 import contextlib
 import importlib
 import json
+import logging
 import os
 import resource
 import select
@@ -230,6 +231,8 @@ class _Worker:
         if length > _MAX_HEADER_BYTES:
             raise RuntimeError(f"a worker announced {length} bytes of JSON")
         header = json.loads(self._receive(length, until=until))
+        for name, level, text in header["log"]:
+            logging.getLogger(name).log(level, "%s", text)
         if "fault" in header:
             return _Fault(**header["fault"])
         return {name: self._read_value(entry, until=until, folder=spool_folder) for name, entry in header["values"]}
@@ -296,6 +299,8 @@ def serve() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     setup = _read_request(requests)
+    log = _Log()
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     module, _, name = setup["target"].partition(":")
     function = getattr(importlib.import_module(module), name)
     calls: deque[dict[str, Any]] = deque()
@@ -304,7 +309,7 @@ def serve() -> None:
     _limit_memory(setup["memory_mb"])
     while True:
         coming.acquire()
-        _answer(function, calls.popleft(), answers)
+        _answer(function, calls.popleft(), answers, log=log)
 
 
 def _listen(requests: BinaryIO, calls: deque[dict[str, Any]], coming: threading.Semaphore) -> None:
@@ -337,13 +342,30 @@ def _data_bytes() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
 
 
-def _answer(function: Callable[..., Values], arguments: dict[str, Any], answers: BinaryIO) -> None:
+class _Log(logging.Handler):
+    """What is logged during a call, to be logged by the job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self.records.append((record.name, record.levelno, record.getMessage()))
+
+    def take(self) -> list[tuple[str, int, str]]:
+        """Return the records so far, and forget them."""
+        taken, self.records = self.records, []
+        return taken
+
+
+def _answer(function: Callable[..., Values], arguments: dict[str, Any], answers: BinaryIO, *, log: _Log) -> None:
     try:
         entries = [(name, *_pack(value)) for name, value in function(**arguments).items()]
     except BaseException as error:
-        _write(answers, {"fault": vars(_describe(error))})
+        _write(answers, {"log": log.take(), "fault": vars(_describe(error))})
         return
-    _write(answers, {"values": [(name, entry) for name, entry, _ in entries]})
+    _write(answers, {"log": log.take(), "values": [(name, entry) for name, entry, _ in entries]})
     for _, _, blocks in entries:
         for block in blocks:
             _write_all(answers, block.view(np.uint8).data)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from moclip.errors import VideoError
 
+# Beyond this share of packets that cannot be decoded a video is rejected: what is left is too little of it.
+MAX_ERROR_SHARE = 0.1
 # Stands for no timestamp, as FFmpeg's AV_NOPTS_VALUE does.
 NO_TIME = -(2**63)
 
@@ -81,12 +83,14 @@ class VideoFile:
         """Yield the frames in display order, all of one size; a packet that cannot be decoded is passed over.
 
         Raises:
-            VideoError: There is not one frame, their size changes, the container breaks off, or it is encrypted.
+            VideoError: There is not one frame, their size changes, the container breaks off, it is encrypted, or more
+                than `MAX_ERROR_SHARE` of the packets cannot be decoded.
         """
         decode = self.stream.codec_context.decode
         size: tuple[int, int] | None = None
-        num_frames = num_errors = 0
+        num_packets = num_frames = num_errors = 0
         for packet in self.packets():
+            num_packets += 1
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
@@ -107,7 +111,10 @@ class VideoFile:
         if num_errors:
             if not num_frames:
                 raise self.reject("decode_error", f"none of {num_errors} packets could be decoded: {last_error}")
-            _log.warning("video %s: %d packets could not be decoded: %s", self.video_id, num_errors, last_error)
+            lost = f"{num_errors} of {num_packets} packets could not be decoded: {last_error}"
+            if num_errors > MAX_ERROR_SHARE * num_packets:
+                raise self.reject("decode_error_rate", lost)
+            _log.warning("video %s: %s", self.video_id, lost)
         if not num_frames:
             raise self.reject("no_frames", "the stream holds no picture")
 

@@ -1,5 +1,6 @@
 """Decoders that do to their process what a broken video or a hostile file can; called by name in a worker."""
 
+import logging
 import os
 import signal
 import time
@@ -41,6 +42,7 @@ def misbehave(*, video_id: str, folder: str = "") -> dict[str, Any]:
         raise OSError(28, "No space left on device", "a file")
     if video_id == "finds a fault of ours":
         raise KeyError("nothing of that name")
+    logging.getLogger("decoder").warning("saw %s", video_id)
     return {"process": os.getpid(), "ignores": signal.getsignal(signal.SIGTERM) == signal.SIG_IGN}
 
 

@@ -1,5 +1,6 @@
 """A decoder that crashes, hangs or eats memory takes down its own process, and its video is rejected by name."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,11 @@ def test_a_video_that_cannot_be_decoded_is_rejected_by_name_and_the_next_is_not(
     assert (raised.value.video_id, raised.value.reason) == (video_id, reason)
     assert detail in raised.value.detail
     assert call(video_id="is sound")["ignores"], "a worker ends with its job, and not before it"
+
+
+def test_what_a_decoder_logs_is_in_the_log_of_the_job(call: Isolated, caplog: pytest.LogCaptureFixture) -> None:
+    call(video_id="is sound")
+    assert ("decoder", logging.WARNING, "saw is sound") in caplog.record_tuples
 
 
 def test_a_crash_that_does_not_come_again_costs_nothing(call: Isolated, tmp_path: Path) -> None:
@@ -136,7 +143,10 @@ def videos(tmp_path: Path) -> list[Video]:
     for number, name in enumerate(names):
         frames = render(12, warp=pan(2, number))
         write_video(tmp_path / f"{name}.mp4", frames, codec="mpeg4", frame_rate=25, gop=12)
-    return [Video(video_id=name, path=tmp_path / f"{name}.mp4", fingerprint=name) for name in names]
+    return [
+        Video(video_id=path.stem, path=path, fingerprint=blake2b(path.read_bytes(), digest_size=16).hexdigest())
+        for path in sorted(tmp_path.glob("*.mp4"))
+    ]
 
 
 def motion_extractor(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> Extractor:
