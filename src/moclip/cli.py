@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Any other fault is one line too, and exit code 1; its traceback lies in a file that the line names.
     """
     try:
-        options = _parse(_build_parser(), arguments=arguments)
+        options = parse_arguments(arguments)
         options.run(options)
     except BrokenPipeError:  # `moclip summary ... | head` is no fault
         sys.stderr.close()
@@ -83,7 +83,9 @@ def _write_traceback() -> str:
     return f"traceback in {file.name}; please report it"
 
 
-def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the words of a command line mean, those of this process if None; what is wrong ends it."""
+    parser = build_parser()
     # argparse takes the first row of files alone: those that come after an option are added to it.
     options, more = parser.parse_known_args(arguments)
     unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
@@ -94,7 +96,8 @@ def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) 
     return options
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
     parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "moclip COMMAND [options]"
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")

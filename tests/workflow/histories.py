@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moclip.row_cache import list_row_keys
+from tests.results import read_without_times
 from tests.workflow.checkout import Checkout, Work, write_clip
 
 
@@ -196,7 +197,7 @@ def compare(one: Checkout, other: Checkout) -> list[str]:
 
 def _read(checkout: Checkout) -> dict[str, bytes]:
     files = (path for path in checkout.results.rglob("*") if path.is_file())
-    return {str(path.relative_to(checkout.results)): path.read_bytes() for path in files}
+    return {str(path.relative_to(checkout.results)): read_without_times(path) for path in files}
 
 
 def kill_and_go_on(seed: int, *, new: Checkout, built: Checkout, folder: Path, longest_seconds: float) -> Work:
