@@ -16,7 +16,8 @@ FAMILY = {"MoclipError", "ConfigError", "DatasetError", "ModelError", "ShardErro
 # What tells where, what was expected or found, or what to do.
 PARTS = re.compile(
     r"expect|found|run |delete|build |name |give |set |see |correct|remove|rename|choose|take |train|install|drop|"
-    r"wait|use |make |mend |no such|is missing|needs|move|shorten|lower|raise|export|mount|free |add |nearest|known keys|there are|ids are|follows from|no prediction|fault|known_tags|near\\}|reason"
+    r"wait|use |make |mend |no such|is missing|needs|move|shorten|lower|raise|export|mount|free |add |"
+    r"nearest|known keys|there are|ids are|follows from|no prediction|fault|known_tags|near\}|reason"
 )
 
 
