@@ -124,7 +124,7 @@ def write_features(config: dict[str, object]) -> None:
     for feature_set in list_feature_sets(config):
         if feature_set.motion is not None or feature_set.extractor is None:
             continue
-        extractor = replace(feature_set.extractor, extract=_rejecting(feature_set.extractor))
+        extractor = replace(feature_set.extractor, extract=_rejecting(feature_set.extractor), reads_videos=False)
         for shard in range(num_shards):
             output = feature_set.folder / f"shard-{shard}.h5"
             job = ShardJob.from_config(config, shard=shard, output=output)

@@ -36,7 +36,7 @@ REFERENCES: dict[str, dict[str, str]] = {
 
 def _is_integer(checker: object, value: object) -> bool:
     # 4.0 is an integer to JSON Schema, and no number of shards to Python.
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _is_number(checker: object, value: object) -> bool:

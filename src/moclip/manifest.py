@@ -34,7 +34,7 @@ COLUMNS = ("video_id", "path", "class_name", "class_index", "group", "fingerprin
 # A killed job loses at most this much hashing.
 SAVE_SECONDS = 20.0
 
-_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+_FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 _SPLIT_COLUMN = re.compile(r"split_[1-9]\d*")
 _MEMO_CELLS = re.compile(r"\d+ -?\d+ -?\d+ [0-9a-f]{32}")
 # A tick of the clock of a disk, which may keep whole seconds. What changed so lately before it was read may change once

@@ -237,8 +237,8 @@ def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Fiel
 
 
 def _write_attribute(file: h5py.File, name: str, text: str) -> None:
-    # Of a length of its own, as `_write_texts` does: HDF5 keeps other texts in a heap without a checksum, and some damaged
-    # heaps it reads without an end.
+    # Of a length of its own, as `_write_texts` does: HDF5 keeps other texts in a heap without a checksum, and it never
+    # ends reading some heaps that are damaged.
     data = text.encode()
     file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
 

@@ -17,6 +17,7 @@ SOURCES = {
         "motion_packing",
         "motion_stream",
         "motion_extraction",
+        "decoding",
     ),
     "FRAMES_VERSION": ("frames", "frame_choice", "motion_amount", "packet_index", "video_file", "sampling"),
     "APPEARANCE_VERSION": (
@@ -46,9 +47,9 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "0cc8fc45b08d0249"),
-    "FRAMES_VERSION": (2, "24b5755ce4817da8"),
+    "FRAMES_VERSION": (3, "e8e48f109352bb9a"),
     "MOTION_EMBEDDING_VERSION": (2, "013345168b0f0ddf"),
-    "MOTION_VERSION": (2, "ba375b7d733b1a13"),
+    "MOTION_VERSION": (3, "3be0ba2316a2603c"),
     "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }
 

@@ -22,8 +22,8 @@ SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").rea
 # Where each names a folder, these would lead out of it, break a line, look like an option, or hide what they are.
 HOSTILE_NAMES = [
     "", ".", "..", "../up", "a/b", "/etc", "a\\b", "a\0b", "a\nb", "name\n", "a\tb", "a b", " a", "-rf", "--config",
-    "{shard}", "a{x}", "*", "$(x)", ";x", "'", '"', "é", "e\u0301", "\u202egpj", "\uff41", "x" * 201, "\x1b[2J", "\x85", "\u2028",
-    ".hidden",
+    "{shard}", "a{x}", "*", "$(x)", ";x", "'", '"', "é", "e\u0301", "\u202egpj", "\uff41", "x" * 201, "\x1b[2J", "\x85",
+    "\u2028", ".hidden",
 ]  # fmt: skip
 
 

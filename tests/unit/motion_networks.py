@@ -116,6 +116,7 @@ def write_dataset(folder: Path, *, num_train: int = 12, num_val: int = 4, num_te
         extract=lambda videos: (
             Row(video_id=v.video_id, row_key=v.fingerprint, values=motion_to_row(motions[v.video_id]())) for v in videos
         ),
+        reads_videos=False,
     )
     videos = sorted(
         (Video(video_id=f"v{n}", path=Path(f"v{n}.avi"), fingerprint=str(n)) for n in range(len(subsets))),

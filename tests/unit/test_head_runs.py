@@ -84,6 +84,7 @@ def build_features(
         ),
         row_key=lambda video: video.fingerprint,
         extract=extract,
+        reads_videos=False,
         provenance={"state": "trained"},
     )
     frame = manifest_frame()
