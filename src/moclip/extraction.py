@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ class ShardJob:
     """One shard to build: which one of how many, of which dataset, from where, to where.
 
     `on_bad_video` is `skip` (the row remembers the reason) or `fail` (the job stops with it). `fingerprint` is the kind
-    of the manifest's fingerprints, `content` or `stat`.
+    of the manifest's fingerprints, which videos are compared with once read; "" takes made-up ones as they are.
     """
 
     dataset: str
@@ -62,7 +62,7 @@ class ShardJob:
     cache_dir: Path
     on_bad_video: str = "skip"
     limits: Limits = field(default_factory=Limits)
-    fingerprint: str = "content"
+    fingerprint: Literal["content", "stat", ""] = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, shard: str | int, output: str | Path) -> Self:
@@ -140,7 +140,7 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
         title = f"{extractor.name} {job.output.stem}"
         with tqdm(total=len(chosen), desc=title, unit="video", mininterval=2) as progress:
             for row in extractor.extract(chosen):
-                if row is not None and extractor.reads_videos:
+                if row is not None and extractor.reads_videos and job.fingerprint:
                     _check_unchanged(by_id[row.video_id], job=job)
                 progress.update(row is not None)
                 yield row

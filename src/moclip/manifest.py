@@ -153,7 +153,7 @@ def _check_rows(frame: pd.DataFrame, *, path: Path) -> None:
         if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):
             raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; delete the manifest and run again")
         check_name(class_name, place=place)
-        check_name(group, place=place)
+        check_name(group or video_id, place=place)
 
 
 def list_class_names(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -41,7 +41,9 @@ def main(root: Path, results: Path, cache: Path, seconds: float) -> None:
         write_manifest(build_manifest(dataset_of(root), memo=cache / "memo.tsv"), manifest)
         videos = list_videos(manifest, root=root, shard=0)
         output = results / "shard-0.h5"
-        job = ShardJob(dataset="small", root=root, shard=0, num_shards=1, output=output, cache_dir=cache)
+        job = ShardJob(
+            dataset="small", root=root, shard=0, num_shards=1, output=output, cache_dir=cache, fingerprint="content"
+        )
         extractor = build_motion_extractor({"source": "original"})
         extract_shard(slowed(extractor, seconds=seconds), videos=videos, job=job)
 

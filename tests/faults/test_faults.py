@@ -246,7 +246,13 @@ def test_a_video_that_changes_while_it_is_read_is_named_and_its_row_is_not_kept(
     write_manifest(build_manifest(dataset_of(own_videos)), tmp_path / "manifest.tsv")
     listed = list_videos(tmp_path / "manifest.tsv", root=own_videos, shard=0)
     job = ShardJob(
-        dataset="small", root=own_videos, shard=0, num_shards=1, output=tmp_path / "s.h5", cache_dir=tmp_path / "cache"
+        dataset="small",
+        root=own_videos,
+        shard=0,
+        num_shards=1,
+        output=tmp_path / "s.h5",
+        cache_dir=tmp_path / "cache",
+        fingerprint="content",
     )
     victim.write_bytes((own_videos / "MovingDown/v0.avi").read_bytes())
     extractor = build_motion_extractor({"source": "original"})
