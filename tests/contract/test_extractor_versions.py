@@ -47,7 +47,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
     "FRAMES_VERSION": (2, "42c19670f333e44f"),
-    "MOTION_EMBEDDING_VERSION": (2, "dbfb1988583a2de8"),
+    "MOTION_EMBEDDING_VERSION": (2, "fe3a20ef75e09900"),
     "MOTION_VERSION": (2, "28478a7615ad2de4"),
     "TEXT_VERSION": (1, "17843348b2390674"),
 }

@@ -22,6 +22,7 @@ rule evaluate:
         cfg=lambda wildcards: run_cfg(wildcards.experiment),
         policy=DATASET["rejected_test_videos"],
         sig=lambda wildcards: split_sig(wildcards.split, ["test"]),
+        classes=lambda wildcards: classes_sig(),
         features=run_sig,
         head=head_sig,
         code=code("evaluate"),
