@@ -69,8 +69,8 @@ class HeadRun:
         """Return the run that an engine describes with texts and numbers alone."""
         names = ("output", "history", "motion", "appearance", "network", "text")
         given: dict[str, Any] = {name: Path(entry[name]) for name in names if entry.get(name)}
-        given |= {name: entry[name] for name in ("variant", "shots", "seed")}
-        return cls(**given, methods=tuple(entry["methods"]))
+        given |= {name: entry[name] for name in ("shots", "seed")}
+        return cls(**given, variant=entry["head"], methods=tuple(entry["methods"]))
 
     @property
     def indexes(self) -> dict[str, Path]:

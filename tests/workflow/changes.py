@@ -14,8 +14,8 @@ from tests.workflow.checkout import Checkout, write_clip
 Jobs = Mapping[str, int]
 
 NOTHING: Jobs = {}
-EVALUATION: Jobs = {"evaluate": 1, "summary": 1, "mistakes": 1, "report": 1}
-HEAD: Jobs = {"head": 1, **EVALUATION}
+EVALUATION: Jobs = {"evaluate": 1, "comparisons": 1, "summary": 1, "mistakes": 1, "report": 1}
+HEAD: Jobs = {"head": 1, "costs": 1, **EVALUATION}
 EMBEDDING: Jobs = {"motion_embedding_shard": 2, "motion_embedding_index": 1, **HEAD}
 NETWORK: Jobs = {"motion_network": 1, "motion_network_curve": 1, **EMBEDDING}
 # One shard of each kind of feature of the videos themselves, and the indexes over them.
@@ -277,7 +277,7 @@ CHANGES: tuple[Change, ...] = (
         first=True,
     ),
     # Files beside the configuration.
-    Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, **EVALUATION}),
+    Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, "head": 1, **EVALUATION}),
     Change(
         name="a weight file replaced",
         apply=_replace_weights,
@@ -294,7 +294,7 @@ CHANGES: tuple[Change, ...] = (
     Change(name="every file of the code touched", apply=_move_checkout, jobs=NOTHING),
     Change(
         name="a rule file laid out anew",
-        apply=_edit("workflow/rules/heads.smk", r"^rule head:", "# A comment.\n\n\nrule head:"),
+        apply=_edit("workflow/rules/evaluation.smk", r"^rule evaluate:", "# A comment.\n\n\nrule evaluate:"),
         jobs=NOTHING,
     ),
     Change(
@@ -305,7 +305,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         name="a script edited",
         apply=_edit("workflow/scripts/head.py", r"^with stage", "print('training')\nwith stage"),
-        jobs=HEAD,
+        jobs={"head": 1},
     ),
     Change(
         name="an extractor edited without a new version",
@@ -336,7 +336,7 @@ CHANGES: tuple[Change, ...] = (
         name="a row damaged, found and removed by moclip verify --fix",
         apply=_corrupt_and_fix,
         jobs={"appearance_shard": 1, "appearance_index": 1},
-        rows={"appearance": ("MovingDown/v1",)},
+        rows={"appearance": ("MovingDown/v15",)},
     ),
     Change(name="a table of results deleted", apply=_delete("summary.tsv"), jobs={"summary": 1, "report": 1}),
 )

@@ -34,11 +34,11 @@ def explain(checkout: Checkout, target: str) -> str:
 
 
 def test_explain_names_the_key_with_its_old_and_new_value(checkout: Checkout) -> None:
-    assert f"{HEAD}: fresh; the rule head made it on " in explain(checkout, HEAD)
+    assert f"{HEAD}: fresh; the rule head_clip_tiny_split_1 made it on " in explain(checkout, HEAD)
     checkout.config["head"]["mlp"]["learning_rate"] = 0.5
     told = explain(checkout, HEAD)
-    assert told.splitlines()[0] == f"{HEAD}: stale; the next run makes it with the rule head, because"
-    assert told.splitlines()[1] == "  changed: head.learning_rate: 0.0001 -> 0.5"
+    assert told.splitlines()[0] == f"{HEAD}: stale; the next run makes it with the rule head_clip_tiny_split_1, because"
+    assert told.splitlines()[1] == "  changed: fusion/split-1/seed-0.head.learning_rate: 0.0001 -> 0.5"
 
 
 def test_explain_says_what_a_file_waits_for(checkout: Checkout) -> None:
@@ -101,7 +101,7 @@ def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout,
         checkout.config["cache_dir"] = str(tmp_path / "cache")
     runs = [
         subprocess.Popen(
-            checkout.command("--until", "motion_index", "appearance_index"),
+            checkout.command("results/toy/motion/original/index.json", "results/toy/appearance/clip/index.json"),
             cwd=checkout.project,
             env=checkout.environment(),
             stdout=subprocess.DEVNULL,
@@ -116,3 +116,9 @@ def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout,
         for name in ("shard-0.h5", "shard-1.h5", "index.json"):
             assert (one.results / stream / name).read_bytes() == (other.results / stream / name).read_bytes()
     assert len(computed) == len(set(computed)) == 16, "a row was computed twice, or not at all"
+
+
+def test_a_rule_to_stop_at_is_refused_since_snakemake_would_lose_it(checkout: Checkout) -> None:
+    ran = checkout.run("--until", "motion_index", check=False).ran
+    assert ran.code == 2
+    assert "error: --until: expected the files that are wanted" in ran.output

@@ -53,6 +53,15 @@ BENCHMARKS = f"benchmarks/results/{DATASET['name']}"
 SHARDS = list(range(DATASET["num_shards"]))
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
+# Snakemake 9 ends `--until` at the first checkpoint, the manifest, and calls that success.
+if any(argument.split("=")[0] in {"--until", "-U"} for argument in sys.argv):
+    print(
+        "error: --until: expected the files that are wanted, found a rule or file to stop at, which Snakemake loses at the "
+        f"manifest; name them instead, as in `snakemake --cores 2 {RESULTS}/motion/original/index.json`",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 
 wildcard_constraints:
     variant="[A-Za-z0-9][A-Za-z0-9_-]*",
@@ -486,21 +495,19 @@ def run_files(run):
 
 
 def batch_runs(runs):
-    """The runs of a batch and their files, as JSON: all that decides which heads are trained."""
-    described = []
+    """The runs of a batch and their files, as JSON by name: all that decides which heads are trained."""
+    described = {}
     for run in runs:
         entry, folder = CONFIG["experiments"][run.experiment], run_folder(run)
-        described.append(
-            {
-                **run_files(run),
-                "output": f"{folder}/head.safetensors",
-                "history": f"{folder}/history.tsv",
-                "seed": run.seed,
-                "methods": entry["methods"],
-                "variant": CONFIG["head"][entry["head"]] if list_heads(entry["methods"]) else {},
-                "shots": entry["shots"],
-            }
-        )
+        described[f"{run.experiment}/split-{run.split}/seed-{run.seed}"] = {
+            **run_files(run),
+            "output": f"{folder}/head.safetensors",
+            "history": f"{folder}/history.tsv",
+            "seed": run.seed,
+            "methods": entry["methods"],
+            "head": CONFIG["head"][entry["head"]] if list_heads(entry["methods"]) else {},
+            "shots": entry["shots"],
+        }
     return json.dumps(described, sort_keys=True)
 
 

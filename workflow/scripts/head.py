@@ -8,7 +8,7 @@ from moclip.stage import stage
 
 with stage(snakemake.log[0]):
     train_batch(
-        [HeadRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg)],
+        [HeadRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg).values()],
         index=Path(snakemake.output.index),
         manifest=Path(snakemake.input.manifest),
         split=int(snakemake.params.split.removeprefix("split:")),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
 from moclip.files import replace_atomically
 
 
@@ -26,14 +29,15 @@ class SavedNetwork:
 
 
 def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any], **others: Any) -> None:
-    """Write the network, and `about` beside it."""
-    note = {"weights": network.weights, "num_classes": network.num_classes, "about": dict(about)}
+    """Write the network, and `about` beside it, where the real one has it."""
+    note = {"weights": network.weights, "num_classes": network.num_classes, **about}
     with replace_atomically(path) as temporary:
-        temporary.write_text(json.dumps(note, sort_keys=True))
+        save_file({}, str(temporary), metadata={"moclip": json.dumps(note, sort_keys=True)})
 
 
 def load_network(path: Path, **others: Any) -> SavedNetwork:
     """Return the network written by `save_network`."""
-    note = json.loads(path.read_text())
-    network = MotionNetwork(weights=note["weights"], num_classes=note["num_classes"])
-    return SavedNetwork(network=network, about=note["about"])
+    with safe_open(str(path), framework="numpy") as file:
+        about = json.loads(file.metadata()["moclip"])
+    network = MotionNetwork(weights=about["weights"], num_classes=about["num_classes"])
+    return SavedNetwork(network=network, about=about)
