@@ -12,7 +12,7 @@ from tests.workflow.conftest import Project, write_square
 
 pytestmark = pytest.mark.workflow
 
-ABOVE_RUNS = ("summary", "comparisons", "costs", "mistakes", "report")
+ABOVE_RUNS = ("summary", "comparisons", "costs", "report")
 
 
 def test_a_second_run_does_nothing(project: Project) -> None:
