@@ -17,6 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from moclip.video import write_video
+from tests.results import read_without_times
 from tests.slurm.cluster import DAEMONS, Cluster, SlurmJob
 from tests.slurm.conftest import REPOSITORY, Main, SlurmProject, build_toy, read_counts, read_metrics
 from tests.slurm.guard import list_processes
@@ -111,7 +112,7 @@ def digest_files(results: Path) -> dict[str, str]:
     """Return the digest of every file of results that holds features, weights, predictions or tables."""
     kinds = {".h5", ".json", ".tsv", ".safetensors"}
     files = [path for path in results.rglob("*") if path.suffix in kinds]
-    return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {str(path.relative_to(results)): hashlib.sha256(read_without_times(path)).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")

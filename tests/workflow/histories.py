@@ -1,6 +1,5 @@
 """Histories of a project: random edits, failures and kills, and what must be left at the end of every one of them."""
 
-import csv
 import os
 import random
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moclip.row_cache import list_row_keys
+from tests.results import read_without_times
 from tests.workflow.checkout import CLASS_NAMES, Checkout, write_clip
 
 
@@ -270,16 +270,7 @@ def compare(one: Checkout, other: Checkout) -> list[str]:
 
 def _read(checkout: Checkout) -> dict[str, bytes]:
     files = (path for path in checkout.results.rglob("*") if path.is_file())
-    return {str(path.relative_to(checkout.results)): _without_times(path) for path in files}
-
-
-def _without_times(path: Path) -> bytes:
-    """Return the bytes of a result; of the table of costs all columns but those of a clock."""
-    if path.name != "costs.tsv":
-        return path.read_bytes()
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, dialect="excel-tab"))
-    return repr([{name: cell for name, cell in row.items() if not name.endswith("_ms")} for row in rows]).encode()
+    return {str(path.relative_to(checkout.results)): read_without_times(path) for path in files}
 
 
 @dataclass(frozen=True, kw_only=True)
