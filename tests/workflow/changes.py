@@ -225,6 +225,7 @@ CHANGES: tuple[Change, ...] = (
             "appearance_shard": 3,
             "motion_embedding_shard": 3,
             "motion_embedding_index": 1,
+            "costs": 1,
             "datacard": 1,
             "report": 1,
         },

@@ -52,6 +52,7 @@ def quick_config() -> dict[str, Any]:
     config["appearance"]["clip"]["model"] = "local-dir:weights"
     config["text"]["words"]["templates"] = "prompts/templates.yaml"
     config["head"]["mlp"]["epochs"] = 1
+    config["report"] = {"pictures": 1, "picture_frames": 2, "mistakes": 1}
     config["dataset"] |= {"layout": "table", "lists": "videos.csv"}
     for unused in ("test_fraction", "validation_fraction"):
         del config["dataset"][unused]

@@ -171,7 +171,7 @@ def run_history(seed: int, *, start: Checkout, folder: Path, fresh_python: str) 
         how = rng.choice(["run", "run", "kill", "fail"])
         steps.append(how)
         if how == "kill":
-            kill_run(checkout, rng=rng, longest_seconds=20.0)
+            kill_run(checkout, rng=rng, longest_seconds=12.0)
             unlock(checkout)
         elif how == "fail":
             fail_run(checkout)
