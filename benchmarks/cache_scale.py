@@ -10,6 +10,8 @@ from a warm fingerprint cache, a run that has nothing to do, and a run after one
 both streams (the training behind them is what it is at any scale), with the check that every shard which was not
 concerned kept its bytes and its time. The decode and the image encoder of that video are in the figure.
 
+`--splits 3 --seeds 3` is the protocol of the paper: nine motion networks, each with embeddings of its own.
+
 With `--folder` what was built is kept, and the next call measures there again. Building takes about 2 minutes for
 13,320 videos and 20 for 500,000, and 0.1 and 2 GB of disk.
 """
@@ -70,8 +72,8 @@ class Cost:
         return f"{self.seconds:.1f} s wall, {self.core_seconds:.1f} s of a core, {self.peak_mb:.0f} MB"
 
 
-def build_config(num_videos: int, *, num_shards: int) -> dict[str, object]:
-    """Return a configuration with the whole graph: two streams, a motion network, heads and a report."""
+def build_config(*, num_shards: int, num_splits: int, num_seeds: int) -> dict[str, object]:
+    """Return a configuration with the whole graph: two streams, motion networks, heads and a report."""
     return {
         "dataset": {
             "name": "scale",
@@ -97,8 +99,8 @@ def build_config(num_videos: int, *, num_shards: int) -> dict[str, object]:
                 "motion_network": "net",
                 "text": "words",
                 "head": "mlp",
-                "splits": [1],
-                "seeds": [0],
+                "splits": list(range(1, num_splits + 1)),
+                "seeds": list(range(num_seeds)),
             }
         },
     }
@@ -115,7 +117,19 @@ def video_path(number: int) -> str:
     return f"class{number % NUM_CLASSES:03d}/g{number % 25:02d}_v{number:06d}.avi"
 
 
-def write_dataset(num_videos: int) -> None:
+def subset_of(number: int, *, split: int) -> str:
+    """Return the subset of a video in a split."""
+    return ("train", "train", "val", "test")[(number // NUM_CLASSES + split) % 4]
+
+
+def list_line(number: int, *, num_splits: int) -> str:
+    """Return the line of a video in the list."""
+    path = video_path(number)
+    subsets = [subset_of(number, split=split) for split in range(num_splits)]
+    return ",".join([path, path.split("/")[0], *subsets])
+
+
+def write_dataset(num_videos: int, *, num_splits: int) -> None:
     """Link the videos, list them, and note a fingerprint of each as if it had been read."""
     clips = [Path("clips") / f"{number}.avi" for number in range(num_videos // LINKS_PER_CLIP + 1)]
     for number, clip in enumerate(clips):
@@ -123,7 +137,7 @@ def write_dataset(num_videos: int) -> None:
         write_clip(clip, seed=number)
     for number in range(NUM_CLASSES):
         Path(f"videos/class{number:03d}").mkdir(parents=True, exist_ok=True)
-    lines, notes = ["video,class,split_1"], []
+    lines, notes = [",".join(["video", "class", *(f"split_{split + 1}" for split in range(num_splits))])], []
     for number in range(num_videos):
         path = video_path(number)
         target = Path("videos", path)
@@ -131,7 +145,7 @@ def write_dataset(num_videos: int) -> None:
         status = target.stat()
         digest = blake2b(path.encode(), digest_size=16).hexdigest()
         notes.append(f"{target}\t{status.st_size}\t{status.st_mtime_ns}\t{digest}\n")
-        lines.append(f"{path},{path.split('/')[0]},{('train', 'train', 'val', 'test')[number // NUM_CLASSES % 4]}")
+        lines.append(list_line(number, num_splits=num_splits))
     Path("videos.csv").write_text("\n".join(lines) + "\n")
     memo = Path("results/.cache/fingerprints/scale.tsv")
     memo.parent.mkdir(parents=True, exist_ok=True)
@@ -180,8 +194,8 @@ def write_rest() -> None:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    embedding = Path("results/scale/motion_embedding/net/split-1/seed-0/index.json")
-    embedding.write_bytes(Path("results/scale/motion/original/index.json").read_bytes())
+    for embedding in Path("results/scale/motion_embedding").rglob("index.json"):
+        embedding.write_bytes(Path("results/scale/motion/original/index.json").read_bytes())
 
 
 def run_snakemake(*arguments: str) -> Cost:
@@ -211,11 +225,11 @@ def run_measured(command: Sequence[str]) -> Cost:
     )
 
 
-def add_video(number: int) -> None:
+def add_video(number: int, *, num_splits: int) -> None:
     """Add one video, a clip of its own."""
     write_clip(Path("videos", video_path(number)), seed=10_000 + number)
     with Path("videos.csv").open("a") as file:
-        file.write(f"{video_path(number)},{video_path(number).split('/')[0]},train\n")
+        file.write(list_line(number, num_splits=num_splits) + "\n")
 
 
 def state_of_shards() -> dict[Path, tuple[int, bytes]]:
@@ -224,15 +238,15 @@ def state_of_shards() -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, blake2b(path.read_bytes()).digest()) for path in paths}
 
 
-def build(num_videos: int, *, num_shards: int) -> None:
+def build(num_videos: int, *, config: dict[str, object], num_splits: int) -> None:
     """Build the project in the working folder, unless a former call has."""
     if Path("built").is_file():
         run_snakemake("--touch", "--forceall", "--quiet", "all")  # a video was added, and nothing was trained
         return
     schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    config = check_config(build_config(num_videos, num_shards=num_shards), schema=schema)
+    config = check_config(config, schema=schema)
     Path("config.yaml").write_text(yaml.safe_dump(config))
-    write_dataset(num_videos)
+    write_dataset(num_videos, num_splits=num_splits)
     run_measured([sys.executable, "-c", MANIFEST])
     with Path("progress.txt").open("w") as file, redirect_stderr(file):
         write_features(config)
@@ -269,9 +283,9 @@ def measure_idle(num_videos: int, *, repeats: int) -> None:
 
 def measure_added(num_videos: int) -> None:
     """Print what one more video takes, and check that the other shards were left alone."""
-    number = len(Path("videos.csv").read_text().splitlines()) - 1
+    head, *listed = Path("videos.csv").read_text().splitlines()
     before = state_of_shards()
-    add_video(number)
+    add_video(len(listed), num_splits=head.count("split_"))
     targets = [f"results/scale/{name}/index.json" for name in ("motion/original", "appearance/clip")]
     added = run_snakemake(*targets)
     after = state_of_shards()
@@ -309,6 +323,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=13_320)
     parser.add_argument("--shards", type=int, help="1 for 100 videos, or 500 of more than 100,000, unless given")
+    parser.add_argument("--splits", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="a folder to build in, or one that was built in, to keep")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -318,7 +334,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
         print(f"{options.videos:,} videos in {num_shards:,} shards; {platform.machine()}, {os.cpu_count()} cores")
-        build(options.videos, num_shards=num_shards)
+        config = build_config(num_shards=num_shards, num_splits=options.splits, num_seeds=options.seeds)
+        build(options.videos, config=config, num_splits=options.splits)
         measure_manifest(options.videos, repeats=options.repeats)
         measure_idle(options.videos, repeats=options.repeats)
         measure_added(options.videos)

@@ -149,9 +149,13 @@ def shards_of(state):
 
 def classes_sig():
     """The digest of the classes and their indices, which another video of a known class leaves as it is."""
-    frame = load_manifest()
-    if frame is None:
-        return PENDING
+    state = manifest_state()
+    return PENDING if state is None else classes_of(state)
+
+
+@cache
+def classes_of(state):
+    frame = manifest_of(state)
     classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
     return columns_sig(classes, ["class_name", "class_index"])
 
