@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a fault that the user can mend is one line and exit code 2."""
     try:
-        options = _parse(_build_parser(), arguments=arguments)
+        options = parse_arguments(arguments)
         options.run(options)
     except MoclipError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
 
 
-def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the words of a command line mean, those of this process if None; what is wrong ends it."""
+    parser = build_parser()
     # argparse takes the first row of files alone: those that come after an option are added to it.
     options, more = parser.parse_known_args(arguments)
     unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
@@ -70,7 +72,8 @@ def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) 
     return options
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
     parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "moclip COMMAND [options]"
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")

@@ -48,7 +48,8 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
     if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
         complete = expand_matrices(complete)
         faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
-    faults = faults or [*_check_references(complete), *_check_frames(complete), *_check_experiments(complete)]
+    checks = (_check_references, _check_frames, _check_experiments, _check_heads)
+    faults = faults or [fault for check in checks for fault in check(complete)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return complete
@@ -190,6 +191,21 @@ def _check_frames(config: Section) -> Iterator[str]:
             found = f"`{variant['motion']}`; drop it" if variant["motion"] else "none; name a variant of `motion`"
             expected = "the motion that the frames follow" if follows else "no motion, which no frame follows here"
             yield f"appearance.{name}.motion: expected {expected}, found {found}"
+
+
+def _check_heads(config: Section) -> Iterator[str]:
+    for name, head in config["head"].items():
+        if head["kind"] == "attention" and head["pooling"] != "mean":
+            yield f"head.{name}.pooling: `attention` pools the frames itself; leave `mean`"
+        if head["kind"] == "knn" and head["views"]:
+            yield f"head.{name}.views: `knn` has no epochs to draw views in; leave `false`"
+    for name, experiment in config["experiments"].items():
+        head, network = (config[part].get(experiment.get(part), {}) for part in ("head", "motion_network"))
+        if head.get("views") and network and not network["test"]["views"]["count"]:
+            yield (
+                f"experiments.{name}: its head draws views of motion and there are none; "
+                f"set `motion_network.{experiment['motion_network']}.test.views.count`"
+            )
 
 
 def _check_experiments(config: Section) -> Iterator[str]:

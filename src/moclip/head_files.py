@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from moclip.errors import ConfigError, ModelError
 from moclip.files import replace_atomically
-from moclip.head_inputs import Layout, Normalise
+from moclip.head_inputs import POOLINGS, Layout, Normalise, Pooling
 
 HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
 _FORMAT_VERSION = "2"
@@ -37,6 +37,8 @@ class HeadConfig:
     select: Literal["val", "last"] = "val"
     refit: bool = False
     normalise: Normalise = "none"
+    pooling: Pooling = "mean"
+    views: bool = False
     neighbours: tuple[int, ...] = (1, 5, 10, 20)
 
     @classmethod
@@ -51,7 +53,12 @@ class HeadConfig:
         if unknown:
             raise ConfigError(f"head: unknown key `{unknown[0]}`; known keys: {', '.join(sorted(known))}")
         config = cls(**{**section, "neighbours": tuple(section.get("neighbours", cls.neighbours))})
-        choices = {"kind": HEAD_KINDS, "select": ("val", "last"), "normalise": ("none", "l2", "layer")}
+        choices = {
+            "kind": HEAD_KINDS,
+            "select": ("val", "last"),
+            "normalise": ("none", "l2", "layer"),
+            "pooling": POOLINGS,
+        }
         for key, words in choices.items():
             if getattr(config, key) not in words:
                 raise ConfigError(f"head.{key}: expected one of {', '.join(words)}; found {getattr(config, key)!r}")

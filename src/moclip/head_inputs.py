@@ -16,12 +16,16 @@ _LAYER_NORM_EPSILON = 1e-5
 
 Floats = NDArray[np.float32]
 Normalise = Literal["none", "l2", "layer"]
+# How the embeddings of a video's frames become one: their mean, the first in time, or all of them side by side.
+Pooling = Literal["mean", "first", "concat"]
+POOLINGS = ("mean", "first", "concat")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The widths of the parts of a row, in their order: motion, appearance, and the mask of the frames.
 
+    Frames side by side (`pooling: concat`) are one wide appearance part.
     With `frames` above 0 the appearance part holds that many embeddings of `appearance` numbers each, and `frames`
     numbers follow that are 1 where there is such a frame and 0 where the video has fewer.
     """

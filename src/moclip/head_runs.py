@@ -5,7 +5,7 @@ job that was killed, or got one experiment more, trains what is missing. Only tr
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -38,6 +38,7 @@ from moclip.shards import build_digest
 from moclip.streams import Stream, load_stream, shared_videos
 from moclip.subsets import LEARNED, Labels, load_labels
 from moclip.versions import HEAD_VERSION
+from moclip.views import Views, load_views
 from moclip.zero_shot import SCALE
 
 _log = logging.getLogger(__name__)
@@ -85,12 +86,19 @@ class FeatureLoader:
     def __init__(self) -> None:
         self._streams: dict[tuple[Path, str], Stream] = {}
         self._texts: dict[Path, ClassEmbeddings] = {}
+        self._views: dict[Path, Views] = {}
 
     def stream(self, index: Path, *, field: str = "embedding") -> Stream:
         """Return one field of the features behind an index."""
         if (index, field) not in self._streams:
             self._streams[index, field] = load_stream(index, field=field)
         return self._streams[index, field]
+
+    def views(self, index: Path) -> Views:
+        """Return the augmented views behind an index."""
+        if index not in self._views:
+            self._views[index] = load_views(index)
+        return self._views[index]
 
     def text(self, path: Path) -> ClassEmbeddings:
         """Return class embeddings."""
@@ -111,12 +119,16 @@ def build_inputs(
 ) -> tuple[Floats, Layout]:
     """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
 
-    `num_frames` is how many frames a head that attends to them was trained with.
+    `num_frames` is how many frames a head that sees each of them was trained with.
     """
     if method == "zero_shot_head":
         unit = scale(streams["appearance"].select(video_ids), normalise="l2")
         return np.asarray(SCALE * unit, dtype=np.float32), Layout(appearance=unit.shape[1])
     values = {name: stream.select(video_ids) for name, stream in streams.items()}
+    if config.pooling != "mean" and "appearance" in values:
+        count = 1 if config.pooling == "first" else num_frames
+        frames, _ = streams["appearance"].select_frames(video_ids, num_frames=count)
+        values["appearance"] = frames.reshape(len(frames), -1)
     if method == "shuffled_motion":
         values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
     widths = {name: value.shape[1] for name, value in values.items()}
@@ -250,7 +262,8 @@ class _Batch:
             inputs, layout = build_inputs(
                 method, ids, streams=streams, config=config, seed=run.seed, subset=name, num_frames=num_frames
             )
-            folds.append(Fold(inputs=inputs, labels=labels.select(ids)))
+            redraw = self._redraw(run, method, ids, streams=streams, subset=name) if config.views else None
+            folds.append(Fold(inputs=inputs, labels=labels.select(ids), redraw=redraw))
         if method == "zero_shot_head" and run.text is not None:
             classes = self._load.text(run.text).embeddings
             return train_zero_shot_head(folds[0], folds[1], classes=classes, config=config, seed=run.seed)
@@ -264,6 +277,23 @@ class _Batch:
         # Those of a test video are none of its business.
         learned = [video_id for part in (self._whole.train, self._whole.val) for video_id in part.video_ids]
         return streams["appearance"].most_frames(learned) if "appearance" in streams else 0
+
+    def _redraw(
+        self, run: HeadRun, method: str, ids: Sequence[str], *, streams: Mapping[str, Stream], subset: str
+    ) -> Callable[[int], Floats] | None:
+        """Return what gives the inputs of an epoch, with another view of each video's motion; None without motion."""
+        if "motion" not in streams:
+            return None
+        views = self._load.views(run.indexes["motion"])
+        config, num_frames = HeadConfig.from_config(run.variant), self._num_frames(streams)
+
+        def inputs(epoch: int) -> Floats:
+            seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}
+            return build_inputs(
+                method, ids, streams=seen, config=config, seed=run.seed, subset=subset, num_frames=num_frames
+            )[0]
+
+        return inputs
 
     def _choose_mix(self, run: HeadRun, head: TrainedHead, *, subsets: _Subsets) -> float:
         indexes = run.indexes
@@ -292,12 +322,19 @@ def predict_head(
         config=head.config,
         seed=seed,
         subset="test",
-        num_frames=head.layout.frames,
+        num_frames=_count_frames(head, streams=own),
     )
     if layout != head.layout:
         raise ModelError(f"{method}: expected inputs {head.layout}, found {layout}; was it trained on these features?")
     neighbours = int(head.chosen.get("neighbours", 0))
     return predict_logits(head.kind, head.state, inputs, layout=layout, neighbours=neighbours)
+
+
+def _count_frames(head: TrainedHead, *, streams: Mapping[str, Stream]) -> int:
+    """How many frames of a video a head sees beside one another."""
+    if head.config.pooling != "concat" or "appearance" not in streams:
+        return head.layout.frames
+    return head.layout.appearance // int(streams["appearance"].values.shape[1])
 
 
 def _with_features(labels: Labels, *, streams: Mapping[str, Stream]) -> list[str]:

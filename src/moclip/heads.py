@@ -7,7 +7,7 @@ passes in numpy; a test holds the two together.
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,16 +29,27 @@ Ints = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One subset: inputs float32 (N, D), labels (N,)."""
+    """One subset: inputs float32 (N, D), labels (N,).
+
+    `redraw` gives other inputs, (N, D), for the training of each epoch, counted from 1.
+    """
 
     inputs: Floats
     labels: Ints
+    redraw: Callable[[int], Floats] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Tensors:
     inputs: Tensor
     labels: Tensor
+    redraw: Callable[[int], Floats] | None
+
+    def at_epoch(self, epoch: int) -> "_Tensors":
+        """What an epoch trains on."""
+        if self.redraw is None:
+            return self
+        return replace(self, inputs=torch.from_numpy(np.ascontiguousarray(self.redraw(epoch), dtype=np.float32)))
 
 
 def build_head(num_inputs: int, *, num_classes: int, hidden: int, dropout: float) -> nn.Sequential:
@@ -229,8 +240,14 @@ def _support(fold: Fold, *, num_classes: int) -> dict[str, NDArray[Any]]:
 
 
 def _join(first: Fold, second: Fold) -> Fold:
+    def redraw(epoch: int) -> Floats:
+        parts = [fold.redraw(epoch) if fold.redraw else fold.inputs for fold in (first, second)]
+        return np.concatenate(parts)
+
     return Fold(
-        inputs=np.concatenate([first.inputs, second.inputs]), labels=np.concatenate([first.labels, second.labels])
+        inputs=np.concatenate([first.inputs, second.inputs]),
+        labels=np.concatenate([first.labels, second.labels]),
+        redraw=redraw if first.redraw or second.redraw else None,
     )
 
 
@@ -278,7 +295,9 @@ def _fit_from_seed(
 
 def _tensors(fold: Fold) -> _Tensors:
     floats = np.ascontiguousarray(fold.inputs, dtype=np.float32)
-    return _Tensors(inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)))
+    return _Tensors(
+        inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)), redraw=fold.redraw
+    )
 
 
 def _fit(
@@ -291,7 +310,9 @@ def _fit(
     history: list[HeadEpoch] = []
     best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
     for epoch in range(1, config.epochs + 1):
-        train_loss = _train_epoch(model, train, optimizer=optimizer, batch_size=config.batch_size, steps=steps)
+        train_loss = _train_epoch(
+            model, train.at_epoch(epoch), optimizer=optimizer, batch_size=config.batch_size, steps=steps
+        )
         if not math.isfinite(train_loss):
             raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
         val_loss, val_top_1 = _validate(model, val)

@@ -124,8 +124,7 @@ def _libraries(backend: str) -> list[str]:
         return [version(name) for name in names]
     except PackageNotFoundError:
         raise ModelError(
-            "motion_network.test.backend: `openvino` is not installed; run: pip install -e '.[openvino]', "
-            "or set `backend: torch`"
+            "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Augmented views of training videos, as a head that trains on them reads them from the cache."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import ShardError
 from moclip.features import load_table, read_index
+from moclip.streams import Stream
 
 Floats = NDArray[np.float32]
 
@@ -24,9 +25,10 @@ class Views:
     values: Floats
     places: Mapping[str, tuple[int, int]]
 
-    def select(self, video_ids: Sequence[str], *, seed: int, epoch: int) -> Floats:
-        """Return one view of each video, (N, D), in this order: a random one, that follows from seed, epoch and id."""
-        return self.values[[self._row(video_id, seed=seed, epoch=epoch) for video_id in video_ids]]
+    def draw(self, stream: Stream, *, seed: int, epoch: int) -> Stream:
+        """Return the stream with one view of each video: a random one, that follows from seed, epoch and id."""
+        rows = {video_id: self._row(video_id, seed=seed, epoch=epoch) for video_id in stream.rows}
+        return replace(stream, rows=rows, values=self.values)
 
     def _row(self, video_id: str, *, seed: int, epoch: int) -> int:
         start, count = self.places[video_id]

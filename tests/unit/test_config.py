@@ -112,3 +112,15 @@ def test_only_variants_that_an_experiment_uses_are_built(config: Config, schema:
     assert list_used(complete, "appearance") == ("clip",)
     assert list_used(complete, "motion") == ()
     assert list_network_runs(complete) == ()
+
+
+def test_a_head_says_what_it_cannot_do(config: Config, schema: Config) -> None:
+    config["head"]["pooled"] = {"kind": "attention", "pooling": "first"}
+    config["head"]["near"] = {"kind": "knn", "views": True}
+    config["head"]["mlp"]["views"] = True
+    with pytest.raises(ConfigError) as raised:
+        check_config(config, schema=schema)
+    told = str(raised.value)
+    assert "head.pooled.pooling: `attention` pools the frames itself" in told
+    assert "head.near.views: `knn` has no epochs" in told
+    assert "its head draws views of motion and there are none" in told

@@ -12,15 +12,16 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from moclip.errors import DatasetError, ModelError
+from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation import read_metrics
 from moclip.extraction import Extractor, Video
 from moclip.features import read_index
-from moclip.head_files import load_heads
+from moclip.head_files import HeadConfig, load_heads
 from moclip.head_index import file_digest, read_digests
-from moclip.head_runs import HeadRun, train_batch
+from moclip.head_runs import HeadRun, build_inputs, train_batch
 from moclip.runs import write_run
 from moclip.shards import Field, Row
+from moclip.streams import load_stream
 from tests.unit.test_features import build
 
 NUM_CLASSES, NUM_GROUPS = 3, 8
@@ -61,7 +62,13 @@ def manifest_frame() -> pd.DataFrame:
 
 
 def build_features(
-    folder: Path, *, parameters: dict[str, Any], num_frames: int, noise: float = 0.4, longer: Sequence[str] = ()
+    folder: Path,
+    *,
+    parameters: dict[str, Any],
+    num_frames: int,
+    noise: float = 0.4,
+    num_views: int = 0,
+    longer: Sequence[str] = (),
 ) -> Path:
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         for video in videos:
@@ -71,13 +78,18 @@ def build_features(
             embedding = (centre + noise * rng.normal(size=(count, 5))).astype(np.float32)
             logits = embedding[:, :NUM_CLASSES]
             values = {"embedding": embedding, "logits": logits}
+            if num_views:
+                # Views that every class shares: a head that trained on them knows nothing of the embeddings.
+                values["views"] = 7.0 + rng.normal(size=(num_views, 5)).astype(np.float32)
             yield Row(video_id=video.video_id, row_key=video.fingerprint, values=values)
 
     extractor = Extractor(
         name="test",
         version=1,
         parameters=parameters,
-        fields=(Field(name="embedding", kind="packed"), Field(name="logits", kind="packed")),
+        fields=tuple(
+            Field(name=name, kind="packed") for name in ("embedding", "logits", "views")[: 3 if num_views else 2]
+        ),
         row_key=lambda video: video.fingerprint,
         extract=extract,
         provenance={"state": "trained"},
@@ -188,6 +200,64 @@ def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: Worl
         assert (run.output.read_bytes(), run.history.read_bytes()) == together[run.output]
     first, second = (load_heads(run.output).heads["fusion"].state["hidden.weight"] for run in runs[:2])
     assert not np.array_equal(first, second), "another seed is another head"
+
+
+def test_frames_are_pooled_as_the_head_says_and_no_feature_is_extracted_for_it(made: World) -> None:
+    runs = {name: made.run(f"pool-{name}", variant={**HEAD, "pooling": name}) for name in ("mean", "first", "concat")}
+    index = made.train(*runs.values(), cache="pooling")
+    widths = {name: load_heads(run.output).heads["appearance"].layout.appearance for name, run in runs.items()}
+    assert widths == {"mean": 5, "first": 5, "concat": 15}
+    seen = {name: load_heads(run.output).heads["appearance"].state["hidden.weight"] for name, run in runs.items()}
+    assert not np.array_equal(seen["mean"], seen["first"])
+    for run in runs.values():
+        assert 0 <= made.test(run)["methods"]["appearance"]["top_1"] <= 1
+    assert index.is_file()
+
+
+def test_pooled_inputs_are_the_frames_of_each_video(made: World) -> None:
+    stream = load_stream(made.folder / "appearance/index.json")
+    ids = ["c1/g2_0", "c0/g0_1"]
+    start = [int(stream.table.offsets[stream.rows[video_id]]) for video_id in ids]
+    expected = {
+        "first": np.stack([stream.table.values[row] for row in start]),
+        "concat": np.stack([stream.table.values[row : row + 3].ravel() for row in start]),
+    }
+    for pooling, rows in expected.items():
+        config = HeadConfig.from_config({"pooling": pooling})
+        inputs, layout = build_inputs(
+            "appearance",
+            ids,
+            streams={"appearance": stream},
+            config=config,
+            seed=0,
+            subset="train",
+            num_frames=stream.most_frames(ids),
+        )
+        np.testing.assert_array_equal(inputs, rows)
+        assert layout.width == rows.shape[1]
+
+
+def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None:
+    network = file_digest(made.network(1))
+    folder = made.folder / "viewed"
+    build_features(folder, parameters={"network": network}, num_frames=1, noise=0.1, num_views=4)
+    longer = {**HEAD, "epochs": 30}
+    plain = made.run("plain", methods=("motion_head",), motion=folder / "index.json", variant=longer)
+    viewed = made.run("viewed", methods=("motion_head",), motion=plain.motion, variant={**longer, "views": True})
+    made.train(plain, viewed, cache="views")
+    accuracy = {run.output: made.test(run)["methods"]["motion_head"]["top_1"] for run in (plain, viewed)}
+    # Views of this toy say nothing of the class: the head that saw them alone can but guess.
+    assert accuracy[plain.output] > 0.9
+    assert accuracy[viewed.output] < 0.7
+    before = viewed.output.read_bytes()
+    made.train(viewed, cache="views-again")
+    assert viewed.output.read_bytes() == before
+
+
+def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
+    run = made.run("no-views", methods=("motion_head",), variant={**HEAD, "views": True})
+    with pytest.raises(ShardError, match=r"set `motion_network.<name>.test.views.count`"):
+        made.train(run, cache="no-views")
 
 
 def test_a_head_that_was_trained_before_is_not_trained_again(made: World, caplog: pytest.LogCaptureFixture) -> None:

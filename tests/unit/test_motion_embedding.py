@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from moclip.errors import ModelError, ShardError
@@ -21,6 +22,7 @@ from moclip.motion_embedding_extraction import (
 from moclip.motion_folding import GateInPlace, PackedConv, fold_network
 from moclip.motion_network import MotionNetwork, build_network, save_network
 from moclip.motion_torch import choose_device, prepare_torch
+from moclip.streams import load_stream
 from moclip.views import load_views
 from tests.unit.motion_networks import TEST, TRAIN, items, job_of, variant, write_dataset
 
@@ -182,11 +184,16 @@ def test_training_videos_have_views_and_others_have_their_embedding(tmp_path: Pa
         "v19": 1,
     }
     table = load_table(index, field="embedding")
-    np.testing.assert_array_equal(views.select(["v19"], seed=0, epoch=1)[0], table.values[table.video_ids.index("v19")])
-    drawn = [views.select(["v0", "v1"], seed=0, epoch=epoch) for epoch in range(20)]
+    stream = load_stream(index)
+
+    def draw(*video_ids: str, epoch: int) -> NDArray[np.float32]:
+        return views.draw(stream, seed=0, epoch=epoch).select(video_ids)
+
+    np.testing.assert_array_equal(draw("v19", epoch=1)[0], table.values[table.video_ids.index("v19")])
+    drawn = [draw("v0", "v1", epoch=epoch) for epoch in range(20)]
     assert len({array[0].tobytes() for array in drawn}) == 3
-    np.testing.assert_array_equal(drawn[7], views.select(["v0", "v1"], seed=0, epoch=7))
-    np.testing.assert_array_equal(views.select(["v1", "v0"], seed=0, epoch=7), drawn[7][::-1])
+    np.testing.assert_array_equal(drawn[7], draw("v0", "v1", epoch=7))
+    np.testing.assert_array_equal(draw("v1", "v0", epoch=7), drawn[7][::-1])
 
 
 def test_views_do_not_touch_the_embedding_and_follow_from_the_recipe(tmp_path: Path, dataset: Path) -> None:
