@@ -52,9 +52,25 @@ def list_motion_rows(motion_index: Path, *, file: str | None = None) -> MotionRo
     for indexed in index.shards:
         if file in (None, indexed.file):
             with open_indexed(index, indexed) as shard:
-                shards |= dict.fromkeys(shard.video_ids, shard.path)
-                digests |= dict(zip(shard.video_ids, shard.digests, strict=True))
+                rows = _rows_of(shard)
+                shards |= rows.shards
+                digests |= rows.digests
     return MotionRows(shards=shards, digests=digests)
+
+
+def list_shard_rows(path: Path) -> MotionRows:
+    """Return the rows of one shard of motion.
+
+    Raises:
+        ShardError: It is missing or damaged.
+    """
+    with Shard(path) as shard:
+        return _rows_of(shard)
+
+
+def _rows_of(shard: Shard) -> MotionRows:
+    shards = dict.fromkeys(shard.video_ids, shard.path)
+    return MotionRows(shards=shards, digests=dict(zip(shard.video_ids, shard.digests, strict=True)))
 
 
 def build_frame_key(frames: Mapping[str, Any], *, motion: MotionRows | None) -> Callable[[Video], str]:
