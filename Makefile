@@ -62,7 +62,7 @@ export: $(READY)
 	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
 
 # Every line of the table in docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds
-# (an hour; what fuzz-cache.tsv has is not done again).
+# (an hour or two; what fuzz-cache.tsv has is not done again).
 change-table: $(READY)
 	$(PYTEST) tests/workflow/test_change_table.py -q
 
