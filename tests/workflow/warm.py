@@ -73,7 +73,7 @@ def warm_python(folder: Path, *, hash_seed: int) -> Iterator[Path]:
 
 
 def serve(address: str, client: str) -> None:
-    """Fork for every client, for ever."""
+    """Fork for every client, for as long as whoever started this lives."""
     for name in LIBRARIES:
         __import__(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system takes away children that have ended
@@ -81,8 +81,14 @@ def serve(address: str, client: str) -> None:
     listening.bind(f"{address}.new")
     listening.listen(64)
     Path(f"{address}.new").rename(address)
-    while True:
-        connection, _ = listening.accept()
+    listening.settimeout(5.0)
+    parent = os.getppid()
+    while os.getppid() == parent:  # who started it may have been killed
+        try:
+            connection, _ = listening.accept()
+        except TimeoutError:
+            continue
+        connection.settimeout(None)
         if os.fork() == 0:
             listening.close()
             _be_asked(connection, client=client)
