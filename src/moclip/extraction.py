@@ -14,6 +14,7 @@ from moclip.isolation import Limits
 from moclip.manifest import check_unchanged, read_manifest
 from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
 from moclip.shards import Field, Row, ShardHeader, Value
+from moclip.subsets import list_subsets
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards
     signatures = {
         shard_file(shard): expected_signature(extractor, grouped.get(shard, [])) for shard in range(num_shards)
     }
-    write_index(output, signatures=signatures)
+    write_index(output, signatures=signatures, subsets=list_subsets(manifest))
 
 
 def finished_rows(extractor: Extractor, videos: Sequence[Video]) -> Iterator[Row]:

@@ -48,7 +48,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "0cc8fc45b08d0249"),
     "FRAMES_VERSION": (3, "e8e48f109352bb9a"),
-    "MOTION_EMBEDDING_VERSION": (2, "013345168b0f0ddf"),
+    "MOTION_EMBEDDING_VERSION": (2, "56ecb17e468b7ea3"),
     "MOTION_VERSION": (3, "3be0ba2316a2603c"),
     "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }

@@ -265,6 +265,13 @@ def test_the_order_of_runs_is_that_of_the_call_and_equal_inputs_give_equal_pages
     assert make_report(tmp_path) == html
 
 
+def test_the_order_of_the_keys_of_the_configuration_changes_nothing(tmp_path):
+    config = {"head": {"mlp": {"epochs": 1}}, "dataset": {"name": "demo", "root": "videos"}}
+    other = {key: dict(reversed(value.items())) for key, value in reversed(config.items())}
+    one, two = (make_report(tmp_path, provenance={"configuration": entry}) for entry in (config, other))
+    assert one == two
+
+
 def test_every_class_has_a_row_with_a_mark_for_each_method(page):
     strips = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "strip"]
     assert len(strips) == len(NAMES)

@@ -41,7 +41,7 @@ checkpoint appearance_index:
         ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant),
-        sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
+        sig=lambda wildcards: features_sig(),
         motion=lambda wildcards: followed_sig(wildcards.variant),
         code=code("appearance_index"),
     script:

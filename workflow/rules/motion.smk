@@ -33,7 +33,7 @@ checkpoint motion_index:
         ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant),
-        sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
+        sig=lambda wildcards: features_sig(),
         code=code("motion_index"),
     script:
         "../scripts/motion_index.py"
