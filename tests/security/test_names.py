@@ -113,7 +113,7 @@ def test_a_manifest_that_was_edited_leads_nowhere_else(tmp_path: Path, cell: str
 @pytest.mark.parametrize("file", ["../../x.h5", "/x.h5", "a/b.h5", "x.txt", ".h5"])
 def test_an_index_names_only_shards_beside_it(tmp_path: Path, file: str) -> None:
     shard = {"file": file, "content": "c", "num_videos": 1, "num_rejected": 0}
-    document = {"format": 2, "extractor": "e", "provenance": {}, "content": "c", "shards": [shard]}
+    document = {"format": 3, "extractor": "e", "provenance": {}, "content": "c", "subsets": {}, "shards": [shard]}
     (tmp_path / "index.json").write_text(json.dumps(document))
     with pytest.raises(ShardError, match="expected the name of a shard beside it"):
         read_index(tmp_path / "index.json")
