@@ -216,6 +216,11 @@ CHANGES: tuple[Change, ...] = (
         jobs={**ALL_SHARDS, "report": 1},
     ),
     Change(
+        name="dataset.limits",
+        apply=_set("dataset.limits", {"seconds": 900}),
+        jobs={**ALL_SHARDS, "report": 1},
+    ),
+    Change(
         name="dataset.num_shards",
         apply=_set("dataset.num_shards", 3),
         jobs={
