@@ -83,18 +83,20 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
 def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[str, str, str]]:
     """Return (video_id, path, fingerprint) of every listed video, sorted; "" for one whose bytes were never read.
 
-    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`.
+    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`, taken by path, size and time
+    of change alone. That is enough for an estimate; a run looks closer.
 
     Raises:
         DatasetError: As `build_manifest`.
     """
     videos = sorted(read_listing(dataset).videos, key=lambda video: video.video_id)
     versions = _find_versions(videos, root=Path(dataset["root"]))
-    known = _read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    remembered = _read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    known = {version[:3]: digest for version, digest in remembered.items()}
     found = []
     for video, version in zip(videos, versions, strict=True):
         stat_digest = _hex(video.path, *version[1:3]) if dataset["fingerprint"] == "stat" else ""
-        found.append((video.video_id, video.path, stat_digest or known.get(version, "")))
+        found.append((video.video_id, video.path, stat_digest or known.get(version[:3], "")))
     return found
 
 

@@ -19,6 +19,7 @@ CLASS_NAMES = ("MovingRight", "MovingDown")
 SUFFIXES = ("mp4", "avi")
 NUM_VIDEOS = 16
 STAND_INS = Path(__file__).parent / "stand_ins"
+_ENCODER_CONFIG = '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}}\n'
 _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
 
 
@@ -176,7 +177,7 @@ def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | s
         write_clip(made.videos / CLASS_NAMES[number % 2] / f"v{number}.{SUFFIXES[number % 2]}", number=number)
     made.write_lists({name: subset_of(number) for number, name in enumerate(made.listed(num_videos))})
     (made.project / "weights").mkdir()
-    (made.project / "weights/open_clip_config.json").write_text("{}\n")
+    (made.project / "weights/open_clip_config.json").write_text(_ENCODER_CONFIG)
     (made.project / "weights/open_clip_model.safetensors").write_bytes(b"the first weights")
     (made.project / "prompts").mkdir()
     shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", made.project / "prompts/templates.yaml")

@@ -124,14 +124,17 @@ def _die_with(connection: socket.socket) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    module = arguments[1] if arguments[0] == "-m" else None
-    sys.argv = list(arguments[1:] if module else arguments)
-    start = str(Path.cwd()) if module else str(Path(arguments[0]).parent)
+    kind = arguments[0] if arguments[0] in ("-m", "-c") else ""
+    sys.argv = ["-c", *arguments[2:]] if kind == "-c" else list(arguments[bool(kind) :])
+    start = str(Path.cwd()) if kind else str(Path(arguments[0]).parent)
     sys.path[:] = [start, *os.environ.get("PYTHONPATH", "").split(os.pathsep), *sys.path[1:]]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True) if module else runpy.run_path(
-            arguments[0], run_name="__main__"
-        )
+        if kind == "-c":
+            exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 (as Python does)
+        elif kind:
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(arguments[0], run_name="__main__")
         code: Any = 0
     except SystemExit as error:
         code = error.code
