@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moclip.decoding import decode_frames, rebuild_frames
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction import (
@@ -19,7 +18,7 @@ from moclip.extraction import (
     reject_row,
     shard_file,
 )
-from moclip.frame_choice import MotionRows, build_frame_key, list_motion_rows
+from moclip.frame_choice import MotionRows, build_frame_key, decode_frames, list_motion_rows, rebuild_frames
 from moclip.frames import Frames
 from moclip.isolation import Isolated, Limits
 from moclip.overlap import Embedded, Prepared, embed_videos_in_batches

@@ -17,6 +17,7 @@ from moclip.motion import motion_from_row
 from moclip.motion_amount import motion_amounts
 from moclip.sampling import choose_frames
 from moclip.shards import Row, Shard, build_digest
+from moclip.video import prepare_worker
 
 if TYPE_CHECKING:
     # For its type alone: pandas, which it draws in, is a second that a decoding process would wait for.
@@ -134,6 +135,36 @@ def build_frame_reader(frames: Mapping[str, Any], *, motion: MotionRows | None) 
     if motion is not None:
         readers["motion"] = partial(read_moving, rows=_MotionReader(motion))
     return readers.get(policy, read)
+
+
+def decode_frames(
+    *, video_id: str, path: str, frames: Mapping[str, Any], motion: tuple[str, str] | None
+) -> dict[str, Any]:
+    """Return the chosen frames of a video: `frame_index`, `time_seconds`, `num_frames`, and `image_<k>` for each frame.
+
+    `motion` is the shard that holds the motion which the frames follow, and its digest there.
+
+    Raises:
+        VideoError: It cannot be read.
+    """
+    prepare_worker()
+    rows = None
+    if motion is not None:
+        rows = MotionRows(shards={video_id: Path(motion[0])}, digests={video_id: motion[1]})
+    found = build_frame_reader(frames, motion=rows)(Path(path), video_id=video_id)
+    images = {f"image_{number}": image for number, image in enumerate(found.images)}
+    return {name: getattr(found, name) for name in ("frame_index", "time_seconds", "num_frames")} | images
+
+
+def rebuild_frames(values: Mapping[str, Any]) -> Frames:
+    """Return the frames that `decode_frames` described."""
+    images: list[NDArray[np.uint8]] = [values[f"image_{number}"] for number in range(len(values["frame_index"]))]
+    return Frames(
+        images=tuple(images),
+        frame_index=values["frame_index"],
+        time_seconds=values["time_seconds"],
+        num_frames=values["num_frames"],
+    )
 
 
 class _MotionReader:

@@ -40,13 +40,17 @@ _BOOT = (
 )
 _LENGTH = struct.Struct("<Q")
 _BLOCK_BYTES = 1 << 20
+_LOOK_SECONDS = 0.05
 _MAX_HEADER_BYTES = 64 << 20
 _SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ of Linux: fewer changes between the two processes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one video may take: seconds of wall time, and megabytes of memory beside what a worker starts with."""
+    """What one video may take: seconds of wall time, and megabytes that its worker holds at most (it starts with 60).
+
+    Memory is watched and never refused: FFmpeg goes on without what it could not get, and gives other features.
+    """
 
     seconds: float = 1800.0
     memory_mb: int = 4096
@@ -114,6 +118,9 @@ class Isolated:
                     ) from None
                 if attempt == 2:
                     raise VideoError(reason="crash", detail=str(crash), video_id=video_id) from None
+            except _TooLargeError:
+                self._drop(worker)
+                raise _Fault(kind="memory", text="").rebuild(video_id=video_id, limits=self._limits) from None
             except TimeoutError:
                 self._drop(worker)
                 detail = f"not done after {self._limits.seconds:g} s, see `dataset.limits.seconds`"
@@ -163,6 +170,10 @@ class _CrashedError(Exception):
         super().__init__(f"its decoder died of signal {-code} ({name})" if name else f"its decoder ended with {code}")
 
 
+class _TooLargeError(Exception):
+    """A worker held more memory than a video may take, and was ended."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Fault:
     """An exception of the function, as it crossed."""
@@ -205,7 +216,6 @@ class _Worker:
 
     def __init__(self, target: str, *, limits: Limits) -> None:
         self._limits = limits
-        setup = {"target": target, "memory_mb": limits.memory_mb}
         self._process = subprocess.Popen(
             # The worker's search path is this process's, wherever the library lies.
             [sys.executable, "-c", f"{_BOOT}; from {serve.__module__} import serve; serve()", json.dumps(sys.path)],
@@ -216,7 +226,7 @@ class _Worker:
         self._input, self._output = (_fileno(pipe) for pipe in (self._process.stdin, self._process.stdout))
         self._poll = select.poll()
         self._poll.register(self._output, select.POLLIN)
-        self._send(setup)
+        self._send({"target": target})
 
     def call(self, arguments: Mapping[str, Any], *, spool_folder: Path | None) -> "dict[str, Any] | _Fault":
         """Return what the function returned, or raised.
@@ -224,6 +234,7 @@ class _Worker:
         Raises:
             TimeoutError: The call took longer than the limit.
             _CrashedError: The worker died.
+            _TooLargeError: The worker held more memory than the limit.
         """
         until = time.monotonic() + self._limits.seconds
         self._send(arguments)
@@ -231,6 +242,8 @@ class _Worker:
         if length > _MAX_HEADER_BYTES:
             raise RuntimeError(f"a worker announced {length} bytes of JSON")
         header = json.loads(self._receive(length, until=until))
+        if header["peak_mb"] > self._limits.memory_mb:  # between two looks at it
+            raise _TooLargeError
         for name, level, text in header["log"]:
             logging.getLogger(name).log(level, "%s", text)
         if "fault" in header:
@@ -275,8 +288,11 @@ class _Worker:
         data = bytearray(count)
         view = memoryview(data)
         while view:
-            if not self._poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise TimeoutError
+            while not self._poll.poll(1000 * _LOOK_SECONDS):
+                if _resident_mb(self._process.pid) > self._limits.memory_mb:
+                    raise _TooLargeError
+                if time.monotonic() > until:
+                    raise TimeoutError
             got = os.readv(self._output, [view])
             if not got:
                 raise _CrashedError(self._process.wait())
@@ -306,7 +322,6 @@ def serve() -> None:
     calls: deque[dict[str, Any]] = deque()
     coming = threading.Semaphore(0)
     threading.Thread(target=_listen, args=(requests, calls, coming), daemon=True).start()
-    _limit_memory(setup["memory_mb"])
     while True:
         coming.acquire()
         _answer(function, calls.popleft(), answers, log=log)
@@ -327,19 +342,25 @@ def _read_request(requests: BinaryIO) -> dict[str, Any]:
     return request
 
 
-def _limit_memory(memory_mb: int) -> None:
-    # Data, not address space: libraries reserve gigabytes that they never touch.
-    held = _data_bytes() + memory_mb * 2**20
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (held if most == resource.RLIM_INFINITY else min(held, most), most))
-
-
-def _data_bytes() -> int:
+def _resident_mb(process: int) -> float:
+    """Return the memory that a process holds; 0 where the system does not tell as Linux does."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:  # no Linux
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
+        return int(Path(f"/proc/{process}/statm").read_bytes().split()[1]) * resource.getpagesize() / 2**20
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_bytes(b"5")
+
+
+def _peak_mb() -> float:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 class _Log(logging.Handler):
@@ -360,12 +381,13 @@ class _Log(logging.Handler):
 
 
 def _answer(function: Callable[..., Values], arguments: dict[str, Any], answers: BinaryIO, *, log: _Log) -> None:
+    _forget_peak()
     try:
         entries = [(name, *_pack(value)) for name, value in function(**arguments).items()]
     except BaseException as error:
-        _write(answers, {"log": log.take(), "fault": vars(_describe(error))})
+        _write(answers, {"log": log.take(), "peak_mb": _peak_mb(), "fault": vars(_describe(error))})
         return
-    _write(answers, {"log": log.take(), "values": [(name, entry) for name, entry, _ in entries]})
+    _write(answers, {"log": log.take(), "peak_mb": _peak_mb(), "values": [(name, entry) for name, entry, _ in entries]})
     for _, _, blocks in entries:
         for block in blocks:
             _write_all(answers, block.view(np.uint8).data)

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moclip.decoding import decode_motion
 from moclip.extraction import Extractor, ShardJob, Video, build_row, extract_shard, index_shards, list_videos
 from moclip.isolation import Isolated, Limits
 from moclip.shards import Field, Row, Value
 from moclip.versions import MOTION_VERSION
-from moclip.video import libavcodec_version
+from moclip.video import decode_motion, libavcodec_version
 
 MOTION_FIELDS = (
     Field(name="past", kind="bytes", dtype="uint8"),

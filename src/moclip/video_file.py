@@ -94,6 +94,8 @@ class VideoFile:
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
+                if isinstance(error, MemoryError):  # says nothing of the packet
+                    raise
                 if packet.has_sidedata("encryption_info"):
                     raise self.reject("encrypted", "the packets carry encryption data") from None
                 num_errors += 1

@@ -17,7 +17,6 @@ SOURCES = {
         "motion_packing",
         "motion_stream",
         "motion_extraction",
-        "decoding",
     ),
     "FRAMES_VERSION": ("frames", "frame_choice", "motion_amount", "packet_index", "video_file", "sampling"),
     "APPEARANCE_VERSION": (
@@ -46,10 +45,10 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "0cc8fc45b08d0249"),
-    "FRAMES_VERSION": (3, "e8e48f109352bb9a"),
+    "APPEARANCE_VERSION": (2, "504e3b060bc35b52"),
+    "FRAMES_VERSION": (3, "a18cffac280b927c"),
     "MOTION_EMBEDDING_VERSION": (2, "56ecb17e468b7ea3"),
-    "MOTION_VERSION": (3, "3be0ba2316a2603c"),
+    "MOTION_VERSION": (3, "3480076461dc3c11"),
     "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }
 

@@ -105,7 +105,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "motion_extraction",
         "appearance_extraction",
         "frame_choice",
-        "decoding",
         "motion_embedding_extraction",
         "class_embeddings",
         "views",

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moclip.decoding import decode_frames, decode_motion, rebuild_frames
 from moclip.errors import MACHINE_REASONS, REJECT_REASONS, VideoError
+from moclip.frame_choice import decode_frames, rebuild_frames
 from moclip.isolation import Isolated, Limits
 from moclip.motion import motion_from_row
 from moclip.motion_packing import NO_VECTOR
 from moclip.spool import Spool
-from moclip.video import write_video
+from moclip.video import decode_motion, write_video
 from tests.fuzz.mutations import damage_bytes
 from tests.unit.test_video import pan, render
 

@@ -24,7 +24,7 @@ from moclip.isolation import Isolated, Limits, WorkerLostError
 from moclip.motion_extraction import build_motion_extractor
 from moclip.shards import Shard
 from moclip.spool import Spool
-from moclip.video import write_video
+from moclip.video import decode_motion, write_video
 from tests.unit.bad_decoders import decode_frames_or_die, decode_motion_or_die, misbehave, return_values
 from tests.unit.test_video import pan, render
 
@@ -98,6 +98,28 @@ def test_values_cross_bit_for_bit(tmp_path: Path) -> None:
         found[name][...] = 0  # its reader may write into it
     assert found["not_a_number"] != found["not_a_number"]
     assert (found["third"], found["text"], found["flag"]) == (1 / 3, "\udcff of v", True)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ground = np.kron(np.random.default_rng(0).integers(0, 255, (190, 330, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    images = [ground[t : t + 1440, 3 * t : 3 * t + 2560] for t in range(12)]
+    path = tmp_path_factory.mktemp("large") / "v.mp4"
+    write_video(path, images, codec="h264", frame_rate=25, gop=12, max_b_frames=2)
+    return path
+
+
+@pytest.mark.parametrize("memory_mb", [90, 130, 200, 260])
+def test_too_little_memory_gives_no_other_features(large: Path, memory_mb: int) -> None:
+    def outcome(limits: Limits) -> object:
+        with Isolated(decode_motion, limits=limits) as decode:
+            try:
+                row = decode(video_id="v", path=str(large), source="original", spool_folder=None)
+            except VideoError as error:
+                return error.reason
+        return row["past"].read().tobytes(), row["past_frame_index"].tolist()
+
+    assert outcome(Limits(memory_mb=memory_mb)) in ("out_of_memory", outcome(Limits()))
 
 
 def test_threads_have_a_worker_each_and_a_worker_serves_many_calls(call: Isolated) -> None:

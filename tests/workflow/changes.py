@@ -329,7 +329,7 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(
         name="an extractor edited without a new version",
-        apply=_edit("src/moclip/motion_extraction.py", r"^        prepare_worker\(\)", "        prepare_worker() or 0"),
+        apply=_edit("src/moclip/motion_extraction.py", r" in videos:$", " in list(videos):"),
         jobs={"motion_shard": 2, "motion_index": 1},
     ),
     Change(
