@@ -104,8 +104,14 @@ def sig_of(content):
     return f"sig:{blake2b(content, digest_size=16).hexdigest()}"
 
 
+# Snakemake removes a file before the job that writes it anew. Params that another job's end evaluates meanwhile would take
+# it for one that was never there, and what they mark for another run stays marked: the last state counts until the next.
+LAST = {}
+
+
 @cache
 def manifest_of(state):
+    LAST[MANIFEST] = state
     return read_manifest(Path(MANIFEST))
 
 
@@ -114,7 +120,7 @@ def manifest_state():
     try:
         status = os.stat(MANIFEST)
     except FileNotFoundError:
-        return None
+        return LAST.get(MANIFEST)
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
@@ -237,8 +243,9 @@ def load_index(folder):
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return None
-    return index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+        return LAST.get(path)
+    LAST[path] = index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+    return LAST[path]
 
 
 def index_sig(*folders):
@@ -562,10 +569,13 @@ def cost_runs():
 
 def head_sig(wildcards):
     """The digest of the heads of a run."""
+    path = Path(heads_index(wildcards.experiment, wildcards.split))
     try:
-        digests = read_digests(Path(heads_index(wildcards.experiment, wildcards.split)))
-    except MoclipError:  # not there yet: the batch's checkpoint writes it
-        return PENDING
+        digests = LAST[path] = read_digests(path)
+    except MoclipError:  # not there yet, or damaged: the batch's checkpoint writes it
+        if path.exists() or path not in LAST:
+            return PENDING
+        digests = LAST[path]
     name = f"{wildcards.experiment}/split-{wildcards.split}/seed-{wildcards.seed}"
     return f"sig:{digests.get(name, 'absent')}"
 
