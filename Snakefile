@@ -10,6 +10,10 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+# What `snakemake --report` says first.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/groups.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/manifest.smk"

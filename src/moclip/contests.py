@@ -82,6 +82,7 @@ def write_contests(
     arena = _Arena(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
     _write_rows(comparisons, header=[field.name for field in fields(Comparison)], rows=map(astuple, arena.compare()))
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
+    header += ["num_groups", "low", "high"]
     _write_rows(gains, header=header, rows=arena.gains())
 
 
@@ -98,6 +99,7 @@ class _Arena:
 
     def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:
         self._tables: dict[str, dict[tuple[int, int], _Table]] = {}
+        self._class_weights: dict[int, NDArray[np.float64]] = {}
         for run in runs:
             table = _read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
@@ -184,18 +186,39 @@ class _Arena:
         return bootstrap(sums, weights=self._weights), sum(map(len, differences)), num_groups
 
     def gains(self) -> Iterator[tuple[object, ...]]:
-        """Yield the accuracy of fusion and of each stream in each class, over all splits and seeds, and the gain."""
+        """Yield the accuracy of fusion and of each stream in each class, over all splits and seeds, and the gain.
+
+        After it the number of groups of the class and the 95 % interval of the gain over them, None for one group.
+        """
         for experiment, runs in self._tables.items():
             streams = [name for name in _STREAMS if name in self._methods(experiment)]
             if "fusion" not in self._methods(experiment):
                 continue
             names = np.array([name for table in runs.values() for name in table.class_names])
+            groups = np.array([name for table in runs.values() for name in table.groups])
             for class_name in sorted(set(names.tolist())):
                 own = names == class_name
-                fusion = float(self._correct(experiment, "fusion")[own].mean())
+                fusion = self._correct(experiment, "fusion")[own].astype(float)
                 for stream in streams:
-                    accuracy = float(self._correct(experiment, stream)[own].mean())
-                    yield experiment, class_name, int(own.sum()), fusion, stream, accuracy, fusion - accuracy
+                    accuracy = self._correct(experiment, stream)[own].astype(float)
+                    gain, *interval = self._bound(fusion - accuracy, groups=groups[own].tolist())
+                    yield (
+                        *(experiment, class_name, int(own.sum()), float(fusion.mean()), stream, float(accuracy.mean())),
+                        *(gain, *interval),
+                    )
+
+    def _bound(
+        self, differences: NDArray[np.float64], *, groups: Sequence[str]
+    ) -> tuple[float, int, float | None, float | None]:
+        # A group keeps its videos of every split and seed together, so that these are not taken for independent.
+        own = sorted(set(groups))
+        if len(own) < 2:
+            return float(differences.mean()), len(own), None, None
+        if len(own) not in self._class_weights:
+            self._class_weights[len(own)] = draw_weights(len(own))
+        sums = sum_by_group([differences], groups=[groups], all_groups=own)
+        interval = bootstrap(sums, weights=self._class_weights[len(own)])
+        return interval.value, len(own), interval.low, interval.high
 
     def _correct(self, experiment: str, method: str) -> NDArray[np.bool_]:
         return np.concatenate([table.correct[method] for table in self._tables[experiment].values()])
@@ -222,11 +245,24 @@ def read_comparisons(path: Path) -> list[dict[str, str]]:
     Raises:
         DatasetError: The file is missing or no such table.
     """
+    return [row for row in read_rows(path, columns=("split", "difference")) if row["split"] == "all"]
+
+
+def read_rows(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return every row of a table that the workflow wrote, as text by column.
+
+    Raises:
+        DatasetError: The file is missing or lacks one of `columns`.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file, dialect="excel-tab") if row["split"] == "all"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: expected the table of comparisons ({error}); run the workflow again") from None
+            table = csv.DictReader(file, dialect="excel-tab")
+            lost = sorted(set(columns) - set(table.fieldnames or ()))
+            if lost:
+                raise ValueError(f"it has no column `{lost[0]}`")
+            return list(table)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(f"{path}: expected a table of the workflow ({error}); run the workflow again") from None
 
 
 def format_comparisons(rows: Sequence[Mapping[str, str]]) -> str:

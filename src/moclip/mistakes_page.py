@@ -4,7 +4,7 @@ from html import escape
 
 from moclip.mistakes import Mistake, Mistakes, Vote
 from moclip.page import count_of, percent
-from moclip.report_experiment import METHOD_LABELS
+from moclip.report_marks import label_of, phrase_of
 
 MISTAKES_STYLE = """
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: 1.2rem; }
@@ -21,7 +21,7 @@ _RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION X}"
 
 def build_mistakes(mistakes: Mistakes) -> str:
     """Return the section: the mistakes of one experiment, class by class."""
-    label = METHOD_LABELS.get(mistakes.method, mistakes.method).lower()
+    label = phrase_of(mistakes.method)
     counted = f"{mistakes.num_wrong:,} of {count_of(mistakes.num_videos, one='test video', many='test videos')}"
     head = (
         f'<h2 id="mistakes">Mistakes</h2><p>Experiment {escape(mistakes.experiment)}: {escape(label)} got {counted} '
@@ -30,9 +30,9 @@ def build_mistakes(mistakes: Mistakes) -> str:
     if not mistakes.shown:
         return head
     return (
-        f'{head}<p class="note">Shown: {len(mistakes.shown)}, of each class first what most runs got wrong and were '
-        "surest of. The frame is in the middle of those that have motion, its block vectors drawn over it; a method's "
-        "vote is the class that most of its runs name, with their mean probability.</p>"
+        f'{head}<p class="note">Shown: {len(mistakes.shown)} of {mistakes.num_wrong:,}, of each class first what most '
+        "runs got wrong and were surest of. The frame is in the middle of those that have motion, its block vectors "
+        "drawn over it; a method's vote is the class that most of its runs name, with their mean probability.</p>"
         f'<div class="mistakes">{"".join(map(_build_card, mistakes.shown))}</div>'
     )
 
@@ -54,7 +54,7 @@ def _build_card(mistake: Mistake) -> str:
 def _build_vote(vote: Vote, *, mistake: Mistake) -> str:
     is_right = vote.class_name == mistake.class_name
     mark, style = (_RIGHT, "gain") if is_right else (_WRONG, "loss")
-    label = escape(METHOD_LABELS.get(vote.method, vote.method))
+    label = escape(label_of(vote.method))
     return (
         f'<li><span class="{escape(vote.method)}">{label}</span><span>{escape(vote.class_name)} '
         f'<span class="{style}">{mark}</span></span><span class="said">{percent(vote.probability)}</span></li>'

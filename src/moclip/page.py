@@ -1,6 +1,7 @@
 """What every page is made of: its frame, tables, and what it says of a dataset's videos. HTML out of values. Pure."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -30,6 +31,17 @@ def build_page(title: str, *, body: Sequence[str], style: str = "") -> str:
     return "\n".join(
         ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body></html>", ""]
     )
+
+
+def embed_page(page: str, *, prefix: str) -> str:
+    """Return what a page of `build_page` says below its header, to stand in another: headings one step lower.
+
+    Its ids, and the links to them, begin with `prefix`; links to other pages are left out.
+    """
+    body = page[page.index("</header>") + len("</header>") : page.rindex("</body>")]
+    body = re.sub(r"<(/?)h([2-4])(?=[ >])", lambda found: f"<{found[1]}h{int(found[2]) + 1}", body)
+    body = re.sub(r'(?<= id=")|(?<= href="#)', prefix, body)
+    return re.sub(r'<a href="[^#"][^"]*">(.*?)</a>', r"\1", body)
 
 
 def percent(share: float) -> str:

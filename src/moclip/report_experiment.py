@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.page import PERCENT_AXIS, build_table, percent
-from moclip.svg import Mark, Series, heatmap, line_chart, line_key, shape_key, strip
+from moclip.report_contests import build_gains
+from moclip.report_marks import SHAPE_OF, build_key, label_of, phrase_of
+from moclip.report_reliability import build_reliability
+from moclip.svg import Mark, Series, heatmap, line_chart, line_key, strip
 
-# In the order in which marks are drawn: fusion, drawn last, lies on top.
-METHOD_LABELS = {"zero_shot": "Zero-shot", "motion": "Motion", "appearance": "Appearance", "fusion": "Fusion"}
-_SHAPES = {"zero_shot": "ring", "motion": "triangle", "appearance": "square", "fusion": "circle"}
+# In the order in which marks are drawn: fusion, drawn last, lies on top. The rest would crowd a row.
+_SHOWN_BY_CLASS = ("zero_shot", "motion", "appearance", "fusion")
 _MAX_PAIRS = 10
 _MAX_EPOCHS = 6
 
@@ -36,17 +38,29 @@ class _Counts:
 
 
 def build_experiment(
-    name: str, *, metrics: Sequence[Mapping[str, Any]], histories: Sequence[History], is_open: bool
+    name: str,
+    *,
+    metrics: Sequence[Mapping[str, Any]],
+    histories: Sequence[History],
+    gains: Sequence[Mapping[str, str]],
+    is_open: bool,
 ) -> str:
-    """Return the section of one experiment from the metrics and the head histories of its runs."""
+    """Return the section of one experiment from the metrics and head histories of its runs, and its class gains."""
     names = metrics[0]["class_names"]
-    counts = {method: _pool(metrics, method=method) for method in METHOD_LABELS if method in metrics[0]["methods"]}
+    methods = metrics[0]["methods"]
+    shown = [method for method in _SHOWN_BY_CLASS if method in methods] or list(methods)
+    counts = {method: _pool(metrics, method=method) for method in shown}
     runs = "one run" if len(metrics) == 1 else f"{len(metrics)} runs, test videos pooled"
     by_head: dict[str, list[History]] = {}
     for history in histories:
         for head in dict.fromkeys(row["head"] for row in history):
             by_head.setdefault(head, []).append([row for row in history if row["head"] == head])
-    parts = [_build_classes(counts, names=names), _build_confusion(counts, names=names)]
+    parts = [
+        build_gains(gains),
+        _build_classes(counts, names=names),
+        _build_confusion(counts, names=names),
+        build_reliability(metrics),
+    ]
     if by_head:
         parts += ["<h3>Learning curves of the heads</h3>", build_curves(by_head, caption=_kept_epochs(by_head))]
     return (
@@ -73,24 +87,19 @@ def _build_classes(counts: Mapping[str, _Counts], *, names: Sequence[str]) -> st
     lines = "".join(
         _class_row(index, name=names[index], accuracy=accuracy, gain=gain, totals=totals) for index in shown
     )
-    keys = "".join(
-        f'<li class="{method}">{shape_key(_SHAPES[method], style=method)}<span>{METHOD_LABELS[method]}</span></li>'
-        for method in accuracy
-    )
     heads = {
         "Class": "",
         "Videos": "wide",
         PERCENT_AXIS: "plot",
-        **{METHOD_LABELS[method]: "wide" for method in accuracy},
+        **{label_of(method): "wide" for method in accuracy},
     }
     if gain is not None:
         heads["Gain"] = ""
     absent = len(names) - len(shown)
     note = f"Classes without a test video, not shown: {absent}." if absent else ""
     order = "Sorted by gain: points that fusion adds to the better of its streams. " if gain is not None else ""
-    return (
-        f'<h3>Accuracy of each class</h3><p class="note">{order}{note}</p><ul class="legend">{keys}</ul>'
-        + build_table(heads, lines=lines, style="dots")
+    return f'<h3>Accuracy of each class</h3><p class="note">{order}{note}</p>{build_key(accuracy)}' + build_table(
+        heads, lines=lines, style="dots"
     )
 
 
@@ -100,9 +109,9 @@ def _class_row(
     marks = [
         Mark(
             value=float(values[index]),
-            shape=_SHAPES[method],
+            shape=SHAPE_OF[method],
             style=method,
-            label=f"{METHOD_LABELS[method]}: {percent(float(values[index]))}",
+            label=f"{label_of(method)}: {percent(float(values[index]))}",
         )
         for method, values in accuracy.items()
     ]
@@ -119,7 +128,7 @@ def _class_row(
 def _build_confusion(counts: Mapping[str, _Counts], *, names: Sequence[str]) -> str:
     method = "fusion" if "fusion" in counts else list(counts)[-1]
     entry = counts[method]
-    label = METHOD_LABELS[method].lower()
+    label = phrase_of(method)
     drawn = heatmap(entry.confusion, totals=entry.totals, names=names, title=f"Confusion matrix of {label}")
     return (
         f"<h3>Confusion of {label}</h3>"
@@ -150,7 +159,7 @@ def _kept_epochs(by_head: Mapping[str, Sequence[History]]) -> str:
         kept = sorted(int(row["epoch"]) for history in histories for row in history if row.get("chosen") == "1")
         if kept:
             shown = ", ".join(map(str, kept)) if len(kept) <= _MAX_EPOCHS else f"{kept[0]} to {kept[-1]}"
-            words.append(f"{METHOD_LABELS.get(head, head).lower()} {shown}")
+            words.append(f"{phrase_of(head)} {shown}")
     return f"Epochs kept: {'; '.join(words)}." if words else ""
 
 
@@ -175,7 +184,7 @@ def _series(histories: Mapping[str, Sequence[History]], *, measure: str) -> Iter
                 kept = np.isfinite(values).any(axis=0)
                 length = int(np.flatnonzero(kept)[-1]) + 1
                 middle, low, high = _spread_of(values[:, :length])
-                label = f"{METHOD_LABELS.get(name, name)}, {word}"
+                label = f"{label_of(name)}, {word}"
                 yield Series(name=label, style=name, values=middle, low=low, high=high, dashed=subset == "train")
 
 

@@ -4,13 +4,13 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --page: #ffffff; --card: #f6f7f9; --ink: #1a1d21; --muted: #5a6370; --line: #dde1e6;
-  --fusion: #1d5fd1; --appearance: #b9540a; --motion: #0b7a68; --zero: #757c86; --miss: #b3261e;
+  --fusion: #1d5fd1; --appearance: #b9540a; --motion: #0b7a68; --zero: #6b727c; --miss: #b3261e; --shuffled: #8438a0;
   --warn-page: #fff6e0; --warn-line: #e2b13c; --alarm-page: #fdecea;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #121417; --card: #1b1e23; --ink: #e7e9ec; --muted: #9ba4af; --line: #30353c;
-    --fusion: #78a9ff; --appearance: #f2a05c; --motion: #46c7ac; --zero: #a3abb6; --miss: #ff8a80;
+    --fusion: #78a9ff; --appearance: #f2a05c; --motion: #46c7ac; --zero: #a3abb6; --miss: #ff8a80; --shuffled: #d3a0e6;
     --warn-page: #2b2414; --warn-line: #8a6a1c; --alarm-page: #331916;
   }
 }
@@ -67,13 +67,16 @@ tr.best td, tr.best th { font-weight: 650; }
 }
 figure .bar { width: 4rem; }
 .bar i { display: block; height: 100%; background: currentColor; }
+ul.note { margin: .2rem 0 .8rem; padding-left: 1.2rem; }
 .mark {
   border: 1px solid var(--warn-line); background: var(--warn-page); border-radius: 5px; padding: 0 .35rem;
   font-size: .74rem; font-weight: 400;
 }
 
 .fusion { color: var(--fusion); } .appearance { color: var(--appearance); } .motion { color: var(--motion); }
-.zero_shot { color: var(--zero); } .gain { color: var(--motion); } .loss { color: var(--miss); }
+.zero_shot, .zero_shot_head, .unsure { color: var(--zero); } .score_fusion { color: var(--fusion); }
+.motion_head { color: var(--motion); } .shuffled_motion { color: var(--shuffled); }
+.gain { color: var(--motion); } .loss { color: var(--miss); }
 .legend {
   display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .86rem; margin: .3rem 0 .2rem; padding: 0;
   list-style: none;
@@ -84,6 +87,7 @@ figure .bar { width: 4rem; }
 svg { fill: currentColor; }
 svg text { fill: var(--muted); font-family: inherit; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1rem 2.5rem; }
+.charts.broad { grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); }
 .charts figure { display: flex; flex-direction: column; } .charts .legend { flex: 1; align-content: start; }
 figure { margin: .6rem 0; min-width: 0; }
 figcaption b { color: var(--ink); font-weight: 600; }
@@ -94,6 +98,17 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .line.dashed { stroke-dasharray: 5 4; }
 .bars rect { fill: var(--motion); }
 .band { fill: currentColor; opacity: .13; }
+.name { font-size: 12px; } svg .name { fill: var(--ink); }
+.zero { stroke: var(--muted); stroke-width: 1.2; fill: none; }
+.ideal { stroke: var(--muted); stroke-width: 1.2; stroke-dasharray: 4 4; fill: none; }
+.thin { stroke-width: 1.4; opacity: .7; } .share { opacity: .55; }
+.interval { stroke: currentColor; stroke-width: 2.4; fill: none; }
+.cap { stroke: var(--ink); stroke-width: 1.1; fill: none; }
+.point { stroke-width: 1.2; } .point > g { stroke: var(--page); } .point .interval { stroke-width: 1.4; opacity: .55; }
+.point .hollow { stroke: currentColor; stroke-width: 2; }
+.cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); gap: .6rem 1.6rem; }
+.cells figure { max-width: 18rem; }
+ul.said { margin: .5rem 0 .8rem; padding-left: 1.2rem; max-width: 62rem; } ul.said li { margin: .2rem 0; }
 .strip { width: 100%; display: block; }
 .strip g { stroke: var(--page); stroke-width: 1.2; }
 .hollow { fill: var(--page); stroke: currentColor; stroke-width: 2; }

@@ -26,7 +26,11 @@ SHAPES = {
     "circle": '<circle r="5.5"/>',
     "square": '<rect x="-4.5" y="-4.5" width="9" height="9"/>',
     "triangle": '<path d="M0-5.5 5.5 4.5H-5.5z"/>',
+    "diamond": '<path d="M0-6 6 0 0 6-6 0z"/>',
     "ring": '<circle r="4" class="hollow"/>',
+    "hollow_square": '<rect x="-4" y="-4" width="8" height="8" class="hollow"/>',
+    "hollow_triangle": '<path d="M0-5 5 4H-5z" class="hollow"/>',
+    "cross": '<path d="M-4-4 4 4M-4 4 4-4" class="hollow"/>',
 }
 
 
@@ -76,7 +80,7 @@ def line_chart(series: Sequence[Series], *, title: str, percent: bool) -> str:
     x_px = np.linspace(_LEFT, CHART_WIDTH - _RIGHT, num_epochs) if num_epochs > 1 else np.array([_LEFT + 10.0])
     parts = [*_axes(x_px, top=top, percent=percent), *(_line(one, x_px=x_px, top=top) for one in series)]
     return (
-        f'<svg class="chart" viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart curves" viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}" role="img" aria-label="{escape(title)}">'
         + "".join(parts)
         + "</svg>"
     )
@@ -216,10 +220,8 @@ def heatmap(counts: NDArray[np.integer], *, totals: NDArray[np.integer], names: 
     Cells are shaded by share; each tells its numbers under the pointer, and shows its per cent where there is room.
     """
     num_classes = len(names)
-    cell = (
-        38 if num_classes <= _MAX_CELLS_WITH_NUMBERS else 22 if num_classes <= 30 else 13 if num_classes <= 60 else 10
-    )
-    font = min(12, cell - 1)
+    cell = 38 if num_classes <= _MAX_CELLS_WITH_NUMBERS else 22 if num_classes <= 30 else 13
+    font = min(12, cell - 3)  # a line of text is taller than its size: names of neighbours must not touch
     name_px = 0.56 * font * max((min(len(name), _MAX_NAME) for name in names), default=0)
     left, top = 12 + name_px, 16 + 0.77 * name_px
     side = cell * num_classes

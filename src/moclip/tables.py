@@ -13,7 +13,7 @@ from moclip.features import list_rejects
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
 from moclip.mistakes import read_mistakes
-from moclip.report import ReportNetwork, ReportRun, build_report
+from moclip.report import ReportNetwork, ReportRun, ReportTables, build_report
 from moclip.summary import RunMetrics, build_summary, write_summary
 
 
@@ -55,7 +55,8 @@ def write_report(
     *,
     manifest: Path,
     rejects: Path,
-    summary: Path,
+    tables: ReportTables,
+    datacard: Path,
     runs: Sequence[Path],
     networks: Sequence[Path],
     mistakes: Path | None,
@@ -74,7 +75,8 @@ def write_report(
             {str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")
         ],
         rejects=rejected,
-        summary=summary,
+        tables=tables,
+        datacard=datacard.read_text(encoding="utf-8"),
         runs=[_report_run(folder) for folder in runs],
         networks=[_report_network(folder) for folder in networks],
         mistakes=read_mistakes(mistakes) if mistakes else None,

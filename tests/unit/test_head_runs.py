@@ -67,6 +67,7 @@ def build_features(
     parameters: dict[str, Any],
     num_frames: int,
     noise: float = 0.4,
+    signal: float = 1.0,
     num_views: int = 0,
     longer: Sequence[str] = (),
 ) -> Path:
@@ -75,7 +76,7 @@ def build_features(
             rng = np.random.default_rng(int(video.fingerprint) + len(parameters))
             centre = np.eye(NUM_CLASSES, 5)[int(video.fingerprint) // 100]
             count = num_frames + longer.count(video.video_id)
-            embedding = (centre + noise * rng.normal(size=(count, 5))).astype(np.float32)
+            embedding = (signal * centre + noise * rng.normal(size=(count, 5))).astype(np.float32)
             logits = embedding[:, :NUM_CLASSES]
             values = {"embedding": embedding, "logits": logits}
             if num_views:
@@ -315,15 +316,41 @@ def test_another_test_video_trains_the_same_heads(made: World, tmp_path: Path, n
     assert heads[0] == heads[1] != heads[2]
 
 
-def test_motion_that_belongs_to_other_videos_helps_less(made: World) -> None:
-    # The appearance of this world says little; without motion of its own a fused head must do worse.
-    gaps = []
-    for seed in range(4):
-        run = made.run("shuffled", seed=seed, methods=("fusion", "shuffled_motion"), variant={**HEAD, "epochs": 40})
+def test_shuffled_motion_is_the_same_motion_dealt_out_to_other_videos(made: World) -> None:
+    streams = {"motion": load_stream(made.motion(1)), "appearance": load_stream(made.folder / "appearance/index.json")}
+    ids = sorted(manifest_frame()["video_id"])
+    config = HeadConfig.from_config(HEAD)
+    request: dict[str, Any] = {"streams": streams, "config": config, "seed": 0, "subset": "train", "num_frames": 3}
+    fused, layout = build_inputs("fusion", ids, **request)
+    shuffled, same_layout = build_inputs("shuffled_motion", ids, **request)
+    assert layout == same_layout
+    motion = slice(0, layout.motion)
+    np.testing.assert_array_equal(np.delete(shuffled, motion, axis=1), np.delete(fused, motion, axis=1))
+    assert sorted(map(tuple, shuffled[:, motion])) == sorted(map(tuple, fused[:, motion])), "no row lost, none new"
+    moved = (shuffled[:, motion] != fused[:, motion]).any(axis=1)
+    # Of a random order one row in N stays where it is, whatever N.
+    assert moved.sum() >= len(ids) - 5
+
+
+def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> None:
+    # Appearance is noise here and motion clear, so that all that a head can know of the class is in its own motion.
+    network = {"network": file_digest(made.network(1))}
+    clear = build_features(made.folder / "clear", parameters=network, num_frames=1, noise=0.1)
+    noise = build_features(
+        made.folder / "noise", parameters={"n": 1, "o": 2, "i": 3}, num_frames=1, noise=0.1, signal=0.0
+    )
+    hits = {"fusion": 0.0, "shuffled_motion": 0.0}
+    seeds = range(6)
+    for seed in seeds:
+        variant = {**HEAD, "epochs": 40}
+        run = made.run("shuffled", seed=seed, methods=tuple(hits), variant=variant, motion=clear, appearance=noise)
         made.train(run)
         methods = made.test(run)["methods"]
-        gaps.append(methods["fusion"]["top_1"] - methods["shuffled_motion"]["top_1"])
-    assert np.mean(gaps) > 0.1
+        hits = {name: number + methods[name]["top_1"] * methods[name]["n"] for name, number in hits.items()}
+    num_tests = 12 * len(seeds)
+    assert hits["fusion"] / num_tests > 0.9
+    # A guess among three classes: four standard deviations of the binomial above a third.
+    assert hits["shuffled_motion"] / num_tests < 1 / 3 + 4 * np.sqrt(2 / 9 / num_tests)
 
 
 def test_few_shots_train_and_select_on_so_many_videos_of_each_class(made: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_one_experiment_more_trains_its_heads_and_tests_no_other_run_again(proje
     project.config["head"]["linear"]["learning_rate"] = 0.01
     ran = project.run().jobs
     assert (ran["head"], ran["evaluate"]) == (1, 1)
+
+
+def test_variants_whose_names_differ_in_a_sign_alone_are_trained_apart(project: Project) -> None:
+    clip = project.config["appearance"]["clip"]
+    project.config["appearance"] |= {"a-b": clip, "a_b": clip}
+    for name, variant in (("dash", "a-b"), ("line", "a_b")):
+        entry = {"appearance": variant, "head": "mlp", "methods": ["appearance"], "splits": [1], "seeds": [0]}
+        project.config["experiments"][name] = entry
+    planned = project.run("--dry-run").output
+    assert len(set(re.findall(r"\bhead_\w+_split_1\b", planned))) == 3, planned
 
 
 def test_going_back_to_an_earlier_parameter_computes_no_row(project: Project) -> None:

@@ -490,8 +490,11 @@ def batches():
 
 
 def batch_rule(batch, split):
-    """What the training of a batch is called: letters, digits and `_`."""
-    return re.sub(r"\W", "_", f"head_{batch}_split_{split}")
+    """What the training of a batch is called: letters, digits and `_`; no two batches are called the same."""
+    # `a-b` and `a_b` would be, so that a name of more than letters and digits has a digest of itself behind it.
+    plain = re.fullmatch(r"[A-Za-z0-9]+(\+[A-Za-z0-9]+)?", batch)
+    mark = "" if plain else f"_{blake2b(batch.encode(), digest_size=3).hexdigest()}"
+    return re.sub(r"\W", "_", f"head_{batch}{mark}_split_{split}")
 
 
 def heads_index(experiment, split):

@@ -36,8 +36,18 @@ rule comparisons:
         manifest=ancient(MANIFEST),
         predictions=[f"{run}/predictions.tsv" for run in RUNS],
     output:
-        comparisons=f"{RESULTS}/comparisons.tsv",
-        gains=f"{RESULTS}/class_gains.tsv",
+        comparisons=report(
+            f"{RESULTS}/comparisons.tsv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"table": "methods against each other"},
+        ),
+        gains=report(
+            f"{RESULTS}/class_gains.tsv",
+            caption="../report/gains.rst",
+            category="Tables",
+            labels={"table": "what fusion adds in each class"},
+        ),
     log:
         f"{LOGS}/comparisons.log",
     conda:
@@ -58,7 +68,12 @@ rule costs:
         heads=[entry["head"] for entry in cost_runs()],
         networks=[entry["network"] for entry in cost_runs() if "network" in entry],
     output:
-        costs=f"{RESULTS}/costs.tsv",
+        costs=report(
+            f"{RESULTS}/costs.tsv",
+            caption="../report/costs.rst",
+            category="Tables",
+            labels={"table": "costs"},
+        ),
     log:
         f"{LOGS}/costs.log",
     conda:
@@ -79,7 +94,12 @@ rule summary:
         indexes=ancient(INDEXES),
         metrics=[f"{run}/metrics.json" for run in RUNS],
     output:
-        summary=f"{RESULTS}/summary.tsv",
+        summary=report(
+            f"{RESULTS}/summary.tsv",
+            caption="../report/summary.rst",
+            category="Tables",
+            labels={"table": "summary"},
+        ),
     log:
         f"{LOGS}/summary.log",
     conda:

@@ -33,7 +33,12 @@ rule motion_network_curve:
     input:
         history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
     output:
-        curve=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
+        curve=report(
+            f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
+            caption="../report/curve.rst",
+            category="Motion networks",
+            labels={"plot": "{variant}, split {split}, seed {seed}"},
+        ),
     log:
         f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}-curve.log",
     conda:

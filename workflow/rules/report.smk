@@ -3,7 +3,12 @@ rule rejects:
     input:
         indexes=ancient([f"{folder}/index.json" for folder in [*MOTION, *APPEARANCE]]),
     output:
-        rejects=f"{RESULTS}/rejects.tsv",
+        rejects=report(
+            f"{RESULTS}/rejects.tsv",
+            caption="../report/rejects.rst",
+            category="Data",
+            labels={"table": "videos left out"},
+        ),
     log:
         f"{LOGS}/rejects.log",
     conda:
@@ -21,7 +26,12 @@ rule motion_pictures:
         manifest=ancient(MANIFEST),
         motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
     output:
-        page=f"{RESULTS}/motion_pictures/{{variant}}.html",
+        page=report(
+            f"{RESULTS}/motion_pictures/{{variant}}.html",
+            caption="../report/motion_pictures.rst",
+            category="Motion networks",
+            labels={"page": "pictures of {variant}"},
+        ),
     log:
         f"{LOGS}/motion_pictures/{{variant}}.log",
     conda:
@@ -40,7 +50,12 @@ rule datacard:
         manifest=ancient(MANIFEST),
         indexes=ancient([f"{folder}/index.json" for folder in MOTION]),
     output:
-        datacard=f"{RESULTS}/datacard.html",
+        datacard=report(
+            f"{RESULTS}/datacard.html",
+            caption="../report/datacard.rst",
+            category="Data",
+            labels={"page": "data card"},
+        ),
     log:
         f"{LOGS}/datacard.log",
     conda:
@@ -81,13 +96,22 @@ rule report:
         manifest=ancient(MANIFEST),
         rejects=f"{RESULTS}/rejects.tsv",
         summary=f"{RESULTS}/summary.tsv",
+        comparisons=f"{RESULTS}/comparisons.tsv",
+        gains=f"{RESULTS}/class_gains.tsv",
+        costs=f"{RESULTS}/costs.tsv",
+        datacard=f"{RESULTS}/datacard.html",
         indexes=ancient(INDEXES),
         metrics=[f"{run}/metrics.json" for run in RUNS],
         heads=[f"{run}/history.tsv" for run in RUNS],
         networks=[f"{RESULTS}/motion_network/{network}/history.tsv" for network in NETWORKS],
         mistakes=MISTAKES,
     output:
-        report=f"{RESULTS}/report.html",
+        report=report(
+            f"{RESULTS}/report.html",
+            caption="../report/report.rst",
+            category="Results",
+            labels={"page": "all results"},
+        ),
     log:
         f"{LOGS}/report.log",
     conda:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from moclip.report import ReportTables
 from moclip.stage import stage
 from moclip.tables import write_report
 
@@ -10,7 +11,13 @@ with stage(snakemake.log[0]):
         Path(snakemake.output.report),
         manifest=Path(snakemake.input.manifest),
         rejects=Path(snakemake.input.rejects),
-        summary=Path(snakemake.input.summary),
+        tables=ReportTables(
+            summary=Path(snakemake.input.summary),
+            comparisons=Path(snakemake.input.comparisons),
+            gains=Path(snakemake.input.gains),
+            costs=Path(snakemake.input.costs),
+        ),
+        datacard=Path(snakemake.input.datacard),
         runs=[Path(path).parent for path in snakemake.input.metrics],
         networks=[Path(path).parent for path in snakemake.input.networks],
         mistakes=next(map(Path, snakemake.input.mistakes), None),
