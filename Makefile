@@ -1,6 +1,8 @@
 # make demo   render the demo videos, run the whole workflow on them, print the table of results
 # make test   every test          make check   format, lint, types, workflow lint, fast tests
 # make change-table, make fuzz-cache   long tests of the cache (docs/caching.md)
+# make fuzz   thousands of damaged files (FUZZ_CASES= of each kind, FUZZ_SEED= to begin with); make faults   every fault
+# make audit  known vulnerabilities of the locked packages; asks PyPI (docs/reliability.md)
 # make bench  benchmarks (CLIPS=)    make lock    pin the dependencies of pyproject.toml anew
 # make export add what `moclip export --onnx` needs to .venv (docs/tutorial.md)
 # make openvino add what `backend: openvino` needs to .venv (docs/appearance.md)
@@ -15,7 +17,7 @@ LOCKED := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requireme
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench export change-table fuzz-cache slurm lock clean
+.PHONY: demo test check format bench export change-table fuzz-cache fuzz faults audit slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -61,12 +63,35 @@ export: $(READY)
 		--requirement requirements-export.lock
 	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
 
-# Every line of docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds (hours).
+# Every line of the table in docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds
+# (an hour or two; what fuzz-cache.tsv has is not done again).
 change-table: $(READY)
-	CHANGE_TABLE=all $(PYTEST) tests/workflow/test_change_table.py -q
+	$(PYTEST) tests/workflow/test_change_table.py -q
 
 fuzz-cache: $(READY)
-	CACHE_HISTORIES=100 CACHE_KILLS=20 $(PYTEST) tests/workflow/test_histories.py -q
+	$(BIN)/python -m tests.workflow.campaign --histories 100 --kills 20 --record fuzz-cache.tsv
+
+# Each line prints how many cases it tried, and what came of them.
+FUZZ_CASES ?= 3000
+FUZZ_SEED ?= 0
+fuzz: $(READY)
+	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(PYTEST) tests/fuzz/test_inputs.py -q -rP
+	FUZZ_VIDEOS=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(PYTEST) tests/fuzz/test_videos.py -q
+
+# docs/reliability.md, to the last line; small disks are mounted, which needs root.
+faults: $(READY)
+	$(PYTEST) tests/faults tests/security -q
+	FAULTS=all $(PYTEST) tests/workflow/test_faults.py -q
+
+# In an environment of its own, since users need none of it. `--strict`: a package that cannot be asked about is a failure.
+audit: .venv/audit/ready
+	@for lock in requirements*.lock; do echo "$$lock"; .venv/audit/bin/pip-audit --strict --require-hashes --disable-pip \
+		--progress-spinner off --requirement $$lock || failed=1; done; test -z "$$failed"
+
+.venv/audit/ready: $(READY)
+	@$(PYTHON) -m venv --clear .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
 
 openvino: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \

@@ -25,6 +25,7 @@ include: "workflow/rules/heads.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/failures.smk"
+include: "workflow/rules/locks.smk"
 
 
 # Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
@@ -45,6 +46,10 @@ rule all:
     default_target: True
     input:
         all_outputs(),
+
+
+onstart:
+    note_run()
 
 
 onerror:

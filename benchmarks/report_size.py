@@ -2,9 +2,9 @@
 
     python benchmarks/report_size.py [--experiments 2] [--splits 1] [--seeds 3]
 
-101 classes, 3,783 test videos, every method, 200 mistakes asked for, each with a picture of random noise, which no
-JPEG of its size surpasses. Prints the size of the page, the mistakes that are shown, and the seconds that
-`build_report` takes once tables and metrics are there.
+101 classes, 3,783 test videos, every method, and 200 mistakes asked for, each with a picture of random noise, which no
+JPEG of its size surpasses. Prints the size of the page, the mistakes shown, and the seconds that `build_report`
+takes once tables and metrics are there.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     print(
         f"{wanted.experiments} experiments x {wanted.splits} splits x {wanted.seeds} seeds, {NUM_TESTS:,} test videos"
     )
-    pictures = sum(len(one.picture) for one in shown.shown)
+    pictures = sum(len(mistake.picture) for mistake in shown.shown)
     print(f"page {len(page.encode()) / 1e6:.2f} MB, of it pictures {pictures / 1e6:.2f} MB")
     print(f"mistakes shown {len(shown.shown)} of {found.num_wrong:,}; build_report {seconds:.2f} s")
 

@@ -1,6 +1,8 @@
 """Fixtures for every test."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,13 @@ settings.register_profile("new", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _loud() -> Iterator[None]:
+    """Let no command that ran in this process, and that tells errors alone, silence the tests that follow."""
+    yield
+    logging.getLogger("moclip").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

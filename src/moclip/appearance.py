@@ -189,7 +189,9 @@ def _create_model(spec: EncoderSpec, *, device: torch.device) -> tuple[Any, Call
             )
     except Exception as error:  # open_clip, timm, torch and safetensors raise whatever suits them
         weights = spec.weights or local_weights(spec) or "the model"
-        raise ModelError(f"{spec.model}: cannot load {weights}: {_one_line(error)}") from error
+        raise ModelError(
+            f"{spec.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
+        ) from error
     return model.to(device), preprocess
 
 

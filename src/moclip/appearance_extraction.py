@@ -18,12 +18,13 @@ from moclip.extraction import (
     reject_row,
     shard_file,
 )
-from moclip.frame_choice import MotionRows, build_frame_key, build_frame_reader, list_motion_rows
+from moclip.frame_choice import MotionRows, build_frame_key, decode_frames, list_motion_rows, rebuild_frames
 from moclip.frames import Frames
+from moclip.isolation import Isolated, Limits
 from moclip.overlap import Embedded, Prepared, embed_videos_in_batches
 from moclip.shards import Field, Row, Value
 from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
-from moclip.video import libavcodec_version, prepare_worker
+from moclip.video import libavcodec_version
 
 APPEARANCE_FIELDS = (
     Field(name="embedding", kind="packed", dtype="float32"),
@@ -42,7 +43,8 @@ def extract_appearance_shard(
     """
     videos = list_videos(manifest, root=job.root, shard=job.shard)
     motion = None if motion_index is None else list_motion_rows(motion_index, file=shard_file(job.shard))
-    extract_shard(build_appearance_extractor(variant, motion=motion, num_threads=num_threads), videos=videos, job=job)
+    extractor = build_appearance_extractor(variant, motion=motion, num_threads=num_threads, limits=job.limits)
+    extract_shard(extractor, videos=videos, job=job)
 
 
 def index_appearance(
@@ -74,9 +76,13 @@ def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
 
 
 def build_appearance_extractor(
-    variant: Mapping[str, Any], *, motion: MotionRows | None = None, num_threads: int = 1
+    variant: Mapping[str, Any],
+    *,
+    motion: MotionRows | None = None,
+    num_threads: int = 1,
+    limits: Limits | None = None,
 ) -> Extractor:
-    """Return the extractor of an appearance variant; `num_threads` decode frames while the encoder computes."""
+    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes."""
     spec = build_encoder_spec(variant)
     frames = variant["frames"]
     parameters = {
@@ -99,25 +105,31 @@ def build_appearance_extractor(
         # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
         from moclip.appearance import load_encoder  # noqa: PLC0415
 
-        encoder = load_encoder(spec)
-        read = build_frame_reader(frames, motion=motion)
-        prepare_worker()
+        with Isolated(decode_frames, limits=limits) as decode:
+            encoder = load_encoder(spec)
 
-        def prepare(video: Video) -> Prepared:
-            found = read(video)
-            return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
+            def prepare(video: Video) -> Prepared:
+                found = rebuild_frames(
+                    decode(
+                        video_id=video.video_id,
+                        path=str(video.path),
+                        frames=dict(frames),
+                        motion=motion and motion.place_of(video.video_id),
+                    )
+                )
+                return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
 
-        finished = embed_videos_in_batches(
-            videos,
-            prepare=prepare,
-            start=partial(encoder.start_images, batch_size=variant["batch_size"]),
-            batch_size=variant["batch_size"],
-            num_workers=num_threads,
-            inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
-            num_in_flight=encoder.tower.num_in_flight,
-        )
-        for result in finished:
-            yield None if result is None else _build_row(result, key=key)
+            finished = embed_videos_in_batches(
+                videos,
+                prepare=prepare,
+                start=partial(encoder.start_images, batch_size=variant["batch_size"]),
+                batch_size=variant["batch_size"],
+                num_workers=num_threads,
+                inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
+                num_in_flight=encoder.tower.num_in_flight,
+            )
+            for result in finished:
+                yield None if result is None else _build_row(result, key=key)
 
     return Extractor(
         name="appearance",

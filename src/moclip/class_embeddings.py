@@ -17,6 +17,7 @@ from moclip.errors import ConfigError, ModelError
 from moclip.files import replace_atomically
 from moclip.manifest import list_class_names, read_manifest
 from moclip.prompts import build_class_prompts, phrases_from_class_names
+from moclip.tensor_digest import DIGEST_KEY, check_tensors, digest_tensors
 from moclip.versions import TEXT_VERSION
 
 
@@ -40,7 +41,7 @@ def write_class_embeddings(
     from moclip.appearance import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
 
     class_names = list_class_names(read_manifest(manifest))
-    templates = _read_yaml(Path(variant["templates"]))["templates"]
+    templates = _read_templates(Path(variant["templates"]))
     named = variant["phrases"] == "from_class_names"
     phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant["phrases"]))
     prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
@@ -50,6 +51,7 @@ def write_class_embeddings(
         "prompts": {name: list(sentences) for name, sentences in prompts.items()},
         "state": "untrained" if appearance["untrained"] else "trained",
         "version": TEXT_VERSION,
+        DIGEST_KEY: digest_tensors({"embeddings": embeddings}),
     }
     with replace_atomically(output) as temporary:
         save_file({"embeddings": embeddings}, temporary, metadata={"moclip": json.dumps(about, sort_keys=True)})
@@ -65,16 +67,30 @@ def read_class_embeddings(path: Path) -> ClassEmbeddings:
         with safe_open(str(path), framework="numpy") as file:
             about = json.loads((file.metadata() or {})["moclip"])
             embeddings = np.asarray(file.get_tensor("embeddings"), np.float32)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        check_tensors({"embeddings": embeddings}, about=about)
+        class_names = tuple(map(str, about["class_names"]))
+        if embeddings.ndim != 2 or len(embeddings) != len(class_names):
+            raise ValueError(f"expected one row for each of {len(class_names)} classes, found {embeddings.shape}")
+        return ClassEmbeddings(embeddings=embeddings, class_names=class_names, state=str(about["state"]))
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
-    return ClassEmbeddings(embeddings=embeddings, class_names=tuple(about["class_names"]), state=about["state"])
+
+
+def _read_templates(path: Path) -> list[str]:
+    document = _read_yaml(path)
+    if not isinstance(document.get("templates"), list):
+        raise ConfigError(f"{path}: expected the key `templates`, a list of sentences with one `{{}}` each; add it")
+    templates: list[str] = document["templates"]
+    return templates
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected a YAML or JSON file of prompts ({error})") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: expected a YAML or JSON file of prompts ({' '.join(str(error).split())}); correct it"
+        ) from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping, found {type(document).__name__}; see config/README.md")
     return document

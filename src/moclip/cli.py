@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +18,7 @@ from moclip.cli_predict import add_predict_commands
 from moclip.cli_search import add_search_commands
 from moclip.config_manual import build_manual
 from moclip.errors import MoclipError
+from moclip.system_faults import explain_system_fault
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
 _TEXT = """\
@@ -48,18 +51,41 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one subcommand; a fault that the user can mend is one line and exit code 2."""
+    """Run one subcommand; a fault that the user can mend is one line and exit code 2.
+
+    Any other fault is one line too, and exit code 1; its traceback lies in a file that the line names.
+    """
     try:
-        options = _parse(_build_parser(), arguments=arguments)
+        options = parse_arguments(arguments)
         options.run(options)
-    except MoclipError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:  # `moclip summary ... | head` is no fault
         sys.stderr.close()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        known = error if isinstance(error, MoclipError) else explain_system_fault(error)
+        if known is not None:
+            print(f"error: {known}", file=sys.stderr)
+            sys.exit(2)
+        print(f"internal error: {type(error).__name__}: {error}; {_write_traceback()}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) -> argparse.Namespace:
+def _write_traceback() -> str:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="moclip-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError as error:
+        return f"its traceback cannot be written ({error.strerror})"
+    return f"traceback in {file.name}; please report it"
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the words of a command line mean, those of this process if None; what is wrong ends it."""
+    parser = build_parser()
     # argparse takes the first row of files alone: those that come after an option are added to it.
     options, more = parser.parse_known_args(arguments)
     unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
@@ -70,7 +96,8 @@ def _parse(parser: argparse.ArgumentParser, *, arguments: Sequence[str] | None) 
     return options
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
     parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "moclip COMMAND [options]"
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from moclip.cli_parts import add_command
 from moclip.config import check_config
 from moclip.errors import MoclipError
 
@@ -16,6 +17,35 @@ if TYPE_CHECKING:
 _CONFIG = Path("config/config.yaml")
 _SCHEMA = Path("workflow/schemas/config.schema.yaml")
 _HERE = "Run it in the folder that the workflow runs in."
+_EXPLAIN = f"""\
+examples:
+  moclip explain results/demo/report.html
+  moclip explain results/mine/summary.tsv --configfile mine.yaml
+
+Asks a dry run of the workflow, and says in words what it answers. {_HERE}
+"""
+_VERIFY = f"""\
+examples:
+  moclip verify
+  moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
+
+Names every row that is stale, missing, foreign or damaged. {_HERE}
+exit code: 0 all in order, or fixed, 1 something was found, 2 the command is at fault
+"""
+_CACHE = f"""\
+examples:
+  moclip cache
+  moclip cache --configfile one.yaml other.yaml --remove-unused
+
+Lists the pools of the row cache: rows of one extractor with one set of parameters. {_HERE}
+"""
+_PLAN = f"""\
+examples:
+  moclip plan
+  moclip plan --configfile mine.yaml
+
+Counts the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}
+"""
 
 # The modules behind these commands are imported when one runs: HDF5, FFmpeg and pandas take most of a second.
 
@@ -25,21 +55,15 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     _add_explain(commands)
     _add_verify(commands)
     _add_cache(commands)
-    plan = commands.add_parser(
-        "plan",
-        help="what the next run would cost: videos, frames, minutes, GB",
-        description=f"Count the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}",
-    )
+    summary = "what the next run would cost: videos, frames, minutes, GB"
+    plan = add_command(commands, "plan", summary=summary, text=_PLAN)
     _add_config(plan)
     plan.set_defaults(run=_plan)
 
 
 def _add_explain(commands: "argparse._SubParsersAction[Any]") -> None:
-    explain = commands.add_parser(
-        "explain",
-        help="why a file is stale or fresh: which key, input or code, old and new value",
-        description=f"Ask a dry run of the workflow, and say in words what it answers. {_HERE}",
-    )
+    summary = "why a file is stale or fresh: which key, input or code, old and new value"
+    explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN)
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
     explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
     explain.add_argument("--snakefile", type=Path, help="as for snakemake")
@@ -47,11 +71,8 @@ def _add_explain(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
-    verify = commands.add_parser(
-        "verify",
-        help="read every shard against manifest, keys and digests",
-        description=f"Name every row that is stale, missing, foreign or damaged. {_HERE}",
-        epilog="Exit code 0: all in order, or fixed. 1: something was found. 2: the command is at fault.",
+    verify = add_command(
+        commands, "verify", summary="read every shard against manifest, keys and digests", text=_VERIFY
     )
     verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
     _add_config(verify)
@@ -59,11 +80,8 @@ def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
-    cache = commands.add_parser(
-        "cache",
-        help="what the row cache holds, its size, and what no experiment uses",
-        description=f"List the pools of the row cache. {_HERE}",
-    )
+    summary = "what the row cache holds, its size, and what no experiment uses"
+    cache = add_command(commands, "cache", summary=summary, text=_CACHE)
     cache.add_argument(
         "--remove-unused",
         action="store_true",

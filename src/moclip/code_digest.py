@@ -10,11 +10,15 @@ module, `globals()`), and star imports.
 """
 
 import ast
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
+
+from moclip.files import replace_atomically
 
 PACKAGE = "moclip"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +50,41 @@ class _Module:
     definitions: dict[str, _Definition] = field(default_factory=dict)
     imports: dict[str, Place] = field(default_factory=dict)
     statements: _Definition = field(default_factory=_Definition)
+
+
+def script_digests(folder: Path, *, memo: Path) -> dict[str, str]:
+    """Return the `code_digest` of every script of a folder, by its name without suffix.
+
+    `memo` is a folder that remembers them by the bytes of all that they could depend on, which takes milliseconds where
+    the syntax trees take a second. It may be deleted at will, and does without where it cannot be written.
+    """
+    scripts = sorted(folder.glob("*.py"))
+    place = memo / f"{_sources_digest(scripts)}.json"
+    try:
+        noted: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = {}
+    if noted.keys() != {script.stem for script in scripts}:
+        noted = {script.stem: code_digest(script) for script in scripts}
+        _note(place, noted)
+    return noted
+
+
+def _sources_digest(scripts: list[Path]) -> str:
+    # Another version of Python writes another tree of the same source.
+    digest = blake2b(sys.version.encode(), digest_size=16)
+    for path in [*sorted((_ROOT / PACKAGE).rglob("*.py")), *scripts]:
+        content = path.read_bytes()
+        digest.update(f"\n{path.parent.name}/{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _note(place: Path, digests: dict[str, str]) -> None:
+    try:
+        with replace_atomically(place) as temporary:
+            temporary.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    except OSError:
+        return
 
 
 def code_digest(script: Path) -> str:

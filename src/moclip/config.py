@@ -9,13 +9,20 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from moclip.errors import ConfigError
 from moclip.experiments import expand_matrices
 from moclip.methods import METHODS
 
+# Characters of a value that a message shows.
+_LONGEST = 120
+
 Section = Mapping[str, Any]
 
+# What is in no path and no name: NUL, line ends, other control characters, halves of characters.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_LARGEST = 1e15
 _NUMBER_AS_TEXT = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 
 # Which sections a key of an experiment, or of a variant, may name an entry of.
@@ -25,6 +32,28 @@ REFERENCES: dict[str, dict[str, str]] = {
     "motion_network": {"motion": "motion"},
     "experiments": {"appearance": "appearance", "motion_network": "motion_network", "text": "text", "head": "head"},
 }
+
+
+def _is_integer(checker: object, value: object) -> bool:
+    # 4.0 is an integer to JSON Schema, and no number of shards to Python.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_number(checker: object, value: object) -> bool:
+    # YAML has `.nan`, which is below no maximum and above no minimum, and integers too large to compute with.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_text(checker: object, value: object) -> bool:
+    return isinstance(value, str) and not _NO_TEXT.search(value)
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    .redefine("number", _is_number)
+    .redefine("string", _is_text),
+)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -43,11 +72,13 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
         ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
             reference names no entry; a method lacks what it needs. All faults are told at once, a line each.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
     complete: dict[str, Any] = _fill_defaults(copy.deepcopy(dict(config)), schema=schema, root=schema)
-    faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
+    faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
     if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
         complete = expand_matrices(complete)
-        faults = [_say(fault) for fault in _leaves(Draft202012Validator(schema).iter_errors(complete))]
+        faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
     checks = (_check_references, _check_frames, _check_experiments, _check_heads)
     faults = faults or [fault for check in checks for fault in check(complete)]
     if faults:
@@ -132,14 +163,23 @@ def _say(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         schema: Any = error.schema
         known = sorted(schema.get("properties", {}))
-        unknown = sorted(set(instance) - set(known))[0]
-        return f"{place}: unknown key `{unknown}`; {_nearest(unknown, known)}"
+        unknown = sorted(map(str, set(instance) - set(known)))[0]
+        shown = unknown if unknown.isprintable() and unknown.isascii() else ascii(unknown)
+        return f"{place}: unknown key `{shown[:_LONGEST]}`; {_nearest(unknown[:_LONGEST], known)}"
     if error.validator == "required":
         missing = next(key for key in rule if key not in instance)
         return f"{place}: the key `{missing}` is missing; see config/README.md"
     if error.validator == "enum":
-        return f"{place}: expected one of {', '.join(map(str, rule))}; found {error.instance!r}"
-    return f"{place}: expected {_expected(error)}; found {error.instance!r}{_hint(error)}"
+        return f"{place}: expected one of {', '.join(map(str, rule))}; found {_show(instance)}"
+    return f"{place}: expected {_expected(error)}; found {_show(instance)}{_hint(error)}"
+
+
+def _show(value: Any) -> str:
+    # In ASCII, so that no name turns the line around or ends it, and not by the page, whatever stands in the file.
+    if isinstance(value, int) and abs(value) > 10**_LONGEST:
+        return "a number of very many digits"
+    text = ascii(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _expected(error: ValidationError) -> str:

@@ -65,7 +65,9 @@ def draw_files(
             title = "Motion in the compressed stream"
             _write_page(page, build_motion_page(title, sections=drawn.sections, failed=drawn.failed, spec=spec))
     except OSError as error:
-        raise MoclipError(f"{error.filename}: the pictures cannot be written: {error.strerror}") from None
+        raise MoclipError(
+            f"{error.filename}: the pictures cannot be written: {error.strerror}; name another folder"
+        ) from None
     return drawn
 
 

@@ -1,9 +1,12 @@
 """What the configuration says of an image and text encoder, checked without importing a heavy package."""
 
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from moclip.errors import ModelError
 
@@ -16,6 +19,7 @@ _LOCAL_DIR_WEIGHTS = (
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
 )
+_BARE_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -68,9 +72,35 @@ def _check_local_dir(spec: EncoderSpec) -> None:
         raise ModelError(f"{folder}: expected a folder with {CONFIG_NAME}, the `model` of an appearance variant")
     if spec.untrained and found:
         raise ModelError(f"{folder}: `untrained: true`, but the folder holds {found.name}; drop one of the two")
+    _check_config(folder / CONFIG_NAME)
     if not spec.untrained and found is None:
         names = ", ".join(_LOCAL_DIR_WEIGHTS)
         raise ModelError(f"{folder}: expected one of {names}, found none; or say `untrained: true`")
+
+
+def _check_config(path: Path) -> None:
+    # A folder may come from a stranger: its config must not name code to run, nor a model to fetch from a hub.
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries = list(_entries(document))
+        if not isinstance(document["model_cfg"], dict):
+            raise TypeError("`model_cfg` is no mapping")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: expected the config of an open_clip model ({error}); copy it again") from None
+    for key, value in entries:
+        if key == "trust_remote_code" and value:
+            raise ModelError(f"{path}: it asks for code from a hub to be run (`{key}`); take another model")
+        if key == "timm_model_name" and not _BARE_NAME.fullmatch(str(value)):
+            raise ModelError(
+                f"{path}: expected the name of a timm model, found {str(value)[:80]!a}; take another model"
+            )
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _entries(below)
 
 
 def _check_file(spec: EncoderSpec) -> None:

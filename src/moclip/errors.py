@@ -1,5 +1,7 @@
 """The one family of errors that a user can mend, each a single line."""
 
+import re
+
 # Why a video has no features. The reason is a word of this table; what was found goes into the detail.
 REJECT_REASONS: dict[str, str] = {
     "missing": "the manifest names a file that is not there",
@@ -10,17 +12,39 @@ REJECT_REASONS: dict[str, str] = {
     "no_motion_vectors": "the codec wrote none, or none is exported for it",
     "too_short": "fewer frames than the stage needs",
     "decode_error": "decoding stopped at an error",
+    "decode_error_rate": "more than a tenth of the packets cannot be decoded",
     "resolution_change": "the picture size changes inside the file",
     "encrypted": "the stream is encrypted",
+    "crash": "the decoder crashed on it, twice",
+    "timeout": "decoding took longer than it may",
+    "out_of_memory": "decoding took more memory than it may",
 }
+# Those that another machine, or other limits, may not find: they are computed again with the shard that holds them.
+MACHINE_REASONS = frozenset({"crash", "timeout", "out_of_memory"})
+
+
+# What ends a line, what a terminal takes for a command, and what turns the direction of the text around it.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class MoclipError(Exception):
-    """A fault that the user can mend: what was expected, what was found, where, and what to do, in one line."""
+    r"""A fault that the user can mend: what was expected, what was found, where, and what to do, in one line.
+
+    >>> print(MoclipError("clip\x1b[2J.mp4: unreadable\n"))
+    clip\x1b[2J.mp4: unreadable
+    """
+
+    def __str__(self) -> str:
+        """Return the line; what names of files and texts of libraries bring along does not break it."""
+        return _one_line(super().__str__())
 
 
 class ConfigError(MoclipError):
-    """A key of the configuration is missing, unknown or out of range."""
+    """Keys of the configuration are missing, unknown or out of range; a line each."""
+
+    def __str__(self) -> str:
+        """Return a line for each fault."""
+        return "\n".join(map(_one_line, str(Exception.__str__(self)).split("\n")))
 
 
 class DatasetError(MoclipError):
@@ -56,3 +80,7 @@ class VideoError(MoclipError):
 
 def _rebuild_video_error(reason: str, detail: str, video_id: str) -> VideoError:
     return VideoError(reason=reason, detail=detail, video_id=video_id)
+
+
+def _one_line(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split("\n")).strip())

@@ -181,9 +181,8 @@ def _align(
     rows = {video_id: row for row, video_id in enumerate(given.video_ids)}
     lost = [video_id for video_id in truth if video_id not in rows and video_id not in rejected]
     if lost:
-        raise DatasetError(
-            f"{name}: {len(lost)} test videos have neither logits nor a reason for having none, first {lost[0]}"
-        )
+        found = f"{len(lost)} test videos have neither logits nor a reason for having none, first {lost[0]}"
+        raise DatasetError(f"{name}: {found}; run again")
     has_scores = np.array([video_id in rows for video_id in truth], dtype=bool)
     if not has_scores.any():
         raise DatasetError(f"{name}: expected test videos with features, found none; see rejects.tsv")

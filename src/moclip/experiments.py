@@ -40,7 +40,7 @@ def _expand(name: str, entry: Mapping[str, Any], *, heads: dict[str, Any]) -> It
         chosen = dict(zip(matrix, values, strict=True))
         label = "-".join([name, *(_part(key, value) for key, value in chosen.items())])
         if not _NAME.fullmatch(label):
-            raise ConfigError(f"experiments.{name}.matrix: `{label}` cannot be a folder's name; use plain values")
+            raise ConfigError(f"experiments.{name}.matrix: {label!a} cannot be a folder's name; use plain values")
         new = {**base, **{key: copy.deepcopy(value) for key, value in chosen.items() if not _is_head_key(key)}}
         varied = {key.removeprefix(_HEAD_KEY): value for key, value in chosen.items() if _is_head_key(key)}
         if varied:

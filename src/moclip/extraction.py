@@ -4,15 +4,17 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tqdm import tqdm
 
 from moclip.errors import VideoError
 from moclip.features import write_index
-from moclip.manifest import read_manifest
+from moclip.isolation import Limits
+from moclip.manifest import check_unchanged, read_manifest
 from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
 from moclip.shards import Field, Row, ShardHeader, Value
+from moclip.subsets import list_subsets
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class Extractor:
 
     `parameters` holds everything but the video that a row is computed from: settings, fingerprints of weights, and the
     versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish,
-    and None where a batch of them ends.
+    and None where a batch of them ends. `reads_videos` says whether it opens the files of the videos.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Extractor:
     fields: Sequence[Field]
     row_key: Callable[[Video], str]
     extract: Callable[[Sequence[Video]], Iterator[Row | None]]
+    reads_videos: bool = True
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,7 +51,8 @@ class Extractor:
 class ShardJob:
     """One shard to build: which one of how many, of which dataset, from where, to where.
 
-    `on_bad_video` is `skip` (the row remembers the reason) or `fail` (the job stops with it).
+    `on_bad_video` is `skip` (the row remembers the reason) or `fail` (the job stops with it). `fingerprint` is the kind
+    of the manifest's fingerprints, which videos are compared with once read; "" takes made-up ones as they are.
     """
 
     dataset: str
@@ -58,6 +62,8 @@ class ShardJob:
     output: Path
     cache_dir: Path
     on_bad_video: str = "skip"
+    limits: Limits = field(default_factory=Limits)
+    fingerprint: Literal["content", "stat", ""] = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, shard: str | int, output: str | Path) -> Self:
@@ -71,6 +77,8 @@ class ShardJob:
             output=Path(output),
             cache_dir=Path(config["cache_dir"]),
             on_bad_video=dataset["on_bad_video"],
+            limits=Limits(**dataset["limits"]),
+            fingerprint=dataset["fingerprint"],
         )
 
     @property
@@ -124,6 +132,7 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
 
     Raises:
         VideoError: A video is rejected and `on_bad_video` is `fail`.
+        DatasetError: A video is no longer the one that the manifest lists; the rows before it are kept.
     """
     by_id = {video.video_id: video for video in videos}
 
@@ -132,6 +141,8 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
         title = f"{extractor.name} {job.output.stem}"
         with tqdm(total=len(chosen), desc=title, unit="video", mininterval=2) as progress:
             for row in extractor.extract(chosen):
+                if row is not None and extractor.reads_videos and job.fingerprint:
+                    _check_unchanged(by_id[row.video_id], job=job)
                 progress.update(row is not None)
                 yield row
 
@@ -157,6 +168,13 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     _log.info("%s: %d rows computed, %d taken from the cache", job.output, count.num_computed, count.num_reused)
 
 
+def _check_unchanged(video: Video, *, job: ShardJob) -> None:
+    # After it was read: the row is then of these bytes and of no others, and a disk that was lost for a moment makes no
+    # reject, which the cache would keep.
+    listed_as = video.path.relative_to(job.root).as_posix()
+    check_unchanged(video.path, listed_as=listed_as, fingerprint=video.fingerprint, kind=job.fingerprint)
+
+
 def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
     """Write the index over the shards beside `output`, each checked to hold what the manifest and parameters ask for.
 
@@ -167,7 +185,7 @@ def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards
     signatures = {
         shard_file(shard): expected_signature(extractor, grouped.get(shard, [])) for shard in range(num_shards)
     }
-    write_index(output, signatures=signatures)
+    write_index(output, signatures=signatures, subsets=list_subsets(manifest))
 
 
 def finished_rows(extractor: Extractor, videos: Sequence[Video]) -> Iterator[Row]:

@@ -2,11 +2,13 @@
 
 The index holds a digest of every shard's content, and one of all rows that does not depend on how they are dealt out
 to shards. It is what later stages depend on: shards that were rebuilt with the same rows, be it in another number of
-shards, leave that digest as it was, and nothing below it runs again.
+shards, leave that digest as it was, and nothing below it runs again. There is one for each subset of each split as
+well: what trains a model depends on the rows that it reads, and a new test video is none of them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,8 @@ from moclip.files import replace_atomically
 from moclip.shards import Shard, build_digest
 
 INDEX_NAME = "index.json"
-_INDEX_FORMAT = 2
+_INDEX_FORMAT = 3
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,28 @@ class IndexedShard:
 class FeatureIndex:
     """Which shards make up the features of a data set, and what the extractor says of itself.
 
-    `content` is a digest over all rows, sorted by video: the same for any number of shards.
+    `content` is a digest over all rows, sorted by video: the same for any number of shards. `subsets` has one over
+    those of each subset of each split, such as `split_1/train`.
     """
 
     folder: Path
     extractor: str
     provenance: Mapping[str, Any]
     content: str
+    subsets: Mapping[str, str]
     shards: tuple[IndexedShard, ...]
+
+    def content_of(self, *, split: int, subsets: Sequence[str]) -> str:
+        """Return a digest over the rows of some subsets of a split: what a stage depends on that reads these alone.
+
+        Raises:
+            ShardError: The index knows no such split.
+        """
+        try:
+            return build_digest([(name, self.subsets[f"split_{split}/{name}"]) for name in subsets])
+        except KeyError:
+            place = self.folder / INDEX_NAME
+            raise ShardError(f"{place}: expected split {split}, found {sorted(self.subsets)}; run again") from None
 
     @cached_property
     def shard_contents(self) -> Mapping[str, str]:
@@ -66,10 +83,13 @@ class FeatureTable:
     rejected: Mapping[str, str]
 
 
-def write_index(path: Path, *, signatures: Mapping[str, str]) -> None:
+def write_index(
+    path: Path, *, signatures: Mapping[str, str], subsets: Mapping[str, Collection[str]] | None = None
+) -> None:
     """Check every shard beside `path` against its expected signature and write the index over them.
 
-    `signatures` maps a shard's file name to the signature it must carry.
+    `signatures` maps a shard's file name to the signature it must carry; `subsets` gives the ids of the videos of each
+    subset of each split, as `subsets.list_subsets` does.
 
     Raises:
         ShardError: A shard is missing, damaged, or was built for other keys.
@@ -89,11 +109,17 @@ def write_index(path: Path, *, signatures: Mapping[str, str]) -> None:
             digests.extend(zip(shard.video_ids, shard.digests, strict=True))
             extractors.append(shard.extractor)
             provenances.append(shard.provenance)
+    digests.sort()
+    about = (extractors[0], provenances[0])
     document = {
         "format": _INDEX_FORMAT,
         "extractor": extractors[0],
         "provenance": provenances[0],
-        "content": build_digest(extractors[0], provenances[0], sorted(digests)),
+        "content": build_digest(*about, digests),
+        "subsets": {
+            name: build_digest(*about, [row for row in digests if row[0] in ids])
+            for name, ids in (subsets or {}).items()
+        },
         "shards": [asdict(shard) for shard in shards],
     }
     with replace_atomically(path) as temporary:
@@ -118,14 +144,21 @@ def read_index(path: Path) -> FeatureIndex:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != _INDEX_FORMAT:
             raise ShardError(f"{path}: expected index format {_INDEX_FORMAT}, found {document['format']}; delete it")
+        shards = tuple(IndexedShard(**shard) for shard in document["shards"])
+        for shard in shards:
+            if not _SHARD_NAME.fullmatch(shard.file) or not isinstance(shard.content, str):
+                raise ValueError(f"expected the name of a shard beside it, found {shard.file!a}")
+        if not all(isinstance(document[name], str) for name in ("content", "extractor")):
+            raise TypeError("expected text for its content and extractor")
         return FeatureIndex(
             folder=path.parent,
             extractor=document["extractor"],
             provenance=document["provenance"],
             content=document["content"],
-            shards=tuple(IndexedShard(**shard) for shard in document["shards"]),
+            subsets=document["subsets"],
+            shards=shards,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: expected an index of shards ({error}); delete it and run again") from None
 
 
@@ -137,6 +170,7 @@ def open_indexed(index: FeatureIndex, shard: IndexedShard) -> Shard:
     """
     opened = Shard(index.folder / shard.file)
     if opened.content != shard.content:
+        opened.close()
         raise ShardError(
             f"{opened.path}: stale: expected content {shard.content[:12]}, found {opened.content[:12]}; run again"
         )
@@ -175,9 +209,9 @@ def list_rejects(path: Path) -> list[tuple[str, str, str]]:
     return sorted(rejects)
 
 
-def index_fingerprint(path: Path) -> str:
-    """Return 32 hex digits over all rows behind an index, in any shards: what a run notes of what it read."""
-    return read_index(path).content
+def index_fingerprint(path: Path, *, split: int, subsets: Sequence[str]) -> str:
+    """Return 32 hex digits over the rows of some subsets behind an index: what a model notes of what it read."""
+    return read_index(path).content_of(split=split, subsets=subsets)
 
 
 def locate_videos(path: Path, *, video_ids: Sequence[str]) -> dict[str, Path]:

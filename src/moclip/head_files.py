@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from moclip.errors import ConfigError, ModelError
 from moclip.files import replace_atomically
 from moclip.head_inputs import POOLINGS, Layout, Normalise, Pooling
+from moclip.tensor_digest import DIGEST_KEY, check_tensors, digest_tensors
 
 HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
 _FORMAT_VERSION = "2"
@@ -146,6 +147,7 @@ def save_heads(
         "mixes": {name: dict(mix) for name, mix in (mixes or {}).items()},
         "seen": {"split": seen.split, "video_ids": sorted(seen.video_ids), "groups": sorted(seen.groups)},
         "provenance": dict(provenance or {}),
+        DIGEST_KEY: digest_tensors(tensors),
     }
     # One key: safetensors writes several in the order of a hash table, and the bytes would differ between runs.
     metadata = {"moclip": json.dumps({"format": _FORMAT_VERSION, **about}, sort_keys=True)}
@@ -175,6 +177,7 @@ def load_heads(path: Path) -> HeadFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if about["format"] != _FORMAT_VERSION:
             raise ModelError(f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again")
+        check_tensors(tensors, about=about)
         heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
         seen = Seen(
             split=about["seen"]["split"],
@@ -182,7 +185,7 @@ def load_heads(path: Path) -> HeadFile:
             groups=tuple(about["seen"]["groups"]),
         )
         return HeadFile(heads=heads, mixes=about["mixes"], seen=seen, provenance=about["provenance"])
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(f"{path}: expected a file of trained heads ({error}); delete it and run again") from None
 
 
@@ -220,7 +223,7 @@ def read_network_seen(path: Path) -> Seen:
         return Seen(
             split=about["split"], video_ids=tuple(about["trained_on"]), groups=tuple(about["trained_on_groups"])
         )
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path}: expected a motion network that says what it was trained on ({error}); train it again"
         ) from None

@@ -36,7 +36,7 @@ from moclip.manifest import list_class_names, read_manifest
 from moclip.methods import METHODS, list_heads
 from moclip.shards import build_digest
 from moclip.streams import Stream, load_stream, shared_videos
-from moclip.subsets import Labels, load_labels
+from moclip.subsets import LEARNED, Labels, load_labels
 from moclip.versions import HEAD_VERSION
 from moclip.views import Views, load_views
 from moclip.zero_shot import SCALE
@@ -115,11 +115,11 @@ def build_inputs(
     config: HeadConfig,
     seed: int,
     subset: str,
-    num_frames: int = 0,
+    num_frames: int,
 ) -> tuple[Floats, Layout]:
     """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
 
-    `num_frames` is how many frames a head that sees each of them was trained with; 0 takes those that there are.
+    `num_frames` is how many frames a head that sees each of them was trained with.
     """
     if method == "zero_shot_head":
         unit = scale(streams["appearance"].select(video_ids), normalise="l2")
@@ -196,13 +196,16 @@ class _Batch:
             mixes=mixes,
             seen=self._seen(subsets),
             provenance={
-                "features": {name: index_fingerprint(path) for name, path in run.indexes.items()},
+                "features": {name: self._fingerprint(path) for name, path in run.indexes.items()},
                 "split": self._split,
                 "seed": run.seed,
                 "shots": run.shots,
             },
         )
         write_history(run.history, heads=heads)
+
+    def _fingerprint(self, index: Path) -> str:
+        return index_fingerprint(index, split=self._split, subsets=LEARNED)
 
     def _seen(self, subsets: _Subsets) -> Seen:
         both = (subsets.train, subsets.val)
@@ -238,7 +241,7 @@ class _Batch:
         return head
 
     def _identity(self, run: HeadRun, method: str, *, subsets: _Subsets) -> str:
-        streams = {name: index_fingerprint(run.indexes[name]) for name in METHODS[method].streams}
+        streams = {name: self._fingerprint(run.indexes[name]) for name in METHODS[method].streams}
         text = file_digest(run.text) if run.text is not None and "text" in METHODS[method].needs else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
         config = asdict(HeadConfig.from_config(run.variant))
@@ -251,11 +254,14 @@ class _Batch:
 
         config = HeadConfig.from_config(run.variant)
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
+        num_frames = self._num_frames(streams)
         folds: list[Fold] = []
         layout = Layout()
         for name, labels in (("train", subsets.train), ("val", subsets.val)):
             ids = _with_features(labels, streams=streams)
-            inputs, layout = build_inputs(method, ids, streams=streams, config=config, seed=run.seed, subset=name)
+            inputs, layout = build_inputs(
+                method, ids, streams=streams, config=config, seed=run.seed, subset=name, num_frames=num_frames
+            )
             redraw = self._redraw(run, method, ids, streams=streams, subset=name) if config.views else None
             folds.append(Fold(inputs=inputs, labels=labels.select(ids), redraw=redraw))
         if method == "zero_shot_head" and run.text is not None:
@@ -267,6 +273,11 @@ class _Batch:
         _log.info("%s, seed %d: epoch %d of %d kept", method, run.seed, head.best_epoch, config.epochs)
         return head
 
+    def _num_frames(self, streams: Mapping[str, Stream]) -> int:
+        # Those of a test video are none of its business.
+        learned = [video_id for part in (self._whole.train, self._whole.val) for video_id in part.video_ids]
+        return streams["appearance"].most_frames(learned) if "appearance" in streams else 0
+
     def _redraw(
         self, run: HeadRun, method: str, ids: Sequence[str], *, streams: Mapping[str, Stream], subset: str
     ) -> Callable[[int], Floats] | None:
@@ -274,11 +285,13 @@ class _Batch:
         if "motion" not in streams:
             return None
         views = self._load.views(run.indexes["motion"])
+        config, num_frames = HeadConfig.from_config(run.variant), self._num_frames(streams)
 
         def inputs(epoch: int) -> Floats:
             seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}
-            config = HeadConfig.from_config(run.variant)
-            return build_inputs(method, ids, streams=seen, config=config, seed=run.seed, subset=subset)[0]
+            return build_inputs(
+                method, ids, streams=seen, config=config, seed=run.seed, subset=subset, num_frames=num_frames
+            )[0]
 
         return inputs
 

@@ -21,7 +21,10 @@ VIDEO_SUFFIXES = frozenset((
 # fmt: on
 SUBSETS = ("train", "val", "test")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+# Control characters of either set, line ends of Unicode, what turns the direction of the text around it (a table then
+# shows another name than it holds), and halves of characters.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MAX_NAME_BYTES = 1024
 _CLASS_LINE = re.compile(r"(\d+)\s+(\S.*)")
 _HMDB_LINE = re.compile(r"(\S.*?)\s+([012])")
 _HMDB_SUBSETS = {"0": "", "1": "train", "2": "test"}
@@ -144,7 +147,7 @@ def parse_table(text: str, *, source: str) -> list[ListEntry]:
             if any(cell.strip() for cell in row):
                 entries.append(_table_entry(row, header=header, splits=splits, place=f"{source}, line {rows.line_num}"))
     except csv.Error as error:
-        raise DatasetError(f"{source}, line {rows.line_num}: no CSV or TSV: {error}") from error
+        raise DatasetError(f"{source}, line {rows.line_num}: no CSV or TSV: {error}; correct that line") from error
     return entries
 
 
@@ -249,10 +252,15 @@ def check_name(name: str, *, place: str) -> str:
     """Return the name of a video, class or group as it is.
 
     Raises:
-        DatasetError: It is empty, holds a control character (a tab, a line end, NUL), or is no valid Unicode.
+        DatasetError: It is empty or very long, holds a control character (a tab, a line end, NUL, one that turns the
+            direction of text), or is no valid Unicode.
     """
     if not name or _CONTROL.search(name):
-        raise DatasetError(f"{place}: expected a name without tab, line end or other control character, found {name!a}")
+        found = f"{name[:200]!a}; rename it"
+        raise DatasetError(f"{place}: expected a name without tab, line end or other control character, found {found}")
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        found = f"{name[:40]!a}...; shorten it"
+        raise DatasetError(f"{place}: expected a name of at most {_MAX_NAME_BYTES} bytes, found {found}")
     return name
 
 

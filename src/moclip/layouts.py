@@ -122,7 +122,7 @@ def read_list_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot read this list file: {error.strerror}") from error
+        raise DatasetError(f"{path}: cannot read this list file: {error.strerror}; see its permissions") from error
 
 
 def walk_videos(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -149,7 +149,9 @@ def walk_videos(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     elif has_video_suffix(entry.name):
                         yield f"{prefix}{entry.name}", entry
         except OSError as error:
-            raise DatasetError(f"dataset.root: cannot read the folder {folder}: {error.strerror}") from error
+            raise DatasetError(
+                f"dataset.root: cannot read the folder {folder}: {error.strerror}; see its permissions"
+            ) from error
 
 
 def _complete(video: LabelledVideo, *, splits: Sequence[int], default: str) -> LabelledVideo:

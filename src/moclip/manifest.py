@@ -11,6 +11,7 @@
 
 import csv
 import logging
+import os
 import re
 import stat
 import time
@@ -24,7 +25,7 @@ import pandas as pd
 
 from moclip.errors import DatasetError
 from moclip.files import replace_atomically
-from moclip.labels import SUBSETS, LabelledVideo
+from moclip.labels import SUBSETS, LabelledVideo, check_name, check_video_path, video_id_of
 from moclip.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 
 _log = logging.getLogger(__name__)
@@ -33,10 +34,15 @@ COLUMNS = ("video_id", "path", "class_name", "class_index", "group", "fingerprin
 # A killed job loses at most this much hashing.
 SAVE_SECONDS = 20.0
 
+_FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 _SPLIT_COLUMN = re.compile(r"split_[1-9]\d*")
-_MEMO_CELLS = re.compile(r"\d+ -?\d+ [0-9a-f]{32}")
-# What a digest of a file's bytes holds for: the path of the file, its size in bytes, its time of change in ns.
-_Version = tuple[str, int, int]
+_MEMO_CELLS = re.compile(r"\d+ -?\d+ -?\d+ [0-9a-f]{32}")
+# A tick of the clock of a disk, which may keep whole seconds. What changed so lately before it was read may change once
+# more within that tick and look the same: its digest is not remembered. Nor is that of a file from the future.
+_COARSE_TICK_NS, _FINE_TICK_NS = 2 * 10**9, 2 * 10**7
+# What a digest of a file's bytes holds for: the path of the file, its size in bytes, its time of change in ns, and that
+# of its entry on the disk in ns, which nobody can set back.
+_Version = tuple[str, int, int, int]
 
 
 def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> pd.DataFrame:
@@ -58,7 +64,7 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     if dataset["fingerprint"] == "content":
         fingerprints = _digest_videos(versions, memo=memo, num_threads=num_threads)
     else:
-        fingerprints = [_hex(video.path, size, mtime) for video, (_, size, mtime) in zip(videos, versions, strict=True)]
+        fingerprints = [_hex(video.path, *version[1:3]) for video, version in zip(videos, versions, strict=True)]
     class_index = {name: index for index, name in enumerate(listing.class_names)}
     columns: dict[str, Sequence[object]] = {
         "video_id": [video.video_id for video in videos],
@@ -77,18 +83,20 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
 def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[str, str, str]]:
     """Return (video_id, path, fingerprint) of every listed video, sorted; "" for one whose bytes were never read.
 
-    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`.
+    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`, taken by path, size and time
+    of change alone. That is enough for an estimate; a run looks closer.
 
     Raises:
         DatasetError: As `build_manifest`.
     """
     videos = sorted(read_listing(dataset).videos, key=lambda video: video.video_id)
     versions = _find_versions(videos, root=Path(dataset["root"]))
-    known = _read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    remembered = _read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    known = {version[:3]: digest for version, digest in remembered.items()}
     found = []
     for video, version in zip(videos, versions, strict=True):
-        stat_digest = _hex(video.path, *version[1:]) if dataset["fingerprint"] == "stat" else ""
-        found.append((video.video_id, video.path, stat_digest or known.get(version, "")))
+        stat_digest = _hex(video.path, *version[1:3]) if dataset["fingerprint"] == "stat" else ""
+        found.append((video.video_id, video.path, stat_digest or known.get(version[:3], "")))
     return found
 
 
@@ -124,9 +132,30 @@ def read_manifest(path: Path) -> pd.DataFrame:
         for value in set(frame[name]) - {*SUBSETS, ""}:
             raise DatasetError(f"{path}: {name}: expected train, val, test or nothing, found `{value}`; build it again")
     try:
-        return _with_types(frame)
-    except ValueError as error:
+        frame = _with_types(frame)
+    except (ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: class_index and shard: expected integers: {error}; build it again") from error
+    _check_rows(frame, path=path)
+    return frame
+
+
+def _check_rows(frame: pd.DataFrame, *, path: Path) -> None:
+    # A manifest may have been edited, or cut short: a path must not leave the root, nor an id stand for two videos.
+    if (frame[["class_index", "shard"]] < 0).any(axis=None):
+        raise DatasetError(f"{path}: class_index and shard: expected numbers from 0; delete it and run again")
+    if not frame["video_id"].is_unique:
+        twice = frame["video_id"][frame["video_id"].duplicated()].iloc[0]
+        raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; delete it and run again")
+    columns = (frame[name].tolist() for name in ("video_id", "path", "class_name", "group", "fingerprint"))
+    for number, (video_id, video_path, class_name, group, fingerprint) in enumerate(
+        zip(*columns, strict=True), start=2
+    ):
+        place = f"{path}, line {number}"
+        is_normal = check_video_path(video_path, place=place) == video_path and video_id_of(video_path) == video_id
+        if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):
+            raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; delete the manifest and run again")
+        check_name(class_name, place=place)
+        check_name(group or video_id, place=place)
 
 
 def list_class_names(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -192,7 +221,7 @@ def _find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[_Vers
             continue
         if not stat.S_ISREG(status.st_mode):
             missing.append(video)
-        versions.append((path.as_posix(), status.st_size, status.st_mtime_ns))
+        versions.append((path.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DatasetError(
@@ -204,31 +233,61 @@ def _find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[_Vers
 
 def _digest_videos(versions: Sequence[_Version], *, memo: Path | None, num_threads: int) -> list[str]:
     known = {} if memo is None else _read_memo(memo)
+    lasting = dict(known)
     unknown = [version for version in versions if version not in known]
-    since = time.monotonic()
+    since, begun = time.monotonic(), time.time_ns()
     executor = ThreadPoolExecutor(max_workers=num_threads)
     try:
         for done, (version, digest) in enumerate(zip(unknown, executor.map(_digest_file, unknown), strict=True)):
             known[version] = digest
+            if _is_settled(version, at=begun):
+                lasting[version] = digest
             if time.monotonic() - since > SAVE_SECONDS:
                 _log.info("fingerprints: %d of %d videos", done + 1, len(unknown))
-                _write_memo(memo, known)
+                _write_memo(memo, lasting)
                 since = time.monotonic()
     finally:
         # Also when stopped by an error or a signal: what was computed is kept, and what has not begun never does.
         executor.shutdown(cancel_futures=True)
         if unknown:
-            _write_memo(memo, known)
+            _write_memo(memo, lasting)
     _log.info("fingerprints: %d videos read, %d remembered", len(unknown), len(versions) - len(unknown))
     return [known[version] for version in versions]
+
+
+def _is_settled(version: _Version, *, at: int) -> bool:
+    return all(stamp < at - (_FINE_TICK_NS if stamp % 10**9 else _COARSE_TICK_NS) for stamp in version[2:])
 
 
 def _digest_file(version: _Version) -> str:
     try:
         with Path(version[0]).open("rb") as file:
-            return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+            digest = file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+            status = os.fstat(file.fileno())
     except OSError as error:
         raise DatasetError(f"{version[0]}: cannot read the video: {error.strerror}; see its permissions") from error
+    if (status.st_size, status.st_mtime_ns) != version[1:3]:
+        raise DatasetError(f"{version[0]}: the video changed while it was read; wait until it is whole and run again")
+    return digest
+
+
+def check_unchanged(path: Path, *, listed_as: str, fingerprint: str, kind: str) -> None:
+    """Do nothing where a video still has the fingerprint of the manifest; `kind` is `content` or `stat`.
+
+    Raises:
+        DatasetError: It has another one, or cannot be read any more: what was computed of it belongs to no fingerprint.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DatasetError(f"{path}: the video cannot be read any more: {error.strerror}; run again") from error
+    version = (str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    found = _digest_file(version) if kind == "content" else _hex(listed_as, *version[1:3])
+    if found != fingerprint:
+        raise DatasetError(
+            f"{path}: the video changed after the manifest was written: expected the fingerprint {fingerprint[:12]}, "
+            f"found {found[:12]}; run again, which reads it anew"
+        )
 
 
 def _read_memo(path: Path) -> dict[_Version, str]:
@@ -237,8 +296,10 @@ def _read_memo(path: Path) -> dict[_Version, str]:
         return known
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], start=1):
         match line.split("\t"):
-            case [name, size, mtime, digest] if _MEMO_CELLS.fullmatch(f"{size} {mtime} {digest}"):
-                known[name, int(size), int(mtime)] = digest
+            case [name, size, mtime, ctime, digest] if _MEMO_CELLS.fullmatch(f"{size} {mtime} {ctime} {digest}"):
+                known[name, int(size), int(mtime), int(ctime)] = digest
+            case [_, _, _, _]:  # without the entry's time, as it was written once
+                continue
             case _:
                 _log.warning("%s, line %d: not understood; the video is read again", path, number)
     return known
@@ -248,6 +309,6 @@ def _write_memo(path: Path | None, known: Mapping[_Version, str]) -> None:
     if path is None:
         return
     # Only the last version of each file: what it was before does not come back with the same time.
-    latest = {version[0]: f"{version[0]}\t{version[1]}\t{version[2]}\t{digest}\n" for version, digest in known.items()}
+    latest = {version[0]: "\t".join([*map(str, version), digest]) + "\n" for version, digest in known.items()}
     with replace_atomically(path) as temporary:
         temporary.write_text("".join(line for _, line in sorted(latest.items())), encoding="utf-8")

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from moclip.files import replace_atomically
+from moclip.tensor_digest import DIGEST_KEY, digest_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,14 @@ def save_checkpoint(path: Path, *, network: nn.Module, optimizer: torch.optim.Op
     tensors |= {f"best.{name}": value for name, value in progress.best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-    note = {"history": [asdict(entry) for entry in progress.history], "best_epoch": progress.best_epoch}
+    note: dict[str, object] = {
+        "history": [asdict(entry) for entry in progress.history],
+        "best_epoch": progress.best_epoch,
+    }
     copies = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
+    note[DIGEST_KEY] = digest_tensors({name: value.numpy() for name, value in copies.items()})
     with replace_atomically(path) as temporary:
         save_file(copies, str(temporary), metadata={"moclip": json.dumps(note)})
 
@@ -64,12 +69,14 @@ def load_checkpoint(path: Path, *, network: nn.Module, optimizer: torch.optim.Op
         with safe_open(str(path), framework="pt") as file:
             note = json.loads((file.metadata() or {})["moclip"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if note[DIGEST_KEY] != digest_tensors({name: value.numpy() for name, value in tensors.items()}):
+            raise ValueError("its weights are not those that were written")
+        history = [Epoch(**entry) for entry in note["history"]]
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         _log.warning("%s: a damaged state of training (%s); it starts again", path, error)
         return fresh
     network.load_state_dict(_below("network.", tensors))
     _load_moments(optimizer, _below("adam.", tensors))
-    history = [Epoch(**entry) for entry in note["history"]]
     _log.info("%s: training goes on after epoch %d", path, len(history))
     return Progress(history=history, best_epoch=note["best_epoch"], best=_below("best.", tensors))
 

@@ -12,6 +12,7 @@ from moclip.extraction import Extractor, ShardJob, Video, expected_signature, ex
 from moclip.features import open_indexed, read_index, write_index
 from moclip.motion import motion_from_row
 from moclip.shards import Field, Row, Shard, build_digest
+from moclip.subsets import list_subsets
 from moclip.versions import MOTION_EMBEDDING_VERSION
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def extract_motion_embedding_shard(
 
 
 def index_motion_embedding(
-    variant: Mapping[str, Any], *, motion_index: Path, model: Path, num_shards: int, output: Path
+    variant: Mapping[str, Any], *, manifest: Path, motion_index: Path, model: Path, num_shards: int, output: Path
 ) -> None:
     """Write the index over the motion embedding shards beside `output`, each checked against its motion shard."""
     extractor = build_motion_embedding_extractor(variant, model=model)
@@ -38,7 +39,7 @@ def index_motion_embedding(
         shard_file(shard): expected_signature(extractor, _list_motion(motion_index, shard=shard))
         for shard in range(num_shards)
     }
-    write_index(output, signatures=signatures)
+    write_index(output, signatures=signatures, subsets=list_subsets(manifest))
 
 
 def _list_motion(motion_index: Path, *, shard: int) -> list[Video]:
@@ -103,6 +104,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         fields=_list_fields(test),
         row_key=key_of,
         extract=extract,
+        reads_videos=False,
         provenance={"state": "trained from random weights" if variant["weights"] == "none" else "trained"},
     )
 
@@ -123,8 +125,7 @@ def _libraries(backend: str) -> list[str]:
         return [version(name) for name in names]
     except PackageNotFoundError:
         raise ModelError(
-            "motion_network.test.backend: `openvino` is not installed; run: pip install -e '.[openvino]', "
-            "or set `backend: torch`"
+            "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
         ) from None
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from moclip.extraction import Extractor, ShardJob, Video, build_row, extract_shard, index_shards, list_videos
+from moclip.isolation import Isolated, Limits
 from moclip.shards import Field, Row, Value
 from moclip.versions import MOTION_VERSION
-from moclip.video import libavcodec_version, prepare_worker, read_motion_row
+from moclip.video import decode_motion, libavcodec_version
 
 MOTION_FIELDS = (
     Field(name="past", kind="bytes", dtype="uint8"),
@@ -30,7 +31,8 @@ MOTION_FIELDS = (
 def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
     """Write one shard of motion vectors, as `extraction.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
-    extract_shard(build_motion_extractor(variant, spool_folder=job.cache_dir), videos=videos, job=job)
+    extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
+    extract_shard(extractor, videos=videos, job=job)
 
 
 def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
@@ -39,21 +41,27 @@ def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 
 
-def build_motion_extractor(variant: Mapping[str, Any], *, spool_folder: Path | None = None) -> Extractor:
-    """Return the extractor of a motion variant of the configuration.
+def build_motion_extractor(
+    variant: Mapping[str, Any], *, spool_folder: Path | None = None, limits: Limits | None = None
+) -> Extractor:
+    """Return the extractor of a motion variant of the configuration, which decodes in a process of its own.
 
     `spool_folder` takes what does not fit into memory of a very long video until it is written.
     """
     # B-frame vectors of MPEG-4 differ between versions of libavcodec, so its version is part of the key.
     parameters = {**variant, "libavcodec": libavcodec_version()}
 
-    def compute(video: Video) -> Mapping[str, Value]:
-        return read_motion_row(video.path, video_id=video.video_id, source=variant["source"], spool_folder=spool_folder)
+    folder = None if spool_folder is None else str(spool_folder)
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
-        prepare_worker()
-        for video in videos:
-            yield build_row(_key, video, compute)
+        with Isolated(decode_motion, limits=limits, spool_folder=spool_folder) as decode:
+
+            def compute(video: Video) -> Mapping[str, Value]:
+                path, source = str(video.path), variant["source"]
+                return decode(video_id=video.video_id, path=path, source=source, spool_folder=folder)
+
+            for video in videos:
+                yield build_row(_key, video, compute)
 
     return Extractor(
         name="motion",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from moclip.errors import ModelError
 from moclip.files import replace_atomically
+from moclip.tensor_digest import DIGEST_KEY, check_tensors, digest_tensors
 
 _FORMAT = 1
 _TIMM = "timm:"
@@ -141,6 +142,7 @@ def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any]
         **about,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    note[DIGEST_KEY] = digest_tensors({name: value.numpy() for name, value in tensors.items()})
     with replace_atomically(path) as temporary:
         # One key: safetensors writes several in the order of a hash table.
         save_file(tensors, str(temporary), metadata={"moclip": json.dumps(note, sort_keys=True)})
@@ -158,9 +160,11 @@ def load_network(path: Path) -> SavedNetwork:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if about["format"] != _FORMAT:
             raise ModelError(f"{path}: expected network format {_FORMAT}, found {about['format']}; train it again")
+        check_tensors({name: value.numpy() for name, value in tensors.items()}, about=about)
         network = build_network(about["backbone"], weights=NO_WEIGHTS, num_classes=about["num_classes"], dropout=0.0)
         network.load_state_dict(tensors)
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: expected a trained motion network ({error}); delete it and run again") from None
+    except (OSError, SafetensorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        what = " ".join(str(error).split())
+        raise ModelError(f"{path}: expected a trained motion network ({what}); delete it and run again") from None
     network.eval().requires_grad_(False)
     return SavedNetwork(network=network, about=about)

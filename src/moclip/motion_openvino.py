@@ -1,4 +1,4 @@
-"""The frozen motion network on OpenVINO, for CPUs. An optional extra: `pip install -e '.[openvino]'`.
+"""The frozen motion network on OpenVINO, for CPUs. An optional extra: `make openvino`.
 
 The only module that imports openvino, and only once it is asked for.
 """
@@ -30,8 +30,7 @@ def compile_openvino(
         import openvino as ov  # noqa: PLC0415
     except ImportError:
         raise ModelError(
-            "motion_network.test.backend: `openvino` is not installed; run: pip install -e '.[openvino]', "
-            "or set `backend: torch`"
+            "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter traces the network in a way that torch calls old

@@ -312,7 +312,7 @@ def _build_provenance(provenance: Mapping[str, Any]) -> str:
     for key, value in provenance.items():
         name = escape(key.replace("_", " ").capitalize())
         if isinstance(value, Mapping) and any(isinstance(below, Mapping) for below in value.values()):
-            text = escape(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=100))
+            text = escape(yaml.safe_dump(dict(value), sort_keys=True, allow_unicode=True, width=100))
             long.append(f"<details><summary>{name}</summary><pre>{text}</pre></details>")
         elif isinstance(value, Mapping):
             short.append(f"<dt>{name}</dt><dd>{escape(', '.join(f'{k} {v}' for k, v in value.items()))}</dd>")

@@ -31,9 +31,9 @@ def build_comparisons(rows: Sequence[Entry]) -> str:
         '<h2 id="comparisons">Which differences are real</h2>'
         f"{_say_first([row for row in own if row['experiment'] == names[0]] if names else across)}"
         '<p class="note">How to read it: each dot is the difference in top-1 between two methods on the same test '
-        "videos, mean over splits and seeds; the line is its 95 % interval when whole groups are drawn again. "
-        "A line that crosses 0 (a hollow dot) is a difference that chance may have made. The intervals are not widened "
-        f'for the number of comparisons.</p><div class="charts broad">{"".join(figures)}</div>{others}'
+        "videos, mean over splits and seeds; the line is its 95 % interval when whole groups of videos are drawn "
+        "again. A line that crosses 0 (a hollow dot) is a difference that chance may have made. The intervals are not "
+        f'widened for the number of comparisons.</p><div class="charts broad">{"".join(figures)}</div>{others}'
         f"{_fold(_NUMBERS, _build_table(overall, rows=rows))}"
     )
 

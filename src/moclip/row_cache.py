@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from moclip.errors import ShardError, VideoError
+from moclip.errors import MACHINE_REASONS, ShardError, VideoError
 from moclip.files import replace_atomically
 from moclip.shards import Field, Row, Shard, ShardHeader, ShardWriter, build_digest, open_writer, write_shard
 
@@ -131,11 +131,11 @@ def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitSta
 
 def _is_sound(shard: Shard, index: int) -> bool:
     try:
-        shard.read_row_at(index, load_bytes=False)
+        row = shard.read_row_at(index, load_bytes=False)
     except ShardError as error:
         _log.warning("%s; the row is computed again", error)
         return False
-    return True
+    return row.reject_reason not in MACHINE_REASONS
 
 
 def _read_rows(wanted: Sequence[Wanted], places: Mapping[str, Place], *, allow_rejects: bool) -> Iterator[Row]:

@@ -47,6 +47,7 @@ class RunParts:
         motion: Settings of the motion variant, and `libavcodec`, the version that made the vectors it learned from.
         temperatures: The temperature of each calibrated method.
         uncalibrated: Why methods have none, or nothing.
+        followed: As `motion`, of the motion that the frames follow; empty where they follow none.
         inputs: Where the run's features lie: `motion`, `appearance`; empty for a bundle.
         known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
     """
@@ -61,6 +62,7 @@ class RunParts:
     appearance: Section | None
     motion_network: Section | None
     motion: Section
+    followed: Section
     temperatures: Mapping[str, Temperature]
     uncalibrated: str
     inputs: Mapping[str, Path]
@@ -119,7 +121,8 @@ def load_run(folder: Path) -> RunParts:
         classes=_find_classes(dataset, experiment=experiment) if "zero_shot" in methods else None,
         appearance=appearance,
         motion_network=config["motion_network"] if network else None,
-        motion=_motion_settings(dataset, config=config) if network else {},
+        motion=_motion_settings(dataset, variant=config["motion_network"]["motion"]) if network else {},
+        followed=_motion_settings(dataset, variant=(appearance or {}).get("motion", "")),
         temperatures={},
         uncalibrated="",
         inputs=inputs,
@@ -165,8 +168,8 @@ def _check_network(network: Path, *, index: Path) -> None:
         )
 
 
-def _motion_settings(dataset: Path, *, config: Section) -> dict[str, Any]:
-    return read_parameters(dataset / "motion" / config["motion_network"]["motion"] / INDEX_NAME)
+def _motion_settings(dataset: Path, *, variant: str) -> dict[str, Any]:
+    return read_parameters(dataset / "motion" / variant / INDEX_NAME) if variant else {}
 
 
 def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunParts:

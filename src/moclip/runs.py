@@ -18,6 +18,7 @@ from moclip.head_files import HeadFile, check_split, load_heads
 from moclip.head_index import digest_name, file_digest, read_digests
 from moclip.head_math import mix_scores
 from moclip.head_runs import FeatureLoader, check_network, predict_head
+from moclip.labels import SUBSETS
 from moclip.manifest import list_class_names, read_manifest
 from moclip.methods import METHODS
 from moclip.streams import Stream, shared_videos
@@ -79,7 +80,7 @@ def write_run(
         "commit": commit,
         "config": config,
         "libraries": {name: version(name) for name in _LIBRARIES},
-        "features": {name: _describe_features(inputs[name]) for name in _indexes(inputs)},
+        "features": {name: _describe_features(inputs[name], split=split) for name in _indexes(inputs)},
         "models": {name: file_digest(inputs[name]) for name in ("network", "text") if name in inputs},
         "head": file_digest(head),
     }
@@ -90,9 +91,9 @@ def _indexes(inputs: Mapping[str, Path]) -> list[str]:
     return [name for name in ("motion", "appearance") if name in inputs]
 
 
-def _describe_features(index: Path) -> dict[str, Any]:
-    shards = {shard.file: shard.content for shard in read_index(index).shards}
-    return {"index": str(index), "fingerprint": index_fingerprint(index), "shards": shards}
+def _describe_features(index: Path, *, split: int) -> dict[str, Any]:
+    # Of the subsets of this split alone: a video outside them, or another number of shards, changes nothing of a run.
+    return {"index": str(index), "fingerprint": index_fingerprint(index, split=split, subsets=SUBSETS)}
 
 
 def _load_run_heads(head: Path, *, heads_index: Path, split: int) -> HeadFile:

@@ -1,6 +1,6 @@
 """The streams of windows over a long video, each window as if it were a video of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.appearance_extraction import build_encoder_spec
-from moclip.frames import read_frames
+from moclip.frames import read_frame_facts, read_frames
 from moclip.motion import MotionVectors, motion_to_row
+from moclip.motion_amount import motion_amounts
 from moclip.motion_windows import choose_windows, frame_times, slice_motion
 from moclip.run_parts import RunParts
 from moclip.sampling import choose_frames
@@ -51,8 +52,8 @@ def extract_windows(
     Raises:
         VideoError: The video cannot be read.
     """
-    source: MotionSource = motion_settings(parts)["source"] if parts.motion else "auto"
-    motion = read_motion(path, video_id=str(path), source=source)
+    motion = _read(path, made_with=parts.motion)
+    known = _know_frames(parts, path)
     times, note = frame_times(motion)
     ends = np.append(times[1:], times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1))
     spans = choose_windows(times, window_seconds=window_seconds, step_seconds=step_seconds)
@@ -61,7 +62,7 @@ def extract_windows(
         entries: dict[str, list[StreamRow]] = {_name(path, span): [] for span in part}
         for entry in [
             *_motion_entries(parts, path, motion=motion, spans=part, device=device),
-            *_appearance_entries(parts, path, spans=part, encoder=encoder),
+            *_appearance_entries(parts, path, spans=part, encoder=encoder, known=known),
         ]:
             entries[entry.row.video_id].append(entry)
         for span in part:
@@ -93,12 +94,17 @@ def _motion_entries(
 
 
 def _appearance_entries(
-    parts: RunParts, path: Path, *, spans: Sequence[tuple[int, int]], encoder: "Encoder | None"
+    parts: RunParts,
+    path: Path,
+    *,
+    spans: Sequence[tuple[int, int]],
+    encoder: "Encoder | None",
+    known: Mapping[str, NDArray[Any]],
 ) -> Iterator[StreamRow]:
     if parts.appearance is None or encoder is None:
         return
     frames, batch_size = parts.appearance["frames"], parts.appearance["batch_size"]
-    chosen = [_choose(frames, span=span, video_id=_name(path, span)) for span in spans]
+    chosen = [_choose(frames, span=span, video_id=_name(path, span), known=known) for span in spans]
     wanted = sorted({int(frame) for indices in chosen for frame in indices})
     decoded = read_frames(path, video_id=str(path), choose=lambda _: wanted)
     embeddings = encoder.encode_images(decoded.images, batch_size=batch_size)
@@ -109,12 +115,36 @@ def _appearance_entries(
         yield StreamRow(stream="appearance", row=Row(video_id=name, row_key=name, values=values))
 
 
-def _choose(frames: Any, *, span: tuple[int, int], video_id: str) -> NDArray[np.int64]:
+def _know_frames(parts: RunParts, path: Path) -> dict[str, NDArray[Any]]:
+    """Return what the policy of the run must know of every frame of a video, (T,) each."""
+    policy = parts.appearance["frames"]["policy"] if parts.appearance else ""
+    if policy == "motion":
+        return {"amounts": motion_amounts(_read(path, made_with=parts.followed))}
+    if policy == "change":
+        return {"amounts": read_frame_facts(path, video_id=str(path), with_change=True).change}
+    if policy == "keyframes":
+        return {"is_keyframe": read_frame_facts(path, video_id=str(path)).is_keyframe}
+    return {}
+
+
+def _read(path: Path, *, made_with: Mapping[str, Any]) -> MotionVectors:
+    source: MotionSource = motion_settings(made_with)["source"] if made_with else "auto"
+    return read_motion(path, video_id=str(path), source=source)
+
+
+def _choose(
+    frames: Any, *, span: tuple[int, int], video_id: str, known: Mapping[str, NDArray[Any]]
+) -> NDArray[np.int64]:
     # A stretch of a video is looked at as a video is: by the policy of the run, inside the stretch.
-    num_frames = span[1] - span[0]
-    policy = frames["policy"]
-    indices = choose_frames(policy, num_frames=num_frames, num_selected=frames["count"], video_id=video_id)
-    return span[0] + indices
+    start, stop = span
+    indices = choose_frames(
+        frames["policy"],
+        num_frames=stop - start,
+        num_selected=frames["count"],
+        video_id=video_id,
+        **{name: values[start:stop] for name, values in known.items()},
+    )
+    return start + indices
 
 
 def load_run_encoder(parts: RunParts, *, device: str) -> "Encoder | None":

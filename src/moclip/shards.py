@@ -17,7 +17,7 @@ A file is written whole under a unique name, flushed to the disk, and renamed: w
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -38,6 +38,18 @@ FORMAT_VERSION = 2
 CHUNK_BYTES = 2**17
 # Version 1 had another way to store bytes, and no field of today was stored so.
 _READABLE_VERSIONS = (1, FORMAT_VERSION)
+
+# What h5py, numpy and json raise at a file that is damaged, foreign, or made to mislead.
+DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
 
 Kind = Literal["packed", "scalar", "bytes"]
 
@@ -106,12 +118,17 @@ def build_digest(*parts: Any) -> str:
 
 def build_row_digest(row: Row, *, fields: Sequence[Field]) -> str:
     """Return 32 hex digits over the row's data: every field's name, type, shape and bytes, or the reason."""
-    digest = blake2b(f"{row.reject_reason}\0{row.reject_detail}\0".encode(), digest_size=16)
+    digest = _reject_digest(row.reject_reason, row.reject_detail)
     for field in fields:
         if field.name in row.values:
             for part in _digested(row.values[field.name], field=field):
                 digest.update(part)
     return digest.hexdigest()
+
+
+def _reject_digest(reason: str, detail: str) -> blake2b:
+    # All of the digest of a rejected row, which has no values; its beginning in any other.
+    return blake2b(f"{reason}\0{detail}\0".encode(), digest_size=16)
 
 
 def _digested(value: Any, *, field: Field) -> Iterator[bytes | memoryview]:
@@ -209,14 +226,26 @@ class ShardWriter:
 
 
 def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Field]) -> None:
-    file.attrs["format"] = "moclip-shard"
     file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["extractor"] = header.extractor
     file.attrs["extractor_version"] = header.extractor_version
-    file.attrs["parameters"] = json.dumps(header.parameters, sort_keys=True)
-    file.attrs["provenance"] = json.dumps(header.provenance, sort_keys=True)
-    file.attrs["signature"] = header.signature
-    file.attrs["fields"] = json.dumps([[field.name, field.kind, field.dtype] for field in fields])
+    _write_attribute(file, "format", "moclip-shard")
+    _write_attribute(file, "extractor", header.extractor)
+    _write_attribute(file, "parameters", json.dumps(header.parameters, sort_keys=True))
+    _write_attribute(file, "provenance", json.dumps(header.provenance, sort_keys=True))
+    _write_attribute(file, "signature", header.signature)
+    _write_attribute(file, "fields", json.dumps([[field.name, field.kind, field.dtype] for field in fields]))
+
+
+def _write_attribute(file: h5py.File, name: str, text: str) -> None:
+    # Of a length of its own, as `_write_texts` does: HDF5 keeps other texts in a heap without a checksum, and it never
+    # ends reading some heaps that are damaged.
+    data = text.encode()
+    file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def _read_attribute(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
@@ -230,7 +259,7 @@ def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
     }
     for name, values in columns.items():
         _write_texts(file, name, values)
-    file.attrs["content"] = build_digest(ids, columns["digest"])
+    _write_attribute(file, "content", build_digest(ids, columns["digest"]))
 
 
 def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
@@ -310,25 +339,29 @@ class Shard:
             self._read_table()
         except FileNotFoundError:
             raise ShardError(f"{path}: no such shard; run the workflow again to build it") from None
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except ShardError:
+            self._close_quietly()
+            raise
+        except DAMAGE as error:
+            self._close_quietly()
             raise ShardError(
-                f"{path}: expected a shard, found a damaged file ({error}); delete it and run again"
+                f"{path}: expected a shard, found a damaged file ({_first_line(error)}); delete it and run again"
             ) from None
 
     def _read_table(self) -> None:
-        attributes = self._file.attrs
-        version = int(attributes["format_version"])
+        version = int(self._file.attrs["format_version"])
         if version not in _READABLE_VERSIONS:
             raise ShardError(
                 f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
             )
-        self.signature = str(attributes["signature"])
-        self.content = str(attributes["content"])
-        self.extractor = str(attributes["extractor"])
-        self.extractor_version = int(attributes["extractor_version"])
-        self.parameters: dict[str, Any] = json.loads(attributes["parameters"])
-        self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
-        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in json.loads(attributes["fields"]))
+        self.signature, self.content, self.extractor = (
+            _read_attribute(self._file, name) for name in ("signature", "content", "extractor")
+        )
+        self.extractor_version = int(self._file.attrs["extractor_version"])
+        self.parameters: dict[str, Any] = json.loads(_read_attribute(self._file, "parameters"))
+        self.provenance: dict[str, Any] = json.loads(_read_attribute(self._file, "provenance"))
+        fields = json.loads(_read_attribute(self._file, "fields"))
+        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in fields)
         self._bytes = {field.name: self._file[f"bytes/{field.name}"] for field in self.fields if field.kind == "bytes"}
         self.video_ids = self._texts("video_id")
         self.row_keys = self._texts("row_key")
@@ -336,6 +369,21 @@ class Shard:
         self.reject_details = self._texts("reject_detail")
         self.digests = self._texts("digest")
         self._index = {video_id: index for index, video_id in enumerate(self.video_ids)}
+        self._check_table()
+
+    def _check_table(self) -> None:
+        # A row's digest says nothing of its video, nor of a reason that was lost: two flipped bytes would give the
+        # features of one video to another, or make a reject of a sound row, and no reader of features would notice.
+        columns = (self.row_keys, self.reject_reasons, self.reject_details, self.digests)
+        if any(len(column) != len(self.video_ids) for column in columns) or len(self._index) != len(self.video_ids):
+            raise ValueError("its columns do not belong together")
+        if self.content != build_digest(self.video_ids, self.digests):
+            raise ValueError("its ids and digests are not those that were written")
+        for video_id, reason, detail, digest in zip(
+            self.video_ids, self.reject_reasons, self.reject_details, self.digests, strict=True
+        ):
+            if reason and digest != _reject_digest(reason, detail).hexdigest():
+                raise ValueError(f"the reason why video {video_id} was rejected is not the one that was written")
 
     def _texts(self, name: str) -> tuple[str, ...]:
         return tuple(self._file[name].asstr()[...].tolist())
@@ -349,6 +397,10 @@ class Shard:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _close_quietly(self) -> None:
+        with suppress(AttributeError, *DAMAGE):
+            self._file.close()
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._index
@@ -368,8 +420,8 @@ class Shard:
         try:
             row = self._read_row(index, load_bytes=load_bytes)
             found = build_row_digest(row, fields=self.fields) if check else row.digest
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise self._damaged(index, str(error)) from None
+        except DAMAGE as error:
+            raise self._damaged(index, _first_line(error)) from None
         if found != row.digest:
             raise self._damaged(index, "its data does not match its digest")
         return row
@@ -410,6 +462,10 @@ class Shard:
             stored = self._file[name]
             self._columns[name] = np.asarray((stored.asstr() if field.dtype == "text" else stored)[...])
         return self._columns[name]
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{error}".partition("\n")[0] or type(error).__name__
 
 
 def _load(value: StoredBytes) -> NDArray[np.uint8]:

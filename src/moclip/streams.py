@@ -26,19 +26,19 @@ class Stream:
         """Return the embeddings of these videos, in this order, (N, D)."""
         return self.values[[self.rows[video_id] for video_id in video_ids]]
 
-    @property
-    def num_frames(self) -> int:
-        """The largest number of frames that any video has an embedding of."""
-        return int(np.diff(self.table.offsets).max())
+    def most_frames(self, video_ids: Sequence[str]) -> int:
+        """Return the largest number of frames that any of these videos has an embedding of, 0 where none has any."""
+        rows = [self.rows[video_id] for video_id in video_ids if video_id in self.rows]
+        return int(np.diff(self.table.offsets)[rows].max(initial=0))
 
-    def select_frames(self, video_ids: Sequence[str], *, num_frames: int = 0) -> tuple[Floats, Floats]:
-        """Return every frame's embedding of these videos, (N, F, D), and (N, F), 1 where there is such a frame.
+    def select_frames(self, video_ids: Sequence[str], *, num_frames: int) -> tuple[Floats, Floats]:
+        """Return embeddings of frames of these videos, (N, F, D), and (N, F), 1 where there is such a frame.
 
-        F is `num_frames`, or that of the video with most where it is 0; of more frames the first F count.
+        F is `num_frames`; of more frames the first F count.
         """
         rows = np.array([self.rows[video_id] for video_id in video_ids], dtype=np.int64)
         starts, counts = self.table.offsets[:-1][rows], np.diff(self.table.offsets)[rows]
-        steps = np.arange(num_frames or self.num_frames)
+        steps = np.arange(num_frames)
         mask = steps < counts[:, None]
         places = np.where(mask, starts[:, None] + steps, starts[:, None])
         frames = self.table.values[places] * mask[:, :, None]

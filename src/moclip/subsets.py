@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.errors import DatasetError
+from moclip.labels import SUBSETS
 from moclip.manifest import read_manifest
 
 
@@ -32,6 +33,21 @@ class Labels:
             class_index={video_id: self.class_index[video_id] for video_id in ids},
             groups={video_id: self.groups[video_id] for video_id in ids},
         )
+
+
+# What a model is trained and chosen on; it depends on these videos alone.
+LEARNED = ("train", "val")
+
+
+def list_subsets(manifest: Path) -> dict[str, frozenset[str]]:
+    """Return the ids of the videos of every subset of every split of a manifest, by names such as `split_1/train`."""
+    frame = read_manifest(manifest)
+    splits = [name for name in frame.columns if name.startswith("split_")]
+    return {
+        f"{split}/{subset}": frozenset(frame.loc[frame[split] == subset, "video_id"])
+        for split in splits
+        for subset in SUBSETS
+    }
 
 
 def load_labels(manifest: Path, *, split: int, subset: str) -> Labels:

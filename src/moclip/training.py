@@ -28,7 +28,7 @@ from moclip.motion_network import save_network
 from moclip.motion_torch import prepare_torch
 from moclip.motion_training import TrainedNetwork, train_motion_network
 from moclip.shards import Shard, build_digest
-from moclip.subsets import Labels, load_labels
+from moclip.subsets import LEARNED, Labels, load_labels
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def train_network(
     source = _MotionSource(motion_index, video_ids=[*train.video_ids, *val.video_ids])
     recipe = {key: value for key, value in variant.items() if key not in _NOT_OF_TRAINING}
     labels = [[subset.video_ids, sorted(subset.class_index.items())] for subset in (train, val)]
-    identity = build_digest(index_fingerprint(motion_index), labels, recipe, split, seed, code_digest(Path(__file__)))
+    motion = index_fingerprint(motion_index, split=split, subsets=LEARNED)
+    identity = build_digest(motion, labels, recipe, split, seed, code_digest(Path(__file__)))
     checkpoint = cache_dir / "training" / f"{identity}.safetensors"
     with source:
         trained = train_motion_network(
@@ -78,7 +79,7 @@ def train_network(
         "split": split,
         "seed": seed,
         "best_epoch": trained.best_epoch,
-        "motion": index_fingerprint(motion_index),
+        "motion": motion,
     }
     _write_network_history(history, trained=trained)
     save_network(trained.network, output, about=about)

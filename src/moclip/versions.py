@@ -3,8 +3,8 @@
 A contract test pins a digest of each extractor's source beside its version, so that an edit asks for a decision.
 """
 
-MOTION_VERSION = 2  # motion vectors of a video, as stored
-FRAMES_VERSION = 2  # which frames are chosen and how they are decoded
+MOTION_VERSION = 3  # motion vectors of a video, as stored
+FRAMES_VERSION = 3  # which frames are chosen and how they are decoded
 APPEARANCE_VERSION = 2  # frames to embeddings
 TEXT_VERSION = 1  # prompts to class embeddings
 MOTION_EMBEDDING_VERSION = 2  # motion vectors to fields to embeddings and logits of a frozen motion network

@@ -7,6 +7,7 @@ instead. Files are opened with the `file` protocol alone, so that a playlist can
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -52,14 +53,22 @@ def libavcodec_version() -> str:
     return ".".join(str(part) for part in av.library_versions["libavcodec"])
 
 
+@cache
 def prepare_worker() -> None:
-    """Make this process keep freed memory for its next video; worth a few per cent of speed, called once.
+    """Make this process keep freed memory for its next video; worth a few per cent of speed, done once.
 
     The C library hands large blocks back to the system at once, and pays for every page of the next ones, until it has
     freed a block of a size: here 31 MB, the largest that it learns from.
     """
     block = np.empty(31 << 20, np.uint8)
     del block
+
+
+def decode_motion(*, video_id: str, path: str, source: MotionSource, spool_folder: str | None) -> dict[str, Any]:
+    """Return `read_motion_row` of JSON values, for a worker process (`moclip.isolation`)."""
+    prepare_worker()
+    folder = None if spool_folder is None else Path(spool_folder)
+    return read_motion_row(Path(path), video_id=video_id, source=source, spool_folder=folder)
 
 
 def read_motion(path: Path, *, video_id: str, source: MotionSource = "original") -> MotionVectors:

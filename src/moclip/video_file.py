@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 
 from moclip.errors import VideoError
 
+# Beyond this share of packets that cannot be decoded a video is rejected: what is left is too little of it.
+MAX_ERROR_SHARE = 0.1
 # Stands for no timestamp, as FFmpeg's AV_NOPTS_VALUE does.
 NO_TIME = -(2**63)
 
 _log = logging.getLogger(__name__)
+
+# Containers and bare streams whose bytes are all in the file itself. What is not here is never opened: playlists and
+# descriptions (hls, concat, dash, sdp, imf ...) name other files or addresses, and scripts run code. Some of sound are
+# here for the sake of the reason: a file without video.
+_FORMATS = (
+    "asf,av1,avi,avs2,avs3,cavsvideo,dirac,dnxhd,dv,evc,flv,gxf,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,webm,mjpeg,"
+    "mjpeg_2000,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,pva,rm,vc1,vc1test,vvc,wtv,yuv4mpegpipe,"
+    "aac,ac3,aiff,flac,mp3,w64,wav"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 
 
 @dataclass(kw_only=True)
@@ -71,15 +83,19 @@ class VideoFile:
         """Yield the frames in display order, all of one size; a packet that cannot be decoded is passed over.
 
         Raises:
-            VideoError: There is not one frame, their size changes, the container breaks off, or it is encrypted.
+            VideoError: There is not one frame, their size changes, the container breaks off, it is encrypted, or more
+                than `MAX_ERROR_SHARE` of the packets cannot be decoded.
         """
         decode = self.stream.codec_context.decode
         size: tuple[int, int] | None = None
-        num_frames = num_errors = 0
+        num_packets = num_frames = num_errors = 0
         for packet in self.packets():
+            num_packets += 1
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
+                if isinstance(error, MemoryError):  # says nothing of the packet
+                    raise
                 if packet.has_sidedata("encryption_info"):
                     raise self.reject("encrypted", "the packets carry encryption data") from None
                 num_errors += 1
@@ -97,7 +113,10 @@ class VideoFile:
         if num_errors:
             if not num_frames:
                 raise self.reject("decode_error", f"none of {num_errors} packets could be decoded: {last_error}")
-            _log.warning("video %s: %d packets could not be decoded: %s", self.video_id, num_errors, last_error)
+            lost = f"{num_errors} of {num_packets} packets could not be decoded: {last_error}"
+            if num_errors > MAX_ERROR_SHARE * num_packets:
+                raise self.reject("decode_error_rate", lost)
+            _log.warning("video %s: %s", self.video_id, lost)
         if not num_frames:
             raise self.reject("no_frames", "the stream holds no picture")
 
@@ -121,17 +140,19 @@ def rotation_degrees(frame: av.VideoFrame) -> int:
 
 @contextmanager
 def open_video(path: Path, *, video_id: str) -> Iterator[VideoFile]:
-    """Open a file with the `file` protocol alone, and one decoder thread.
+    """Open a file with the `file` protocol alone, as a format that refers to no other file, and one decoder thread.
 
     Raises:
         VideoError: The file is missing, unreadable, encrypted, without video or of an unknown codec.
     """
     try:
-        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(f"file:{path}", container_options=dict(_OPTIONS), metadata_errors="replace")
     except av.FileNotFoundError:
         raise VideoError(reason="missing", detail="no such file", video_id=video_id) from None
     except (av.FFmpegError, ValueError) as error:
         detail = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.ArgumentError):  # what FFmpeg says of a format that is not on the list
+            detail = "no format of video files, or one that may refer to other files, such as a playlist"
         raise VideoError(reason="unreadable", detail=detail, video_id=video_id) from None
     with container:
         stream = container.streams.best("video")

@@ -4,6 +4,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from moclip.appearance_extraction import build_appearance_extractor
 from moclip.extraction import Extractor, Video, finished_rows
 from moclip.features import FeatureTable
+from moclip.frame_choice import MotionRows, list_shard_rows
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.motion_extraction import MOTION_FIELDS, build_motion_extractor
 from moclip.motion_windows import has_frames_with_motion
@@ -25,6 +27,8 @@ from moclip.streams import Stream, pool_frames
 # Videos whose vectors go to the network together: few at first, so that the first answer comes soon.
 _MOTION_BATCHES = (1, 4, 16, 64)
 _DONE = None
+# Of a shard that lives as long as a prediction.
+_HEADER = ShardHeader(extractor="motion", extractor_version=0, parameters={}, signature="", provenance={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +40,9 @@ class StreamRow:
     source: str = ""
 
 
-def motion_settings(parts: RunParts) -> dict[str, Any]:
+def motion_settings(made_with: Mapping[str, Any]) -> dict[str, Any]:
     """Return the motion variant to read new videos with: as the run's, but a codec without vectors is transcoded."""
-    settings = {key: value for key, value in parts.motion.items() if key != "libavcodec"}
+    settings = {key: value for key, value in made_with.items() if key != "libavcodec"}
     return settings | {"source": "auto" if settings["source"] == "original" else settings["source"]}
 
 
@@ -89,9 +93,23 @@ def _side_by_side(makers: Sequence[Callable[[], Iterator[StreamRow]]]) -> Iterat
 def _extract_appearance(
     parts: RunParts, videos: Sequence[Video], *, num_threads: int, device: str
 ) -> Iterator[StreamRow]:
-    extractor = build_appearance_extractor(_on(parts.appearance, device), num_threads=num_threads)
-    for row in finished_rows(extractor, videos):
-        yield StreamRow(stream="appearance", row=row)
+    with _motion_to_follow(parts, videos) as motion:
+        extractor = build_appearance_extractor(_on(parts.appearance, device), motion=motion, num_threads=num_threads)
+        for row in finished_rows(extractor, videos):
+            yield StreamRow(stream="appearance", row=row)
+
+
+@contextmanager
+def _motion_to_follow(parts: RunParts, videos: Sequence[Video]) -> Iterator[MotionRows | None]:
+    """Yield the motion of all videos, in a shard of their own, where the frames of the run follow motion."""
+    if not parts.followed:
+        yield None
+        return
+    extractor = build_motion_extractor(motion_settings(parts.followed))
+    with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
+        path = Path(folder) / "motion.h5"
+        write_shard(path, rows=finished_rows(extractor, videos), fields=MOTION_FIELDS, header=_HEADER)
+        yield list_shard_rows(path)
 
 
 def _on(variant: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
@@ -100,7 +118,7 @@ def _on(variant: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
 
 def extract_motion(parts: RunParts, videos: Sequence[Video], *, device: str) -> Iterator[StreamRow]:
     """Yield the motion embedding of every video: its vectors, through a shard of their own, through the network."""
-    extractor = build_motion_extractor(motion_settings(parts))
+    extractor = build_motion_extractor(motion_settings(parts.motion))
     for batch in _batches(videos):
         yield from embed_motion(parts, list(finished_rows(extractor, batch)), device=device)
 
@@ -111,11 +129,10 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
         return
     rows = [_reject_if_still(row) for row in rows]
     embedder = build_motion_embedding_extractor(_on(parts.motion_network, device), model=parts.network)
-    header = ShardHeader(extractor="motion", extractor_version=0, parameters={}, signature="", provenance={})
     sources = {row.video_id: str(row.values.get("source", "")) for row in rows}
     with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
         path = Path(folder) / "motion.h5"
-        write_shard(path, rows=rows, fields=MOTION_FIELDS, header=header)
+        write_shard(path, rows=rows, fields=MOTION_FIELDS, header=_HEADER)
         videos = [
             Video(video_id=row.video_id, path=path, fingerprint=build_row_digest(row, fields=MOTION_FIELDS))
             for row in rows

@@ -45,11 +45,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "46b23843c3d7f5bd"),
-    "FRAMES_VERSION": (2, "42c19670f333e44f"),
-    "MOTION_EMBEDDING_VERSION": (2, "dbfb1988583a2de8"),
-    "MOTION_VERSION": (2, "28478a7615ad2de4"),
-    "TEXT_VERSION": (1, "17843348b2390674"),
+    "APPEARANCE_VERSION": (2, "504e3b060bc35b52"),
+    "FRAMES_VERSION": (3, "a18cffac280b927c"),
+    "MOTION_EMBEDDING_VERSION": (2, "56ecb17e468b7ea3"),
+    "MOTION_VERSION": (3, "3480076461dc3c11"),
+    "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }
 
 

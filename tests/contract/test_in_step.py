@@ -1,11 +1,16 @@
 """What is said in two places is the same in both."""
 
+import argparse
+import itertools
+import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from moclip.cli import build_parser, parse_arguments
 from moclip.config import check_config
 from moclip.config_manual import build_manual
 
@@ -78,3 +83,23 @@ def test_the_lock_of_the_onnx_export_holds_its_pins_and_nothing_of_the_other(rep
     }
     assert not own & others, "run: make lock"
     assert "://" not in lock, "the lock names no index"
+
+
+COMMANDS = next(action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+SCREEN_LINES = 40
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_opens_with_examples_fits_a_screen_and_its_examples_are_understood(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = COMMANDS[name].format_help().splitlines()
+    assert len(lines) <= SCREEN_LINES
+    assert "examples:" in lines[:5]
+    examples = itertools.takewhile(str.strip, lines[lines.index("examples:") + 1 :])
+    calls = [found[1] for line in examples for found in re.finditer(r"moclip ([^|>)&]+)", line)]
+    own = [words for call in calls if (words := shlex.split(call, comments=True))[0] == name]
+    assert own, "no example calls the command itself"
+    for words in own:
+        parse_arguments(words)

@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 # Floors from the ground up. A module imports from its own floor or from one below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "versions"),
+    ("errors", "versions", "system_faults"),
     (
         "motion",
         "motion_amount",
@@ -55,11 +55,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "head_math",
         "learning_curve",
         "dry_run",
+        "tensor_digest",
     ),
     (
         "files",
         "devices",
         "spool",
+        "isolation",
         "shards",
         "row_cache",
         "manifest",

@@ -12,6 +12,7 @@ from moclip.motion_embedding import MotionItem
 from moclip.motion_extraction import build_motion_extractor
 from moclip.motion_loader import Sample
 from moclip.shards import Row
+from moclip.subsets import list_subsets
 
 TRAIN = {
     "num_segments": 2,
@@ -116,13 +117,15 @@ def write_dataset(folder: Path, *, num_train: int = 12, num_val: int = 4, num_te
         extract=lambda videos: (
             Row(video_id=v.video_id, row_key=v.fingerprint, values=motion_to_row(motions[v.video_id]())) for v in videos
         ),
+        reads_videos=False,
     )
     videos = sorted(
         (Video(video_id=f"v{n}", path=Path(f"v{n}.avi"), fingerprint=str(n)) for n in range(len(subsets))),
         key=lambda video: video.video_id,
     )
     extract_shard(extractor, videos=videos, job=job_of(folder / "motion", cache=folder / "cache"))
-    write_index(folder / "motion/index.json", signatures={shard_file(0): expected_signature(extractor, videos)})
+    signatures = {shard_file(0): expected_signature(extractor, videos)}
+    write_index(folder / "motion/index.json", signatures=signatures, subsets=list_subsets(manifest))
     return manifest, folder / "motion/index.json"
 
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from moclip.code_digest import code_digest, list_reached
+import pytest
+
+from moclip import code_digest as module
+from moclip.code_digest import code_digest, list_reached, script_digests
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -48,3 +51,35 @@ def test_an_imported_module_counts_even_where_the_script_stays_the_same(tmp_path
     one = write(tmp_path, "a.py", "import moclip.errors\nx = 1\n")
     other = write(tmp_path, "b.py", "import moclip.shards\nx = 1\n")
     assert code_digest(one) != code_digest(other)
+
+
+def test_remembered_digests_are_those_of_the_scripts_whatever_happens_to_the_memo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts, memo = tmp_path / "scripts", tmp_path / "memo"
+    scripts.mkdir()
+    first = write(scripts, "a.py", "from moclip.versions import MOTION_VERSION\n")
+    expected = {"a": code_digest(first)}
+    assert script_digests(scripts, memo=memo) == expected
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "code_digest", lambda script: pytest.fail("computed again"))
+        assert script_digests(scripts, memo=memo) == expected
+    next(memo.iterdir()).write_text("{")
+    assert script_digests(scripts, memo=memo) == expected
+    second = write(scripts, "b.py", "x = 1\n")
+    assert script_digests(scripts, memo=memo) == {**expected, "b": code_digest(second)}
+    assert script_digests(scripts, memo=first / "no folder") == {**expected, "b": code_digest(second)}
+
+
+def test_an_edited_module_or_script_is_not_taken_for_what_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "src/moclip"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(module, "_ROOT", tmp_path / "src")
+    script = write(tmp_path, "a.py", "import json\n")
+    keys = [module._sources_digest([script])]
+    for path, text in ((package / "one.py", "x = 1\n"), (package / "one.py", "x = 2\n"), (script, "import sys\n")):
+        path.write_text(text)
+        keys.append(module._sources_digest([script]))
+    assert len(set(keys)) == len(keys)

@@ -69,7 +69,8 @@ def write_predictions(path: Path, *, right: dict[str, list[int]]) -> RunPredicti
 
 @pytest.fixture
 def tables(tmp_path: Path) -> tuple[list[dict[str, str]], list[dict[str, str]], Path]:
-    frame = pd.DataFrame({"video_id": [f"v{row}" for row in range(6)], "path": "p", "class_name": "a"})
+    ids = [f"v{row}" for row in range(6)]
+    frame = pd.DataFrame({"video_id": ids, "path": [f"{video_id}.avi" for video_id in ids], "class_name": "a"})
     frame = frame.assign(class_index=0, group=["g1", "g1", "g2", "g2", "g3", "g3"], fingerprint="f", shard=0)
     frame.assign(split_1="test").to_csv(tmp_path / "manifest.tsv", sep="\t", index=False)
     runs = [

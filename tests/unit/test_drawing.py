@@ -179,7 +179,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 def test_help_waits_for_no_heavy_library() -> None:
-    code = "import sys; from moclip.cli import _build_parser; _build_parser(); print(*sys.modules)"
+    code = "import sys; from moclip.cli import build_parser; build_parser(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"av", "pandas", "h5py", "PIL", "torch"} & set(done.stdout.split())
 

@@ -1,6 +1,6 @@
 """What stands behind an index is what was extracted, or an error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def build_extractor(offset: float = 0.0, bad: Sequence[str] = ()) -> Extractor:
         fields=FIELDS,
         row_key=lambda video: video.fingerprint,
         extract=extract,
+        reads_videos=False,
     )
 
 
@@ -43,7 +44,14 @@ def videos_of(*numbers: int) -> list[Video]:
     return [Video(video_id=f"v{n}", path=Path(f"v{n}.avi"), fingerprint=str(n)) for n in numbers]
 
 
-def build(folder: Path, extractor: Extractor, *, shards: Sequence[list[Video]], on_bad_video: str = "skip") -> Path:
+def build(
+    folder: Path,
+    extractor: Extractor,
+    *,
+    shards: Sequence[list[Video]],
+    on_bad_video: str = "skip",
+    subsets: Mapping[str, Collection[str]] | None = None,
+) -> Path:
     for number, videos in enumerate(shards):
         job = ShardJob(
             dataset="toy",
@@ -56,7 +64,7 @@ def build(folder: Path, extractor: Extractor, *, shards: Sequence[list[Video]], 
         )
         extract_shard(extractor, videos=videos, job=job)
     signatures = {shard_file(n): expected_signature(extractor, videos) for n, videos in enumerate(shards)}
-    write_index(folder / "index.json", signatures=signatures)
+    write_index(folder / "index.json", signatures=signatures, subsets=subsets)
     return folder / "index.json"
 
 
@@ -137,3 +145,32 @@ def test_the_digest_of_all_rows_is_the_same_for_any_number_of_shards(tmp_path: P
     two = read_index(build(tmp_path / "b", build_extractor(), shards=[videos_of(3), videos_of(1, 2)]))
     other = read_index(build(tmp_path / "c", build_extractor(), shards=[videos_of(1, 2)]))
     assert one.content == two.content != other.content
+
+
+def test_the_digest_of_a_subset_changes_with_its_rows_alone(tmp_path: Path) -> None:
+    subsets = {"split_1/train": {"v1"}, "split_1/val": {"v3"}, "split_1/test": {"v2"}}
+    before = read_index(build(tmp_path / "a", build_extractor(), shards=[videos_of(1, 3)], subsets=subsets))
+    after = read_index(
+        build(tmp_path / "b", build_extractor(), shards=[videos_of(1), videos_of(2, 3)], subsets=subsets)
+    )
+    other = read_index(build(tmp_path / "c", build_extractor(offset=1.0), shards=[videos_of(1, 3)], subsets=subsets))
+    learned = [index.content_of(split=1, subsets=["train", "val"]) for index in (before, after, other)]
+    assert learned[0] == learned[1] != learned[2]
+    assert before.content_of(split=1, subsets=["test"]) != after.content_of(split=1, subsets=["test"])
+
+
+def test_a_video_that_changes_its_subset_changes_both_digests(tmp_path: Path) -> None:
+    before = {"split_1/train": {"v1", "v2"}, "split_1/test": {"v3"}}
+    after = {"split_1/train": {"v1"}, "split_1/test": {"v2", "v3"}}
+    one, other = (
+        read_index(build(tmp_path / name, build_extractor(), shards=[videos_of(1, 2, 3)], subsets=subsets))
+        for name, subsets in (("a", before), ("b", after))
+    )
+    assert one.content == other.content
+    assert all(one.subsets[name] != other.subsets[name] for name in before)
+
+
+def test_a_split_that_the_index_does_not_know_is_a_named_error(tmp_path: Path) -> None:
+    index = read_index(build(tmp_path, build_extractor(), shards=[videos_of(1)], subsets={"split_1/train": {"v1"}}))
+    with pytest.raises(ShardError, match=r"expected split 2, found \['split_1/train'\]; run again"):
+        index.content_of(split=2, subsets=["train"])

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation import read_metrics
 from moclip.extraction import Extractor, Video
+from moclip.features import read_index
 from moclip.head_files import HeadConfig, load_heads
 from moclip.head_index import file_digest, read_digests
 from moclip.head_runs import HeadRun, build_inputs, train_batch
@@ -68,12 +69,14 @@ def build_features(
     noise: float = 0.4,
     signal: float = 1.0,
     num_views: int = 0,
+    longer: Sequence[str] = (),
 ) -> Path:
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         for video in videos:
             rng = np.random.default_rng(int(video.fingerprint) + len(parameters))
             centre = np.eye(NUM_CLASSES, 5)[int(video.fingerprint) // 100]
-            embedding = (signal * centre + noise * rng.normal(size=(num_frames, 5))).astype(np.float32)
+            count = num_frames + longer.count(video.video_id)
+            embedding = (signal * centre + noise * rng.normal(size=(count, 5))).astype(np.float32)
             logits = embedding[:, :NUM_CLASSES]
             values = {"embedding": embedding, "logits": logits}
             if num_views:
@@ -90,6 +93,7 @@ def build_features(
         ),
         row_key=lambda video: video.fingerprint,
         extract=extract,
+        reads_videos=False,
         provenance={"state": "trained"},
     )
     frame = manifest_frame()
@@ -97,7 +101,12 @@ def build_features(
         Video(video_id=video_id, path=Path(path), fingerprint=fingerprint)
         for video_id, path, fingerprint in zip(frame["video_id"], frame["path"], frame["fingerprint"], strict=True)
     ]
-    return build(folder, extractor, shards=[videos])
+    subsets = {
+        f"split_{split}/{subset}": set(frame.loc[frame[f"split_{split}"] == subset, "video_id"])
+        for split in (1, 2)
+        for subset in ("train", "val", "test")
+    }
+    return build(folder, extractor, shards=[videos], subsets=subsets)
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,13 @@ def test_pooled_inputs_are_the_frames_of_each_video(made: World) -> None:
     for pooling, rows in expected.items():
         config = HeadConfig.from_config({"pooling": pooling})
         inputs, layout = build_inputs(
-            "appearance", ids, streams={"appearance": stream}, config=config, seed=0, subset="train"
+            "appearance",
+            ids,
+            streams={"appearance": stream},
+            config=config,
+            seed=0,
+            subset="train",
+            num_frames=stream.most_frames(ids),
         )
         np.testing.assert_array_equal(inputs, rows)
         assert layout.width == rows.shape[1]
@@ -282,15 +297,30 @@ def test_every_method_is_tested_once_and_says_what_validation_chose(made: World,
     assert 0 <= metrics["chosen"]["score_fusion"]["motion"] <= 1
     assert 0 <= metrics["chosen"]["zero_shot_head"]["alpha"] <= 1
     noted = yaml.safe_load((run.output.parent / "run.yaml").read_text())
-    assert noted["features"]["motion"]["shards"].keys() == {"shard-0.h5"}
+    read = read_index(made.motion(1)).content_of(split=1, subsets=["train", "val", "test"])
+    assert noted["features"]["motion"] == {"index": str(made.motion(1)), "fingerprint": read}
     assert noted["models"]["network"] == file_digest(made.network(1))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_another_test_video_trains_the_same_heads(made: World, tmp_path: Path, name: str) -> None:
+    heads = []
+    for longer in ((), ("c0/g0_0",), ("c0/g3_0",)):
+        folder = tmp_path / str(len(heads))
+        appearance = build_features(folder, parameters={}, num_frames=2, longer=longer)
+        run = made.run(
+            f"longer-{name}-{len(heads)}", methods=("fusion",), variant=VARIANTS[name], appearance=appearance
+        )
+        made.train(run, cache=str(folder / "cache"))
+        heads.append(run.output.read_bytes())
+    assert heads[0] == heads[1] != heads[2]
 
 
 def test_shuffled_motion_is_the_same_motion_dealt_out_to_other_videos(made: World) -> None:
     streams = {"motion": load_stream(made.motion(1)), "appearance": load_stream(made.folder / "appearance/index.json")}
     ids = sorted(manifest_frame()["video_id"])
     config = HeadConfig.from_config(HEAD)
-    request = {"streams": streams, "config": config, "seed": 0, "subset": "train"}
+    request: dict[str, Any] = {"streams": streams, "config": config, "seed": 0, "subset": "train", "num_frames": 3}
     fused, layout = build_inputs("fusion", ids, **request)
     shuffled, same_layout = build_inputs("shuffled_motion", ids, **request)
     assert layout == same_layout

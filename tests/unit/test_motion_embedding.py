@@ -153,7 +153,14 @@ def extract(folder: Path, *, dataset: Path, model: Path, **changes: Any) -> Path
     extract_motion_embedding_shard(
         job_of(folder, cache=folder / "cache"), variant=settings, motion_index=index, model=model
     )
-    index_motion_embedding(settings, motion_index=index, model=model, num_shards=1, output=folder / "index.json")
+    index_motion_embedding(
+        settings,
+        manifest=dataset / "manifest.tsv",
+        motion_index=index,
+        model=model,
+        num_shards=1,
+        output=folder / "index.json",
+    )
     return folder / "index.json"
 
 

@@ -209,6 +209,13 @@ def test_a_trained_network_notes_its_training_videos_and_draws_its_curve(tmp_pat
         write_network_curve(tmp_path / "curve.svg", history=tmp_path / "model", title="no history")
 
 
+def test_another_test_video_trains_the_same_network(tmp_path: Path) -> None:
+    for num_test in (4, 5):
+        write_dataset(tmp_path / str(num_test), num_test=num_test)
+        train_dataset(tmp_path / str(num_test), train={**TRAIN, "epochs": 1})
+    assert (tmp_path / "4/model").read_bytes() == (tmp_path / "5/model").read_bytes()
+
+
 def test_without_memory_for_its_motion_a_training_reads_the_shards_and_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

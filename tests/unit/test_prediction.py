@@ -157,21 +157,6 @@ def test_the_examples_in_docstrings_are_true(module: str) -> None:
     assert not found.failed
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_is_one_screen_with_the_examples_first(
-    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
-    assert stopped.value.code == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 45
-    examples, options = lines.index("examples:"), lines.index("options:")
-    assert examples <= 4 < options
-    assert lines[examples + 1].startswith(f"  moclip {command}")
-
-
 def test_the_help_of_all_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])

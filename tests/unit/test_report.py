@@ -79,9 +79,12 @@ DATACARD = build_page(
 
 def write_tables(folder: Path, *, runs: list[ReportRun], manifest: list[dict]) -> ReportTables:
     """Write the tables over all runs as the workflow does; costs are made up."""
-    columns = {"path": "p", "fingerprint": "f", "shard": 0}
+    columns = {"fingerprint": "f" * 32, "shard": 0}
     order = ("video_id", "path", "class_name", "class_index", "group", "fingerprint", "shard")
-    rows = [{name: {**columns, **row}[name] for name in (*order, "split_1")} for row in manifest]
+    rows = [
+        {name: {**columns, "path": f"{row['video_id']}.mp4", **row}[name] for name in (*order, "split_1")}
+        for row in manifest
+    ]
     with (folder / "manifest.tsv").open("w", encoding="utf-8") as file:
         file.writelines("\t".join(map(str, line)) + "\n" for line in (rows[0], *(row.values() for row in rows)))
     tables = ReportTables(
@@ -335,6 +338,13 @@ def test_encoders_that_need_a_mark_are_marked_at_the_top_and_in_the_table(page):
 
 def test_the_order_of_runs_is_that_of_the_call_and_equal_inputs_give_equal_pages(html, tmp_path):
     assert make_report(tmp_path) == html
+
+
+def test_the_order_of_the_keys_of_the_configuration_changes_nothing(tmp_path):
+    config = {"head": {"mlp": {"epochs": 1}}, "dataset": {"name": "demo", "root": "videos"}}
+    other = {key: dict(reversed(value.items())) for key, value in reversed(config.items())}
+    one, two = (make_report(tmp_path, provenance={"configuration": entry}) for entry in (config, other))
+    assert one == two
 
 
 def test_every_class_has_a_row_with_a_mark_for_each_method(page):

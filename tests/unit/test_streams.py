@@ -18,9 +18,14 @@ def stream_of(*video_ids: str, counts: tuple[int, ...] = ()) -> Stream:
 
 
 def test_every_frame_of_a_video_is_there_and_the_mask_tells_where_it_has_fewer() -> None:
-    frames, mask = stream_of("a", "b", counts=(1, 3)).select_frames(["b", "a"])
+    frames, mask = stream_of("a", "b", counts=(1, 3)).select_frames(["b", "a"], num_frames=3)
     assert frames[:, :, 0].tolist() == [[2, 3, 4], [1, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_the_most_frames_are_those_of_the_videos_asked_about() -> None:
+    stream = stream_of("a", "b", "c", counts=(1, 3, 2))
+    assert [stream.most_frames(ids) for ids in (["a", "c"], ["b"], ["absent"])] == [2, 3, 0]
 
 
 def test_frames_of_a_video_are_averaged_and_rows_follow_the_order_asked_for(tmp_path: Path) -> None:

@@ -39,8 +39,6 @@ class Change:
     jobs: Jobs
     rows: Rows = field(default_factory=dict)
     cores: int = 2
-    # Among those that every run of the tests shows; the others are shown by `make change-table`.
-    first: bool = False
 
 
 def _set(path: str, value: object) -> Callable[[Checkout], None]:
@@ -160,7 +158,7 @@ def _edit_prompts(checkout: Checkout) -> None:
 
 
 CHANGES: tuple[Change, ...] = (
-    Change(name="nothing", apply=lambda checkout: None, jobs=NOTHING, first=True),
+    Change(name="nothing", apply=lambda checkout: None, jobs=NOTHING),
     Change(name="number of cores", apply=lambda checkout: None, jobs=NOTHING, cores=1),
     Change(name="configuration saved again in another order", apply=_reorder_config, jobs=NOTHING),
     Change(
@@ -175,7 +173,7 @@ CHANGES: tuple[Change, ...] = (
         apply=_set("dataset.rejected_test_videos", "leave_out"),
         jobs=EVALUATION,
     ),
-    Change(name="head.learning_rate", apply=_set("head.mlp.learning_rate", 0.01), jobs=HEAD, first=True),
+    Change(name="head.learning_rate", apply=_set("head.mlp.learning_rate", 0.01), jobs=HEAD),
     Change(
         name="another seed",
         apply=_set("experiments.fusion.seeds", [0, 1]),
@@ -218,6 +216,11 @@ CHANGES: tuple[Change, ...] = (
         jobs={**ALL_SHARDS, "report": 1},
     ),
     Change(
+        name="dataset.limits",
+        apply=_set("dataset.limits", {"seconds": 900}),
+        jobs={**ALL_SHARDS, "report": 1},
+    ),
+    Change(
         name="dataset.num_shards",
         apply=_set("dataset.num_shards", 3),
         jobs={
@@ -227,10 +230,10 @@ CHANGES: tuple[Change, ...] = (
             "appearance_shard": 3,
             "motion_embedding_shard": 3,
             "motion_embedding_index": 1,
+            "costs": 1,
             "datacard": 1,
             "report": 1,
         },
-        first=True,
     ),
     # Videos and lists.
     Change(
@@ -238,7 +241,21 @@ CHANGES: tuple[Change, ...] = (
         apply=lambda checkout: _add_video(checkout, subset="train"),
         jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
         rows={"motion": ("MovingRight/v16",), "appearance": ("MovingRight/v16",), **EMBEDDED},
-        first=True,
+    ),
+    Change(
+        name="a video added to test",
+        apply=lambda checkout: _add_video(checkout, subset="test"),
+        jobs={
+            "manifest": 1,
+            **ONE_SHARD,
+            "datacard": 1,
+            "rejects": 1,
+            "motion_embedding_shard": 1,
+            "motion_embedding_index": 1,
+            "costs": 1,
+            **EVALUATION,
+        },
+        rows=dict.fromkeys(("motion", "appearance", "motion_embedding"), ("MovingRight/v16",)),
     ),
     Change(
         name="a video's bytes changed",
@@ -251,7 +268,6 @@ CHANGES: tuple[Change, ...] = (
         apply=_remove_video,
         jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
         rows=EMBEDDED,
-        first=True,
     ),
     Change(
         name="a video renamed",
@@ -263,18 +279,23 @@ CHANGES: tuple[Change, ...] = (
         name="a video touched",
         apply=lambda checkout: os.utime(checkout.videos / "MovingRight/v0.mp4"),
         jobs={"manifest": 1},
-        first=True,
     ),
     Change(name="a file that is no video added", apply=_add_note, jobs=NOTHING),
     Change(name="a video that no list names added", apply=_add_unlisted_video, jobs={"manifest": 1}),
-    Change(name="the dataset moved to another folder", apply=_move_dataset, jobs={"report": 1}, first=True),
+    Change(name="the dataset moved to another folder", apply=_move_dataset, jobs={"report": 1}),
     Change(name="a list sorted anew", apply=_reverse_lists, jobs={"manifest": 1}),
     Change(
         name="two videos of a class change their subsets",
         apply=_swap_subsets,
-        jobs={"manifest": 1, "datacard": 1, "motion_pictures": 1, **NETWORK},
+        jobs={
+            "manifest": 1,
+            "motion_index": 1,
+            "appearance_index": 1,
+            "datacard": 1,
+            "motion_pictures": 1,
+            **NETWORK,
+        },
         rows=EMBEDDED,
-        first=True,
     ),
     # Files beside the configuration.
     Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, "head": 1, **EVALUATION}),
@@ -283,7 +304,6 @@ CHANGES: tuple[Change, ...] = (
         apply=_replace_weights,
         jobs={"appearance_shard": 2, "appearance_index": 1, "text": 1, "rejects": 1, **HEAD},
         rows={"appearance": ALL},
-        first=True,
     ),
     Change(
         name="a weight file touched",
@@ -309,16 +329,14 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(
         name="an extractor edited without a new version",
-        apply=_edit("src/moclip/motion_extraction.py", r"^        prepare_worker\(\)", "        prepare_worker() or 0"),
+        apply=_edit("src/moclip/motion_extraction.py", r" in videos:$", " in list(videos):"),
         jobs={"motion_shard": 2, "motion_index": 1},
-        first=True,
     ),
     Change(
         name="an extractor's version raised",
         apply=_edit("src/moclip/versions.py", r"^MOTION_VERSION = \d+", "MOTION_VERSION = 99"),
         jobs={"motion_shard": 2, "motion_index": 1},
         rows={"motion": ALL},
-        first=True,
     ),
     Change(
         name="a function that only the evaluation reaches edited",
@@ -330,7 +348,6 @@ CHANGES: tuple[Change, ...] = (
         name="a shard deleted",
         apply=_delete("motion/original/shard-0.h5"),
         jobs={"motion_shard": 1, "motion_index": 1},
-        first=True,
     ),
     Change(
         name="a row damaged, found and removed by moclip verify --fix",

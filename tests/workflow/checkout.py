@@ -19,6 +19,7 @@ CLASS_NAMES = ("MovingRight", "MovingDown")
 SUFFIXES = ("mp4", "avi")
 NUM_VIDEOS = 16
 STAND_INS = Path(__file__).parent / "stand_ins"
+_ENCODER_CONFIG = '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}}\n'
 _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
 
 
@@ -52,6 +53,7 @@ def quick_config() -> dict[str, Any]:
     config["appearance"]["clip"]["model"] = "local-dir:weights"
     config["text"]["words"]["templates"] = "prompts/templates.yaml"
     config["head"]["mlp"]["epochs"] = 1
+    config["report"] = {"pictures": 1, "picture_frames": 2, "mistakes": 1}
     config["dataset"] |= {"layout": "table", "lists": "videos.csv"}
     for unused in ("test_fraction", "validation_fraction"):
         del config["dataset"][unused]
@@ -64,6 +66,8 @@ class Checkout:
 
     folder: Path
     config: dict[str, Any]
+    # What runs it: the Python of the tests, or one that starts at once (`warm`).
+    python: str = sys.executable
 
     @property
     def project(self) -> Path:
@@ -102,12 +106,12 @@ class Checkout:
     def copy(self, folder: Path) -> "Checkout":
         """Return the same in another folder; times of files, and links among them, are kept."""
         subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)
-        return Checkout(folder=folder, config=copy.deepcopy(self.config))
+        return Checkout(folder=folder, config=copy.deepcopy(self.config), python=self.python)
 
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
         """Return the command that runs the workflow; the configuration is written first."""
         (self.project / "config.yaml").write_text(yaml.safe_dump(self.config))
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "config.yaml"]
+        command = [self.python, "-m", "snakemake", "--cores", str(cores), "--configfile", "config.yaml"]
         command += ["--snakefile", str(self.code / "Snakefile"), "--quiet", "progress"]
         return [*command, "--workflow-profile", str(self.code / "workflow/profiles/default"), *arguments]
 
@@ -164,16 +168,16 @@ class Work:
         return self.ran.jobs
 
 
-def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS) -> Checkout:
+def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | str = sys.executable) -> Checkout:
     """Return a checkout with videos, weights and prompts, nothing run yet."""
     build_checkout(folder / "code")
-    made = Checkout(folder=folder, config=quick_config())
+    made = Checkout(folder=folder, config=quick_config(), python=str(python))
     made.project.mkdir()
     for number in range(num_videos):
         write_clip(made.videos / CLASS_NAMES[number % 2] / f"v{number}.{SUFFIXES[number % 2]}", number=number)
     made.write_lists({name: subset_of(number) for number, name in enumerate(made.listed(num_videos))})
     (made.project / "weights").mkdir()
-    (made.project / "weights/open_clip_config.json").write_text("{}\n")
+    (made.project / "weights/open_clip_config.json").write_text(_ENCODER_CONFIG)
     (made.project / "weights/open_clip_model.safetensors").write_bytes(b"the first weights")
     (made.project / "prompts").mkdir()
     shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", made.project / "prompts/templates.yaml")

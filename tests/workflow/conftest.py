@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from moclip.video import write_video
+from tests.workflow.warm import warm_python
 
 if TYPE_CHECKING:
     from tests.workflow.checkout import Checkout
@@ -145,11 +147,18 @@ class Ran:
 
 
 @pytest.fixture(scope="session")
-def built_checkout(tmp_path_factory: pytest.TempPathFactory) -> "Checkout":
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Python that starts at once."""
+    with warm_python(tmp_path_factory.mktemp("warm"), hash_seed=1) as python:
+        yield python
+
+
+@pytest.fixture(scope="session")
+def built_checkout(tmp_path_factory: pytest.TempPathFactory, warm: Path) -> "Checkout":
     """A checkout of its own with models that take no time, whose workflow has run; copy it before changing it."""
     from tests.workflow.checkout import new_checkout  # noqa: PLC0415 (which imports this module)
 
-    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout")
+    made = new_checkout(tmp_path_factory.mktemp("built") / "checkout", python=warm)
     made.run()
     return made
 

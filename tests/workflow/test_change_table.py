@@ -1,6 +1,5 @@
 """The change table: each change costs exactly the jobs and the rows that it must (docs/caching.md)."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,13 @@ from tests.workflow.checkout import Checkout
 
 pytestmark = pytest.mark.workflow
 
-# `make change-table` shows all; every run of the tests those that a user meets first.
-SHOWN = CHANGES if os.environ.get("CHANGE_TABLE") == "all" else tuple(change for change in CHANGES if change.first)
-
 
 def expected_rows(change: Change, *, checkout: Checkout) -> dict[str, tuple[str, ...]]:
     ids = tuple(sorted(read_manifest(checkout.results / "manifest.tsv")["video_id"]))
     return {stage: ids if rows == ALL else rows for stage, rows in change.rows.items()}
 
 
-@pytest.mark.parametrize("change", SHOWN, ids=lambda change: change.name.replace(" ", "_"))
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name.replace(" ", "_"))
 def test_a_change_costs_its_jobs_and_its_rows(change: Change, built_checkout: Checkout, tmp_path: Path) -> None:
     checkout = built_checkout.copy(tmp_path / "checkout")
     change.apply(checkout)

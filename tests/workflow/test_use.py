@@ -51,7 +51,11 @@ def run_command(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
 
 
 def read_test_rows(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / RUN / "predictions.tsv").open(newline="", encoding="utf-8") as file:
+    return read_rows(folder / RUN / "predictions.tsv")
+
+
+def read_rows(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
         return {row["video_id"]: row for row in csv.DictReader(file, dialect="excel-tab")}
 
 
@@ -74,6 +78,38 @@ def test_a_prediction_on_a_test_video_is_its_row_in_predictions(
         found = {column: rows[video_id][column] for column in row if column in rows[video_id]}
         assert found == {column: row[column] for column in found}
         assert {"fusion", "fusion_probability", "motion_top5", "appearance", "zero_shot"} <= found.keys()
+
+
+def test_frames_that_follow_from_the_video_are_chosen_for_a_new_one_as_for_the_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, first = project.config["appearance"]["clip"], project.config["experiments"]["fusion"]
+    for policy in ("motion", "change", "keyframes"):
+        followed = {"motion": "original"} if policy == "motion" else {}
+        project.config["appearance"][policy] = {**clip, "frames": {"policy": policy, "count": 2}, **followed}
+        seen = {"appearance": policy, "head": "mlp", "methods": ["appearance"], "splits": [1], "seeds": [0]}
+        project.config["experiments"][policy] = seen
+    assert first["appearance"] == "clip"
+    project.run()
+    monkeypatch.chdir(project.folder)
+    files = list_test_files(project.folder)
+    for policy in ("motion", "change", "keyframes"):
+        run = RUN.replace("fusion", policy)
+        bundle = project.folder / f"bundle-{policy}"
+        assert run_command(f"moclip export {run} {bundle}", capsys)[0] == 0
+        expected = read_rows(project.folder / run / "predictions.tsv")
+        for model in (run, bundle):
+            code, text = run_command(f"moclip predict {model} {' '.join(files)} --tsv", capsys)
+            assert code == 0
+            for row in csv.DictReader(io.StringIO(text), dialect="excel-tab"):
+                found = expected[files[row["video"]]]
+                assert {name: row[name] for name in found if name in row} == {
+                    name: found[name] for name in found if name in row
+                }
+                assert "appearance_probability" in row
+        code, text = run_command(f"moclip predict {run} {next(iter(files))} --segments 0.2 --tsv", capsys)
+        assert code == 0
+        assert len(text.splitlines()) > 2
 
 
 def test_probabilities_are_calibrated_on_validation_videos_and_kept_beside_the_run(

@@ -19,7 +19,7 @@ rule appearance_shard:
         mem_mb=lambda wildcards, attempt: mem_mb(6000, 2, num_videos(wildcards.shard), attempt),
         gpu=lambda wildcards: encoder_gpus(wildcards.variant),
     params:
-        cfg=lambda wildcards: cfg("appearance", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
+        cfg=lambda wildcards: cfg("appearance", wildcards.variant, **decode_cfg()),
         sig=lambda wildcards: shard_sig(wildcards.shard),
         motion=lambda wildcards: followed_sig(wildcards.variant, wildcards.shard),
         code=code("appearance_shard"),
@@ -41,7 +41,7 @@ checkpoint appearance_index:
         ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant),
-        sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
+        sig=lambda wildcards: features_sig(),
         motion=lambda wildcards: followed_sig(wildcards.variant),
         code=code("appearance_index"),
     script:

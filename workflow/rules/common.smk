@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from moclip.code_digest import code_digest
+from moclip.code_digest import script_digests
 from moclip.config import check_config, list_network_runs, list_runs, list_used
 from moclip.devices import has_gpu
 from moclip.errors import MoclipError
@@ -19,6 +19,7 @@ from moclip.head_index import read_digests
 from moclip.manifest import dataset_signature, read_manifest
 from moclip.methods import list_heads, reads
 from moclip.motion_embedding_extraction import embedding_settings
+from moclip.subsets import LEARNED
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
 ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
@@ -77,11 +78,21 @@ def cfg(section, variant=None, **others):
     return json.dumps({section: part, **others}, sort_keys=True)
 
 
+def decode_cfg():
+    """What becomes of videos that cannot be decoded, and when that is."""
+    return {key: DATASET[key] for key in ("on_bad_video", "limits")}
+
+
 def code(rule_name):
     """The digest of a rule's script and of the library modules that it reaches, for the process that compares it."""
     if not workflow.is_main_process:  # a job's own process on a cluster, whose start this would double
         return "code:not compared here"
-    return f"code:{code_digest(SCRIPTS / f'{rule_name}.py')}"
+    return f"code:{code_digests()[rule_name]}"
+
+
+@cache
+def code_digests():
+    return script_digests(SCRIPTS, memo=Path(CONFIG["cache_dir"], "code"))
 
 
 # A `sig` is read from a file that a checkpoint writes, and that file is an `ancient` input: its time stamp reruns nothing,
@@ -93,8 +104,14 @@ def sig_of(content):
     return f"sig:{blake2b(content, digest_size=16).hexdigest()}"
 
 
+# Snakemake removes a file before the job that writes it anew. Params that another job's end evaluates meanwhile would take
+# it for one that was never there, and what they mark for another run stays marked: the last state counts until the next.
+LAST = {}
+
+
 @cache
 def manifest_of(state):
+    LAST[MANIFEST] = state
     return read_manifest(Path(MANIFEST))
 
 
@@ -103,7 +120,7 @@ def manifest_state():
     try:
         status = os.stat(MANIFEST)
     except FileNotFoundError:
-        return None
+        return LAST.get(MANIFEST)
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
@@ -143,9 +160,13 @@ def shards_of(state):
 
 def classes_sig():
     """The digest of the classes and their indices, which another video of a known class leaves as it is."""
-    frame = load_manifest()
-    if frame is None:
-        return PENDING
+    state = manifest_state()
+    return PENDING if state is None else classes_of(state)
+
+
+@cache
+def classes_of(state):
+    frame = manifest_of(state)
     classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
     return columns_sig(classes, ["class_name", "class_index"])
 
@@ -162,6 +183,14 @@ def shard_sig(shard):
     return PENDING if state is None else shards_of(state).get(int(shard), (sig_of(b""), 0))[0]
 
 
+def features_sig(columns=("video_id", "shard", "fingerprint")):
+    """The digest of what an index reads of the manifest: which videos there are, and the subsets that they are in."""
+    frame = load_manifest()
+    if frame is None:
+        return PENDING
+    return table_sig([*columns, *(name for name in frame if name.startswith("split_"))])
+
+
 def split_sig(split, subsets):
     """The digest of the labels of some subsets of a split."""
     state = manifest_state()
@@ -175,7 +204,14 @@ def labels_sig(state, column, subsets):
     if column not in frame:
         return f"sig:no {column}"
     rows = frame[frame[column].isin(subsets)]
-    return columns_sig(rows, ["video_id", "class_name", "class_index", column])
+    return columns_sig(rows, ["video_id", "class_name", "class_index", "group", column])
+
+
+def pictured_sig(variant):
+    """The digest of the motion that the page of a motion network may show."""
+    folders = [motion_folder(variant)]
+    sigs = [subset_sig(split, ["train"], folders) for split in network_splits(variant)]
+    return PENDING if PENDING in sigs else " ".join(sigs)
 
 
 def network_splits(variant):
@@ -207,14 +243,27 @@ def load_index(folder):
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return None
-    return index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+        return LAST.get(path)
+    LAST[path] = index_in(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+    return LAST[path]
 
 
 def index_sig(*folders):
     """The digest of the rows of whole feature sets, in whatever shards they lie."""
     indexes = [load_index(folder) for folder in folders]
     return sig_of("".join(index.content for index in indexes).encode()) if all(indexes) else PENDING
+
+
+def subset_sig(split, subsets, folders):
+    """The digest of the rows of some subsets of a split in whole feature sets."""
+    indexes = [load_index(folder) for folder in folders]
+    if not all(indexes):
+        return PENDING
+    try:
+        contents = [index.content_of(split=int(split), subsets=subsets) for index in indexes]
+    except MoclipError:  # the index was written before the dataset had the split
+        return PENDING
+    return sig_of("".join(contents).encode())
 
 
 def content_sig(folder, shard):
@@ -330,8 +379,9 @@ def run_index(stream):
 
 
 def run_sig(wildcards):
-    """The digest of the features that a run reads."""
-    return index_sig(*run_folders(wildcards.experiment, wildcards.split, wildcards.seed).values())
+    """The digest of the features that the test of a run reads."""
+    folders = run_folders(wildcards.experiment, wildcards.split, wildcards.seed).values()
+    return subset_sig(wildcards.split, ["test"], folders)
 
 
 def run_text(wildcards):
@@ -522,10 +572,13 @@ def cost_runs():
 
 def head_sig(wildcards):
     """The digest of the heads of a run."""
+    path = Path(heads_index(wildcards.experiment, wildcards.split))
     try:
-        digests = read_digests(Path(heads_index(wildcards.experiment, wildcards.split)))
-    except MoclipError:  # not there yet: the batch's checkpoint writes it
-        return PENDING
+        digests = LAST[path] = read_digests(path)
+    except MoclipError:  # not there yet, or damaged: the batch's checkpoint writes it
+        if path.exists() or path not in LAST:
+            return PENDING
+        digests = LAST[path]
     name = f"{wildcards.experiment}/split-{wildcards.split}/seed-{wildcards.seed}"
     return f"sig:{digests.get(name, 'absent')}"
 

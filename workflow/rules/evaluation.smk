@@ -22,6 +22,7 @@ rule evaluate:
         cfg=lambda wildcards: run_cfg(wildcards.experiment),
         policy=DATASET["rejected_test_videos"],
         sig=lambda wildcards: split_sig(wildcards.split, ["test"]),
+        classes=lambda wildcards: classes_sig(),
         features=run_sig,
         head=head_sig,
         code=code("evaluate"),
@@ -80,6 +81,8 @@ rule costs:
     params:
         cfg=json.dumps(cost_runs(), sort_keys=True),
         benchmarks=BENCHMARKS,
+        # The size of a file depends on how many videos share it; the digest of all rows does not.
+        shards=f"shards:{len(SHARDS)}",
         sig=lambda wildcards: index_sig(*[str(Path(index).parent) for index in INDEXES]),
         code=code("costs"),
     script:

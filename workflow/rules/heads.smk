@@ -25,8 +25,9 @@ for (batch, split), runs in batches().items():
         params:
             cfg=batch_runs(runs),
             split=f"split:{split}",
-            sig=lambda wildcards, split=split: split_sig(split, ["train", "val"]),
-            features=lambda wildcards, runs=runs: index_sig(*batch_indexes(runs)),
+            sig=lambda wildcards, split=split: split_sig(split, LEARNED),
+            classes=lambda wildcards: classes_sig(),
+            features=lambda wildcards, split=split, runs=runs: subset_sig(split, LEARNED, batch_indexes(runs)),
             code=code("head"),
         script:
             "../scripts/head.py"

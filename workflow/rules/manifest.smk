@@ -29,7 +29,7 @@ def dataset_sig(wildcards):
 
 def manifest_cfg():
     """What the manifest reads: nothing of what is done with bad videos, or of where the videos are kept."""
-    others = {"root", "on_bad_video", "rejected_test_videos"}
+    others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
     return json.dumps({"dataset": {key: DATASET[key] for key in DATASET if key not in others}}, sort_keys=True)
 
 

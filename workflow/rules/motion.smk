@@ -14,7 +14,7 @@ rule motion_shard:
         runtime=lambda wildcards, attempt: minutes(motion_seconds(wildcards), attempt),
         mem_mb=lambda wildcards, attempt: mem_mb(1000, 2, num_videos(wildcards.shard), attempt),
     params:
-        cfg=lambda wildcards: cfg("motion", wildcards.variant, on_bad_video=DATASET["on_bad_video"]),
+        cfg=lambda wildcards: cfg("motion", wildcards.variant, **decode_cfg()),
         sig=lambda wildcards: shard_sig(wildcards.shard),
         code=code("motion_shard"),
     script:
@@ -33,7 +33,7 @@ checkpoint motion_index:
         ENVIRONMENT
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant),
-        sig=lambda wildcards: table_sig(["video_id", "shard", "fingerprint"]),
+        sig=lambda wildcards: features_sig(),
         code=code("motion_index"),
     script:
         "../scripts/motion_index.py"

@@ -20,8 +20,9 @@ rule motion_network:
         gpu=lambda wildcards: network_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: training_cfg(wildcards.variant),
-        sig=lambda wildcards: split_sig(wildcards.split, ["train", "val"]),
-        motion=lambda wildcards: index_sig(motion_folder(wildcards.variant)),
+        sig=lambda wildcards: split_sig(wildcards.split, LEARNED),
+        classes=lambda wildcards: classes_sig(),
+        motion=lambda wildcards: subset_sig(wildcards.split, LEARNED, [motion_folder(wildcards.variant)]),
         code=code("motion_network"),
     script:
         "../scripts/motion_network.py"
@@ -89,6 +90,7 @@ checkpoint motion_embedding_index:
     params:
         cfg=lambda wildcards: embedding_cfg(wildcards.variant),
         sig=lambda wildcards: index_sig(motion_folder(wildcards.variant)),
+        subsets=lambda wildcards: features_sig(["video_id"]),
         code=code("motion_embedding_index"),
     script:
         "../scripts/motion_embedding_index.py"

@@ -39,7 +39,7 @@ rule motion_pictures:
     params:
         cfg=lambda wildcards: pictures_cfg(wildcards.variant),
         sig=lambda wildcards: training_sig(network_splits(wildcards.variant)),
-        motion=lambda wildcards: index_sig(motion_folder(wildcards.variant)),
+        motion=lambda wildcards: pictured_sig(wildcards.variant),
         code=code("motion_pictures"),
     script:
         "../scripts/motion_pictures.py"

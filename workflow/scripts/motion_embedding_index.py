@@ -8,6 +8,7 @@ from moclip.stage import stage
 with stage(snakemake.log[0]):
     index_motion_embedding(
         snakemake.config["motion_network"][snakemake.wildcards.variant],
+        manifest=Path(snakemake.input.manifest),
         motion_index=Path(snakemake.input.motion),
         model=Path(snakemake.input.model),
         num_shards=snakemake.config["dataset"]["num_shards"],

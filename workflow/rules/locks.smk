@@ -1,0 +1,53 @@
+# Who locks this folder. Snakemake's own locks outlive a run that was killed and say nothing of who made them; it asks for
+# `--unlock` then, and cannot know whether another run is alive. The note below can, on the same machine.
+import socket
+
+LOCKS = Path(".snakemake/locks")
+RUNNING = Path(".snakemake/moclip-run")
+
+
+def process_begun(process):
+    """When a process began, in ticks since the machine did, or "" where there is no such process (or no /proc)."""
+    try:
+        return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def note_run():
+    """Note who runs, after Snakemake took its locks."""
+    words = [socket.gethostname(), os.getpid(), process_begun(os.getpid()), read_boot()]
+    try:
+        RUNNING.write_text("\n".join(map(str, words)) + "\n")
+    except OSError:  # the note only helps to explain a lock
+        return
+
+
+def read_boot():
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def explain_locks():
+    """Say what to do where another run holds this folder, or left its locks behind."""
+    try:
+        if not any(LOCKS.iterdir()):
+            return
+        host, process, begun, boot = RUNNING.read_text().splitlines()
+    except (OSError, ValueError):
+        return
+    if host != socket.gethostname():
+        found = f"process {process} on {host}, which may still run: see there before you unlock"
+    elif boot == read_boot() and begun and process_begun(process) == begun:
+        found = f"process {process}, which still runs: wait for it"
+    else:
+        found = (
+            f"process {process}, which was killed: give the same command once with `--unlock`, then again without it"
+        )
+    print(f"note: this folder is locked by {found}", file=sys.stderr)
+
+
+if workflow.is_main_process:
+    explain_locks()
