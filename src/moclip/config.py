@@ -87,14 +87,12 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
 
 
 def list_runs(config: Section) -> tuple[Run, ...]:
-    """Return every run of every experiment, sorted."""
+    """Return every run, experiments in the order of the configuration (the first is what others are held against)."""
     return tuple(
-        sorted(
-            Run(experiment=name, split=split, seed=seed)
-            for name, experiment in config["experiments"].items()
-            for split in experiment["splits"]
-            for seed in experiment["seeds"]
-        )
+        Run(experiment=name, split=split, seed=seed)
+        for name, experiment in config["experiments"].items()
+        for split in sorted(experiment["splits"])
+        for seed in sorted(experiment["seeds"])
     )
 
 

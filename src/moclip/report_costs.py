@@ -37,12 +37,15 @@ def build_costs(rows: Sequence[Entry], *, scores: Mapping[tuple[str, str], Score
     drawn = "".join(figures) or '<p class="muted">None of the methods has a cost to draw.</p>'
     untimed = any(_milliseconds(row) is None for row in known)
     missing = " A method is missing from the second chart where a stage of it was not timed here." if untimed else ""
+    several = len({row["experiment"] for row in known}) > 1
+    faint = f" Faint marks are those of the experiments after {escape(known[0]['experiment'])}." if several else ""
     return (
         '<h2 id="costs">Cost against accuracy</h2>'
         '<p class="note">How to read it: further left is cheaper, higher is more often right; the axis of cost is '
-        "logarithmic, and the line through a mark is the 95 % interval over seeds. MACs are multiply-accumulates of "
-        "the models by torch's own counter (two floating-point operations each), without decoding; milliseconds are "
-        f"wall time of one job, decoding and features of every stage that the method reads.{missing}</p>"
+        f"logarithmic, and the line through a mark is the 95 % interval over seeds.{faint} MACs are "
+        "multiply-accumulates of the models by torch's own counter (two floating-point operations each), without "
+        "decoding; milliseconds are wall time of one job, decoding and features of every stage that the method "
+        f"reads.{missing}</p>"
         f'{build_key(methods)}<div class="charts broad">{drawn}</div>'
         f"<details><summary>The numbers</summary>{_build_table(known, scores=scores)}</details>"
     )
@@ -58,17 +61,24 @@ def _milliseconds(row: Entry) -> float | None:
 def _build_figure(placed: Sequence[tuple[float, Entry]], *, scores: Mapping[tuple[str, str], Score], axis: str) -> str:
     if not placed:
         return ""
-    # Those of the table's first experiment, drawn last, lie on top.
-    points = [_point(x, row=row, score=scores[row["experiment"], row["method"]]) for x, row in reversed(placed)]
+    # Those of the first experiment, drawn last, lie on top; the others, many on few costs, are faint and have no line.
+    first = placed[0][1]["experiment"]
+    points = [
+        _point(x, row=row, score=scores[row["experiment"], row["method"]], is_first=row["experiment"] == first)
+        for x, row in reversed(placed)
+    ]
     title = f"Top-1 over {axis} a video"
     drawn = draw_scatter(points, x_label=f"{axis} a video", y_label="top-1, %", title=title)
     return f"<figure><figcaption><b>{escape(title)}</b></figcaption>{drawn}</figure>"
 
 
-def _point(x: float, *, row: Entry, score: Score) -> Point:
-    low, high = (None, None) if score.half is None else (score.top_1 - score.half, score.top_1 + score.half)
+def _point(x: float, *, row: Entry, score: Score, is_first: bool) -> Point:
+    low, high = (
+        (None, None) if score.half is None or not is_first else (score.top_1 - score.half, score.top_1 + score.half)
+    )
     said = f"{row['experiment']}, {label_of(row['method'])}: {100 * score.top_1:.1f} %, {short_number(x)}"
-    style, shape = row["method"], SHAPE_OF.get(row["method"], "circle")
+    style = row["method"] if is_first else f"{row['method']} faint"
+    shape = SHAPE_OF.get(row["method"], "circle")
     return Point(x=x, y=score.top_1, low=low, high=high, shape=shape, style=style, label=said)
 
 

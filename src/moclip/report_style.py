@@ -70,7 +70,7 @@ figure .bar { width: 4rem; }
 ul.note { margin: .2rem 0 .8rem; padding-left: 1.2rem; }
 .mark {
   border: 1px solid var(--warn-line); background: var(--warn-page); border-radius: 5px; padding: 0 .35rem;
-  font-size: .74rem; font-weight: 400;
+  font-size: .74rem; font-weight: 400; display: inline-block; max-width: 13rem; white-space: normal; line-height: 1.35;
 }
 
 .fusion { color: var(--fusion); } .appearance { color: var(--appearance); } .motion { color: var(--motion); }
@@ -105,7 +105,7 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .interval { stroke: currentColor; stroke-width: 2.4; fill: none; }
 .cap { stroke: var(--ink); stroke-width: 1.1; fill: none; }
 .point { stroke-width: 1.2; } .point > g { stroke: var(--page); } .point .interval { stroke-width: 1.4; opacity: .55; }
-.point .hollow { stroke: currentColor; stroke-width: 2; }
+.point.faint { opacity: .38; } .point .hollow { stroke: currentColor; stroke-width: 2; }
 .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); gap: .6rem 1.6rem; }
 .cells figure { max-width: 18rem; }
 ul.said { margin: .5rem 0 .8rem; padding-left: 1.2rem; max-width: 62rem; } ul.said li { margin: .2rem 0; }

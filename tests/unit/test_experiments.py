@@ -61,10 +61,17 @@ def test_a_wrong_value_of_a_matrix_is_told_by_the_name_it_became(repository: Pat
     config = yaml.safe_load((repository / "config/config.yaml").read_text())
     schema = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
     config["experiments"]["fusion"]["matrix"] = {"head.dropout": [0.1, 0.5]}
-    assert {run.experiment for run in list_runs(check_config(config, schema=schema))} == {
-        "fusion-dropout-0.1",
-        "fusion-dropout-0.5",
-    }
+    assert [run.experiment for run in list_runs(check_config(config, schema=schema))] == [
+        *("fusion-dropout-0.1",) * 3,
+        *("fusion-dropout-0.5",) * 3,
+    ]
+    config["experiments"]["a-later-one"] = dict(
+        config["experiments"]["fusion"], matrix={"shots": [16, 2]}, seeds=[1, 0]
+    )
+    runs = [(run.experiment, run.seed) for run in list_runs(check_config(config, schema=schema))]
+    # The first experiment is what others are held against: the order is that of the configuration, not of names.
+    assert runs[0] == ("fusion-dropout-0.1", 0)
+    assert runs[-3:] == [("a-later-one-shots-16", 1), ("a-later-one-shots-2", 0), ("a-later-one-shots-2", 1)]
     config["experiments"]["fusion"]["matrix"] = {"head.dropout": [2]}
     with pytest.raises(ConfigError, match=r"head\.mlp-dropout-2\.dropout: expected at most 0\.95"):
         check_config(config, schema=schema)

@@ -484,7 +484,8 @@ def run_folder(run):
 def batches():
     """The runs of each batch, by its name and split."""
     found = {}
-    for run in list_runs(CONFIG):
+    # Sorted: another order of the experiments trains nothing again.
+    for run in sorted(list_runs(CONFIG)):
         found.setdefault((batch_of(run.experiment), run.split), []).append(run)
     return found
 
