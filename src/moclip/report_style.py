@@ -48,7 +48,7 @@ nav { margin: 1.1rem 0 0; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; fon
 
 .scroll { overflow-x: auto; margin: .6rem 0 .4rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { padding: .38rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .38rem .55rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; color: var(--muted); font-size: .82rem; vertical-align: bottom; }
 tbody th { color: var(--ink); font-size: inherit; }
 td, .tile b { font-variant-numeric: tabular-nums; }
@@ -62,7 +62,7 @@ tr.group th { padding-top: 1.1rem; font-size: .95rem; }
 tr.best td, tr.best th { font-weight: 650; }
 .sd { color: var(--muted); font-weight: 400; font-size: .88em; }
 .bar {
-  display: inline-block; width: 6rem; height: .62rem; border-radius: 3px; background: var(--line);
+  display: inline-block; width: 5rem; height: .62rem; border-radius: 3px; background: var(--line);
   overflow: hidden;
 }
 figure .bar { width: 4rem; }
