@@ -62,6 +62,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices",
         "spool",
         "isolation",
+        "processes",
         "shards",
         "row_cache",
         "manifest",

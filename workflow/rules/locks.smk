@@ -2,16 +2,10 @@
 # `--unlock` then, and cannot know whether another run is alive. The note below can, on the same machine.
 import socket
 
+from moclip.processes import process_begun, read_boot
+
 LOCKS = Path(".snakemake/locks")
 RUNNING = Path(".snakemake/moclip-run")
-
-
-def process_begun(process):
-    """When a process began, in ticks since the machine did, or "" where there is no such process (or no /proc)."""
-    try:
-        return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
 
 
 def note_run():
@@ -21,13 +15,6 @@ def note_run():
         RUNNING.write_text("\n".join(map(str, words)) + "\n")
     except OSError:  # the note only helps to explain a lock
         return
-
-
-def read_boot():
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def explain_locks():
