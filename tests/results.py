@@ -4,7 +4,6 @@ import csv
 import re
 from pathlib import Path
 
-
 # The part of the report that shows the table of costs, up to the next part.
 _COSTS = re.compile(rb'<h2 id="costs">.*?(?=<h2 )', flags=re.DOTALL)
 
