@@ -6,37 +6,43 @@ Each argument is one line of the tables; of a folder, videos are taken evenly sp
 times, until there are 2,000 frames, as a shard holds many. Without any argument, two videos are made.
 
 `bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `stage` is what a job of the
-workflow does: decode, pack, compress, write the rows to the cache, put the shard together. `vectors-only` is the
-package motion-vector-extractor in that mode, where it is installed. `exact` builds 25 accumulated fields a video at
-every pixel, `stride 8` the same at every eighth, both from vectors already read. Those times are processor seconds on
-one core, to which the process is bound, medians of interleaved repeats. `read` is the wall time to read one video of
-the shard, check it and unpack it.
+workflow does: decode in a process of its own, pack, hand over, compare the file's fingerprint, compress, write the rows
+to the cache, put the shard together; without the start of that process, once a shard, which is printed below.
+`vectors-only` is the package motion-vector-extractor in that mode, where it is installed. `exact` builds 25 accumulated
+fields a video at every pixel, `stride 8` the same at every eighth, both from vectors already read. Those times are
+processor seconds of all processes on one core, to which they are bound, medians of interleaved repeats. `read` is the
+wall time to read one video of the shard, check it and unpack it.
 
-Then the wall time of two shards in one process after the other against two processes at once, and the peak memory of a
-worker on a video and on one thirty times as long.
+Then the wall time of two shards in one job after the other against two jobs at once, and the peak memory of a job, its
+own and that of its decoder, on a video and on one thirty times as long.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import multiprocessing
 import os
+import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
+from moclip.errors import VideoError
 from moclip.extraction import ShardJob, Video, extract_shard
+from moclip.isolation import Isolated
 from moclip.motion import FieldSpec, MotionVectors, build_fields, motion_from_row
 from moclip.motion_extraction import build_motion_extractor
 from moclip.shards import Shard
-from moclip.video import prepare_worker, read_motion, write_video
+from moclip.video import decode_motion, prepare_worker, read_motion, write_video
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg"}
 FEWEST_FRAMES = 2000
@@ -58,15 +64,17 @@ def main() -> None:
         prepare_worker()
         all_cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(all_cores)})
-        sets = {path.stem: list_videos(path, num_videos=options.num_videos) for path in paths}
+        sets = {path.stem: list_files(path, num_videos=options.num_videos) for path in paths}
+        start = statistics.median(processor_seconds(start_decoder) for _ in range(max(3, options.repeats)))
         print(HEAD)
         for title, videos in sets.items():
-            print(line_of(title, videos, repeats=options.repeats, folder=folder), flush=True)
+            print(line_of(title, videos, repeats=options.repeats, folder=folder, start=start), flush=True)
         os.sched_setaffinity(0, all_cores)
         scaling = measure_scaling(max(sets.values(), key=len), repeats=options.repeats, folder=folder)
-        print(f"\ntwo processes against one: {scaling:.2f} times as fast")
+        print(f"\nstart of a shard's decoder: {start:.2f} processor seconds, not in `stage`")
+        print(f"two jobs against one: {scaling:.2f} times as fast")
         for path in (path for path in paths if path.is_file()):
-            print(f"peak memory of a worker, {path.name}: {measure_memory(path, folder=folder)}", flush=True)
+            print(f"peak memory of a job, {path.name}: {measure_memory(path, folder=folder)}", flush=True)
 
 
 def make_videos(folder: Path) -> list[Path]:
@@ -80,7 +88,7 @@ def make_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def list_videos(path: Path, *, num_videos: int) -> list[Path]:
+def list_files(path: Path, *, num_videos: int) -> list[Path]:
     if path.is_file():
         return [path] * -(-FEWEST_FRAMES // decode_bare(path))
     every = sorted(video for video in path.rglob("*") if video.suffix.lower() in SUFFIXES)
@@ -109,10 +117,31 @@ def decode_vectors_only(path: Path) -> None:
     capture.release()
 
 
-def run_stage(videos: Sequence[Path], *, folder: Path) -> Path:
+def processor_seconds(act: Callable[[], object]) -> float:
+    """Return the processor time of an act, in this process and in those that it started and ended."""
+
+    def spent() -> float:
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    before = spent()
+    act()
+    return spent() - before
+
+
+def start_decoder() -> None:
+    with Isolated(decode_motion) as decode, contextlib.suppress(VideoError):
+        decode(video_id="", path="/nowhere", source="original", spool_folder=None)
+
+
+def list_for_stage(videos: Sequence[Path]) -> list[Video]:
+    digests = {path: blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in set(videos)}
+    return [Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path]) for i, path in enumerate(videos)]
+
+
+def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
     """Build a shard in an empty cache, as a job of the workflow does."""
     shutil.rmtree(folder, ignore_errors=True)
-    chosen = [Video(video_id=f"{i:04d}", path=path, fingerprint=str(i)) for i, path in enumerate(videos)]
     job = ShardJob(
         dataset="benchmark",
         root=Path("/"),
@@ -121,8 +150,9 @@ def run_stage(videos: Sequence[Path], *, folder: Path) -> Path:
         output=folder / "shard-0.h5",
         cache_dir=folder / "cache",
         on_bad_video="fail",
+        fingerprint="content",
     )
-    extract_shard(build_motion_extractor({"source": "original"}, spool_folder=folder), videos=chosen, job=job)
+    extract_shard(build_motion_extractor({"source": "original"}, spool_folder=folder), videos=videos, job=job)
     return job.output
 
 
@@ -143,15 +173,16 @@ def read_all(path: Path) -> float:
     return seconds
 
 
-def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path) -> str:
+def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path, start: float) -> str:
     motions = [read_motion(video, video_id=video.stem) for video in videos]
-    shard = run_stage(videos, folder=folder / "stage")
+    listed = list_for_stage(videos)
+    shard = run_stage(listed, folder=folder / "stage")
     num_frames = sum(motion.num_frames for motion in motions)
     num_bytes = shard.stat().st_size
     reading = statistics.median(read_all(shard) for _ in range(max(3, repeats)))
     runs: dict[str, Callable[[], Any]] = {
         "bare": lambda: [decode_bare(video) for video in videos],
-        "stage": lambda: run_stage(videos, folder=folder / "stage"),
+        "stage": lambda: run_stage(listed, folder=folder / "stage"),
         "exact": lambda: run_fields(motions, stride=1),
         "stride 8": lambda: run_fields(motions, stride=8),
     }
@@ -160,9 +191,7 @@ def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path) ->
     seconds: dict[str, list[float]] = {run: [] for run in runs}
     for _ in range(repeats):
         for run, act in runs.items():
-            start = time.process_time()
-            act()
-            seconds[run].append(time.process_time() - start)
+            seconds[run].append(processor_seconds(act) - (start if run == "stage" else 0))
     ratio = {
         run: statistics.median(b / t for b, t in zip(seconds["bare"], times, strict=True))
         for run, times in seconds.items()
@@ -177,7 +206,7 @@ def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path) ->
 
 
 def measure_scaling(videos: Sequence[Path], *, repeats: int, folder: Path) -> float:
-    """Return how many times as fast two processes are with two shards as one process with both."""
+    """Return how many times as fast two jobs are with two shards as one after the other."""
     halves = [videos[::2], videos[1::2]]
     ratios = []
     for _ in range(repeats):
@@ -207,14 +236,15 @@ def time_processes(parts: Sequence[Sequence[Path]], *, folder: Path) -> float:
 
 def work_on_part(videos: list[Path], folder: Path, ready: Any) -> None:
     prepare_worker()
-    run_stage(videos[:1], folder=folder)
+    listed = list_for_stage(videos)
+    run_stage(listed[:1], folder=folder)
     ready.wait()
-    run_stage(videos, folder=folder)
+    run_stage(listed, folder=folder)
     ready.wait()
 
 
 def measure_memory(path: Path, *, folder: Path) -> str:
-    """Return the peak resident memory of a process that builds a shard of a video, and of one 30 times as long."""
+    """Return the peak resident memory of a job with a shard of one video, and with one 30 times as long."""
     long = folder / "long.mkv"
     repeat_video(path, long, times=30)
     context = multiprocessing.get_context("spawn")
@@ -223,9 +253,9 @@ def measure_memory(path: Path, *, folder: Path) -> str:
         receiver, sender = context.Pipe(duplex=False)
         worker = context.Process(target=report_memory, args=(video, folder / "memory", sender))
         worker.start()
-        megabytes, num_frames = receiver.recv()
+        own, decoder, num_frames = receiver.recv()
         worker.join()
-        found.append(f"{megabytes:.0f} MB ({num_frames} frames)")
+        found.append(f"{own:.0f} + {decoder:.0f} MB ({num_frames} frames)")
     return ", ".join(found)
 
 
@@ -245,13 +275,14 @@ def repeat_video(path: Path, output: Path, *, times: int) -> None:
 
 
 def report_memory(path: Path, folder: Path, sender: Any) -> None:
-    shard = run_stage([path], folder=folder)
+    shard = run_stage(list_for_stage([path]), folder=folder)
     with Shard(shard) as opened:
         row = opened.read_row_at(0, check=False, load_bytes=False)
         num_frames = len(row.values["picture_type"])  # type: ignore[arg-type]
     # Of this process alone: getrusage also counts the process that this one was forked from.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    sender.send((int(status["VmHWM"].split()[0]) / 1024, num_frames))
+    decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    sender.send((int(status["VmHWM"].split()[0]) / 1024, decoder / 1024, num_frames))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ EMPTY = np.array([NO_VECTOR] * 2, np.int16).view(np.int32)[0]
 _ALIKE = 0xF1  # the kind of a macroblock whose cells all have the vector of its first one
 _HEADER_BYTES = 8
 _ESCAPE = 255
+_TWICE = (1 << 32) + 1  # times this, an unsigned number of 32 bits stands in both halves of 64
 _BIT = np.arange(8, dtype=np.uint8)[:, None]
 _SEGMENT_BLOCKS = 1 << 14
 
@@ -123,30 +124,29 @@ def _unpack_segment(segment: NDArray[np.uint8], *, num_written: int, into: NDArr
     # Returns the number of bytes read.
     number, height, _, width = into.shape
     kind = segment[: number * height * width]
-    has_first = np.flatnonzero(kind & 1)
+    has_first = np.flatnonzero((kind & 1).view(np.bool_))
     differences, num_bytes = _read_differences(segment[len(kind) :], num_written=num_written)
     numbers = np.cumsum(differences[: len(has_first)], dtype=np.int32)
     first = np.full(len(kind), EMPTY)
     first[has_first] = _as_vectors(numbers)
-    pairs = first.astype(np.int64)
-    pairs &= 0xFFFFFFFF
-    pairs |= pairs << 32
+    pairs = first.view(np.uint32).astype(np.int64)
+    pairs *= _TWICE
     into[:, :, 0] = into[:, :, 1] = pairs.reshape(number, height, width)
     split_at = np.flatnonzero((kind != _ALIKE) & (kind != 0))
     if len(split_at):
-        pairs = _split_pairs(first[split_at], kind=kind[split_at], differences=differences[len(has_first) :])
+        upper, lower = _split_pairs(first[split_at], kind=kind[split_at], differences=differences[len(has_first) :])
         # Of (fields, height, 2, width) in one dimension, the place of the upper pair; the lower one is a line below.
         place = split_at + split_at // width * width
-        into.reshape(-1)[place], into.reshape(-1)[place + width] = pairs
+        into.reshape(-1)[place], into.reshape(-1)[place + width] = upper, lower
     return len(kind) + num_bytes
 
 
 def _read_differences(low: NDArray[np.uint8], *, num_written: int) -> tuple[NDArray[np.int32], int]:
     # (num_written,): what was written down, as numbers. And how many bytes it took.
     num_low = 2 * num_written
+    escaped = np.flatnonzero(low[:num_low] == _ESCAPE)
+    num_high = 2 * len(escaped)
     code = low[:num_low].astype(np.uint16)
-    escaped = code == _ESCAPE
-    num_high = 2 * int(np.count_nonzero(escaped))
     if num_high:
         code[escaped] = np.frombuffer(low[num_low : num_low + num_high].tobytes(), "<u2")
     signed = ((code >> 1) ^ -(code & 1)).view(np.int32)
@@ -159,10 +159,15 @@ def _split_pairs(
     # (2, N): the upper and the lower cells of macroblocks whose cells are not alike.
     own, has = (((kind >> bits) & 1).view(np.bool_) for bits in (_BIT[1:4], _BIT[4:]))
     held = np.zeros((4, len(first)), np.int32)
+    # By index, and copies under a mask: numpy takes several times as long to set by a mask, or to choose by one.
     held[1:].reshape(-1)[np.flatnonzero(own)] = differences
     np.copyto(held[0], _as_numbers(first), where=has[0])
     held[1:3] += held[0]
-    held[3] += np.where(own[1], held[2], held[1])
-    cells = np.where(has, _as_vectors(held), EMPTY)
-    pairs: NDArray[np.int64] = np.ascontiguousarray(cells.reshape(2, 2, -1).swapaxes(1, 2)).view(np.int64)[..., 0]
+    expected = held[1].copy()
+    np.copyto(expected, held[2], where=own[1])
+    held[3] += expected
+    cells = _as_vectors(held)
+    np.copyto(cells, EMPTY, where=~has)
+    pairs = cells.view(np.uint32)[1::2].astype(np.int64) << 32
+    pairs |= cells.view(np.uint32)[0::2]
     return pairs
