@@ -136,7 +136,9 @@ def start_decoder() -> None:
 
 def list_for_stage(videos: Sequence[Path]) -> list[Video]:
     digests = {path: blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in set(videos)}
-    return [Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path]) for i, path in enumerate(videos)]
+    return [
+        Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path]) for i, path in enumerate(videos)
+    ]
 
 
 def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
