@@ -6,12 +6,12 @@ Each argument is one line of the tables; of a folder, videos are taken evenly sp
 times, until there are 2,000 frames, as a shard holds many. Without any argument, two videos are made.
 
 `bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `stage` is what a job of the
-workflow does: decode in a process of its own, pack, hand over, compare the file's fingerprint, compress, write the rows
-to the cache, put the shard together; without the start of that process, once a shard, which is printed below.
-`vectors-only` is the package motion-vector-extractor in that mode, where it is installed. `exact` builds 25 accumulated
-fields a video at every pixel, `stride 8` the same at every eighth, both from vectors already read. Those times are
-processor seconds of all processes on one core, to which they are bound, medians of interleaved repeats. `read` is the
-wall time to read one video of the shard, check it and unpack it.
+workflow does: decode in a process of its own, pack, hand over, see that the file is still the one in the manifest,
+compress, write the rows to the cache, put the shard together; without the start of that process, once a shard, which is
+printed below. `vectors-only` is the package motion-vector-extractor in that mode, where it is installed. `exact` builds
+25 accumulated fields a video at every pixel, `stride 8` the same at every eighth, both from vectors already read. Those
+times are processor seconds of all processes on one core, to which they are bound, medians of interleaved repeats.
+`read` is the wall time to read one video of the shard, check it and unpack it.
 
 Then the wall time of two shards in one job after the other against two jobs at once, and the peak memory of a job, its
 own and that of its decoder, on a video and on one thirty times as long.
@@ -29,13 +29,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
+from moclip import manifest
 from moclip.errors import VideoError
 from moclip.extraction import ShardJob, Video, extract_shard
 from moclip.isolation import Isolated
@@ -46,6 +46,7 @@ from moclip.video import decode_motion, prepare_worker, read_motion, write_video
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg"}
 FEWEST_FRAMES = 2000
+MEMO = "memo.tsv"
 HEAD = (
     f"{'videos':28} frames  bare f/s | times as fast as bare: stage  vectors-only | bytes/frame | "
     "ms/100 frames: read | of bare: exact  stride 8"
@@ -134,16 +135,27 @@ def start_decoder() -> None:
         decode(video_id="", path="/nowhere", source="original", spool_folder=None)
 
 
-def list_for_stage(videos: Sequence[Path]) -> list[Video]:
-    digests = {path: blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in set(videos)}
+def list_for_stage(videos: Sequence[Path], *, folder: Path) -> list[Video]:
+    """Return the videos as a manifest lists them, whose fingerprints are remembered as those of a manifest are."""
+    paths = sorted({path.absolute() for path in videos})
+    status = [path.stat() for path in paths]
+    versions = [
+        (path.as_posix(), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in zip(paths, status, strict=True)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = dict(zip(paths, manifest._digest_videos(versions, memo=folder / MEMO, num_threads=1), strict=True))
     return [
-        Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path]) for i, path in enumerate(videos)
+        Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path.absolute()])
+        for i, path in enumerate(videos)
     ]
 
 
 def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
-    """Build a shard in an empty cache, as a job of the workflow does."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Build a shard in a cache without rows, as a job of the workflow does."""
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    remembered = manifest.memo_file(folder / "cache", dataset="benchmark")
+    remembered.parent.mkdir(parents=True)
+    shutil.copyfile(folder / MEMO, remembered)
     job = ShardJob(
         dataset="benchmark",
         root=Path("/"),
@@ -177,7 +189,7 @@ def read_all(path: Path) -> float:
 
 def line_of(name: str, videos: Sequence[Path], *, repeats: int, folder: Path, start: float) -> str:
     motions = [read_motion(video, video_id=video.stem) for video in videos]
-    listed = list_for_stage(videos)
+    listed = list_for_stage(videos, folder=folder / "stage")
     shard = run_stage(listed, folder=folder / "stage")
     num_frames = sum(motion.num_frames for motion in motions)
     num_bytes = shard.stat().st_size
@@ -238,7 +250,7 @@ def time_processes(parts: Sequence[Sequence[Path]], *, folder: Path) -> float:
 
 def work_on_part(videos: list[Path], folder: Path, ready: Any) -> None:
     prepare_worker()
-    listed = list_for_stage(videos)
+    listed = list_for_stage(videos, folder=folder)
     run_stage(listed[:1], folder=folder)
     ready.wait()
     run_stage(listed, folder=folder)
@@ -277,7 +289,7 @@ def repeat_video(path: Path, output: Path, *, times: int) -> None:
 
 
 def report_memory(path: Path, folder: Path, sender: Any) -> None:
-    shard = run_stage(list_for_stage([path]), folder=folder)
+    shard = run_stage(list_for_stage([path], folder=folder), folder=folder)
     with Shard(shard) as opened:
         row = opened.read_row_at(0, check=False, load_bytes=False)
         num_frames = len(row.values["picture_type"])  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from typing import Any
 from moclip.errors import ShardError
 from moclip.extraction import Video
 from moclip.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
-from moclip.manifest import list_known_videos
+from moclip.manifest import list_known_videos, memo_file
 from moclip.row_cache import list_row_keys
 from moclip.shards import Shard
 
@@ -69,7 +69,7 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
         DatasetError: The lists are at fault.
     """
     dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
-    known = list_known_videos(dataset, memo=cache_dir / "fingerprints" / f"{dataset['name']}.tsv")
+    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
     videos = [
         Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
         for video_id, path, fingerprint in known

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from moclip.errors import VideoError
 from moclip.features import write_index
 from moclip.isolation import Limits
-from moclip.manifest import check_unchanged, read_manifest
+from moclip.manifest import UnchangedCheck, memo_file, read_manifest
 from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
 from moclip.shards import Field, Row, ShardHeader, Value
 from moclip.subsets import list_subsets
@@ -138,11 +138,15 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
 
     def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
         chosen = [by_id[wanted.video_id] for wanted in missing]
+        check = _unchanged_check(chosen, job=job) if extractor.reads_videos and job.fingerprint else None
         title = f"{extractor.name} {job.output.stem}"
         with tqdm(total=len(chosen), desc=title, unit="video", mininterval=2) as progress:
             for row in extractor.extract(chosen):
-                if row is not None and extractor.reads_videos and job.fingerprint:
-                    _check_unchanged(by_id[row.video_id], job=job)
+                if row is not None and check is not None:
+                    # After it was read: the row is then of these bytes and of no others, and a disk that was lost for
+                    # a moment makes no reject, which the cache would keep.
+                    video = by_id[row.video_id]
+                    check(video.path, fingerprint=video.fingerprint)
                 progress.update(row is not None)
                 yield row
 
@@ -168,11 +172,9 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     _log.info("%s: %d rows computed, %d taken from the cache", job.output, count.num_computed, count.num_reused)
 
 
-def _check_unchanged(video: Video, *, job: ShardJob) -> None:
-    # After it was read: the row is then of these bytes and of no others, and a disk that was lost for a moment makes no
-    # reject, which the cache would keep.
-    listed_as = video.path.relative_to(job.root).as_posix()
-    check_unchanged(video.path, listed_as=listed_as, fingerprint=video.fingerprint, kind=job.fingerprint)
+def _unchanged_check(videos: Sequence[Video], *, job: ShardJob) -> UnchangedCheck:
+    memo = memo_file(job.cache_dir, dataset=job.dataset)
+    return UnchangedCheck(job.fingerprint, root=job.root, paths={video.path for video in videos}, memo=memo)
 
 
 def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:

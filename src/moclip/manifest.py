@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -78,6 +78,11 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     for split in listing.splits:
         columns[f"split_{split}"] = [video.subsets[split] for video in videos]
     return _with_types(pd.DataFrame(columns))
+
+
+def memo_file(cache_dir: Path, *, dataset: str) -> Path:
+    """Return where a cache remembers the digests of the videos of a dataset, for the `memo` of the others here."""
+    return cache_dir / "fingerprints" / f"{dataset}.tsv"
 
 
 def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[str, str, str]]:
@@ -271,30 +276,54 @@ def _digest_file(version: _Version) -> str:
     return digest
 
 
-def check_unchanged(path: Path, *, listed_as: str, fingerprint: str, kind: str) -> None:
-    """Do nothing where a video still has the fingerprint of the manifest; `kind` is `content` or `stat`.
+class UnchangedCheck:
+    """Whether videos, once read, are still those that the manifest lists.
 
-    Raises:
-        DatasetError: It has another one, or cannot be read any more: what was computed of it belongs to no fingerprint.
+    Attributes:
+        kind: What the manifest's fingerprints are of, `content` or `stat`.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DatasetError(f"{path}: the video cannot be read any more: {error.strerror}; run again") from error
-    version = (str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    found = _digest_file(version) if kind == "content" else _hex(listed_as, *version[1:3])
-    if found != fingerprint:
-        raise DatasetError(
-            f"{path}: the video changed after the manifest was written: expected the fingerprint {fingerprint[:12]}, "
-            f"found {found[:12]}; run again, which reads it anew"
-        )
+
+    def __init__(self, kind: str, *, root: Path, paths: Collection[Path], memo: Path | None = None) -> None:
+        """Take the root of the dataset and the videos to come; `memo` is the one that `build_manifest` wrote.
+
+        A file of the size and the times that it had when its bytes were digested is not digested once more.
+        """
+        self.kind, self._root = kind, root
+        names = {path.as_posix() for path in paths}
+        self._known = _read_memo(memo, only=names) if memo is not None and kind == "content" else {}
+
+    def __call__(self, path: Path, *, fingerprint: str) -> None:
+        """Do nothing where a video still has this fingerprint.
+
+        Raises:
+            DatasetError: It has another one, or cannot be read any more: what was computed of it belongs to no
+                fingerprint.
+        """
+        try:
+            # Opened, since a network's file system may answer for the status of a closed file from memory.
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+        except OSError as error:
+            raise DatasetError(f"{path}: the video cannot be read any more: {error.strerror}; run again") from error
+        version = (path.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self.kind == "stat":
+            found = _hex(path.relative_to(self._root).as_posix(), *version[1:3])
+        else:
+            found = self._known.get(version) or _digest_file(version)
+        if found != fingerprint:
+            raise DatasetError(
+                f"{path}: the video changed after the manifest was written: expected the fingerprint "
+                f"{fingerprint[:12]}, found {found[:12]}; run again, which reads it anew"
+            )
 
 
-def _read_memo(path: Path) -> dict[_Version, str]:
+def _read_memo(path: Path, *, only: Collection[str] | None = None) -> dict[_Version, str]:
     known: dict[_Version, str] = {}
     if not path.is_file():
         return known
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], start=1):
+        if only is not None and line.partition("\t")[0] not in only:
+            continue
         match line.split("\t"):
             case [name, size, mtime, ctime, digest] if _MEMO_CELLS.fullmatch(f"{size} {mtime} {ctime} {digest}"):
                 known[name, int(size), int(mtime), int(ctime)] = digest

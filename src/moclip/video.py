@@ -5,7 +5,7 @@ instead. Files are opened with the `file` protocol alone, so that a playlist can
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import chain
@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer, Type
+from av.sidedata.motionvectors import MotionVectors as MotionVectorData
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
@@ -39,8 +40,9 @@ _EXPORT_LOWRES = {**_EXPORT, "skip_idct": "all", "lowres": "3"}
 
 _PICTURE_TYPES = np.frombuffer(b"?IPBSipb", np.uint8)
 # A frame keeps the container that its own property makes, and the container the frame: a cycle, hundreds of megabytes
-# before it is collected. Made here, the container goes with its last name.
-_side_data = cast(Callable[[av.VideoFrame], Mapping[Type, Any]], SideDataContainer)
+# before it is collected. Made here, the container goes with its last name; and without the methods of a mapping it is
+# made in half the time.
+_side_data = cast(Callable[[av.VideoFrame], Iterable[Any]], SideDataContainer.__base__)
 
 _ENCODERS: dict[VideoCodec, Literal["libx264", "mpeg4"]] = {"h264": "libx264", "mpeg4": "mpeg4"}
 _DEFAULT_QUALITY: dict[VideoCodec, int] = {"h264": 20, "mpeg4": 4}
@@ -218,9 +220,9 @@ def _collect_motion(
         for index, frame in enumerate(frames):
             kind = frame.pict_type
             if kind != without_vectors:
-                vectors = _side_data(frame).get(Type.MOTION_VECTORS)
-                if vectors is not None:
-                    stream.add(index, memoryview(vectors))
+                for side_data in _side_data(frame):
+                    if type(side_data) is MotionVectorData:
+                        stream.add(index, memoryview(side_data))
             types.append(kind)
             keyframes.append(frame.key_frame)
             pts = frame.pts

@@ -48,7 +48,7 @@ PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "504e3b060bc35b52"),
     "FRAMES_VERSION": (3, "a18cffac280b927c"),
     "MOTION_EMBEDDING_VERSION": (2, "56ecb17e468b7ea3"),
-    "MOTION_VERSION": (3, "71af15059f595ec0"),
+    "MOTION_VERSION": (3, "a277eb6fcf64711c"),
     "TEXT_VERSION": (1, "1a9e43837c194ad6"),
 }
 

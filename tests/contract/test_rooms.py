@@ -61,6 +61,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "files",
         "devices",
         "spool",
+        "isolated_worker",
         "isolation",
         "processes",
         "shards",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from moclip import manifest as manifest_module
 from moclip.errors import DatasetError
 from moclip.manifest import (
+    UnchangedCheck,
     build_manifest,
     check_dataset,
     dataset_signature,
@@ -418,6 +419,42 @@ def test_only_new_and_changed_videos_are_read_again(ucf: Path, read_paths: list[
     build_manifest(dataset(ucf, classes=["Archery"]), memo=memo)
     build_manifest(dataset(ucf), memo=memo)
     assert read_paths == []
+
+
+def test_a_video_is_compared_by_its_bytes_only_where_its_size_or_a_time_is_another(
+    ucf: Path, read_paths: list[str]
+) -> None:
+    memo, root = ucf / "memo.tsv", ucf / "videos"
+    frame = build_manifest(dataset(ucf), memo=memo)
+    listed = {root / path: digest for path, digest in zip(frame["path"], frame["fingerprint"], strict=True)}
+    touched, changed, *_ = sorted(listed)
+    check = UnchangedCheck("content", root=root, paths=listed, memo=memo)
+    read_paths.clear()
+    for path, fingerprint in listed.items():
+        check(path, fingerprint=fingerprint)
+    assert read_paths == []
+    touched.touch()
+    check(touched, fingerprint=listed[touched])
+    assert read_paths == [str(touched)]
+    status = changed.stat()
+    data = bytearray(changed.read_bytes())
+    data[-1] ^= 1
+    changed.write_bytes(data)
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DatasetError, match="the video changed after the manifest was written"):
+        check(changed, fingerprint=listed[changed])
+    with pytest.raises(DatasetError, match="expected the fingerprint 0000"):
+        check(touched, fingerprint="0" * 32)
+
+
+def test_videos_without_a_memo_are_compared_by_their_bytes(ucf: Path, read_paths: list[str]) -> None:
+    frame = build_manifest(dataset(ucf), memo=ucf / "memo.tsv")
+    path = ucf / "videos" / frame["path"][0]
+    for memo in (None, ucf / "lost.tsv"):
+        read_paths.clear()
+        check = UnchangedCheck("content", root=ucf / "videos", paths=[path], memo=memo)
+        check(path, fingerprint=frame["fingerprint"][0])
+        assert read_paths == [str(path)]
 
 
 def test_a_damaged_memo_costs_reading_and_never_a_wrong_fingerprint(
