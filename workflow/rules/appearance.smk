@@ -16,7 +16,7 @@ rule appearance_shard:
     threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else CONFIG["appearance"][wildcards.variant]["threads"]
     resources:
         runtime=lambda wildcards, attempt: minutes(appearance_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(6000, 2, num_videos(wildcards.shard), attempt),
+        mem_mb=lambda wildcards, attempt: decoding_mb(6000, 2, num_videos(wildcards.shard), attempt),
         gpu=lambda wildcards: encoder_gpus(wildcards.variant),
     params:
         cfg=lambda wildcards: cfg("appearance", wildcards.variant, **decode_cfg()),

@@ -607,6 +607,16 @@ def mem_mb(start, each, videos, attempt):
     return math.ceil(start + each * videos) * 2 ** (attempt - 1)
 
 
+def decoding_mb(start, each, videos, attempt):
+    """As `mem_mb`, for a job that decodes.
+
+    A job that was killed may have met a video that eats memory: its next attempt has room for that decoder to reach
+    its own limit, so that the video is rejected by name and the rest of the shard goes on.
+    """
+    enough = start + DATASET["limits"]["memory_mb"] if attempt > 1 else 0
+    return max(mem_mb(start, each, videos, attempt), enough)
+
+
 def gpus(device):
     """How many GPUs a job asks for: one, unless `device` is `cpu`, or `auto` where jobs run here and there is none."""
     if device == "auto" and workflow.local_exec:

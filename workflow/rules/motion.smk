@@ -12,7 +12,7 @@ rule motion_shard:
         ENVIRONMENT
     resources:
         runtime=lambda wildcards, attempt: minutes(motion_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(1000, 2, num_videos(wildcards.shard), attempt),
+        mem_mb=lambda wildcards, attempt: decoding_mb(1000, 2, num_videos(wildcards.shard), attempt),
     params:
         cfg=lambda wildcards: cfg("motion", wildcards.variant, **decode_cfg()),
         sig=lambda wildcards: shard_sig(wildcards.shard),
