@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.comparisons import Interval, bootstrap, draw_weights, mcnemar_p, sum_by_group
+from moclip.comparisons import Interval, Weights, bootstrap, draw_weights, mcnemar_p, sum_by_group
 from moclip.errors import DatasetError
 from moclip.files import replace_atomically
 from moclip.manifest import read_manifest
@@ -63,6 +64,14 @@ class _Table:
     groups: tuple[str, ...]
     correct: Mapping[str, NDArray[np.bool_]]
 
+    def take(self, video_ids: AbstractSet[str]) -> "_Table":
+        """Those of these ids, in the order at hand."""
+        index = [number for number, video_id in enumerate(self.video_ids) if video_id in video_ids]
+        texts = (self.video_ids, self.class_names, self.groups)
+        ids, class_names, groups = (tuple(column[number] for number in index) for column in texts)
+        correct = {name: right[index] for name, right in self.correct.items()}
+        return _Table(video_ids=ids, class_names=class_names, groups=groups, correct=correct)
+
 
 def write_contests(
     comparisons: Path,
@@ -99,7 +108,8 @@ class _Arena:
 
     def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:
         self._tables: dict[str, dict[tuple[int, int], _Table]] = {}
-        self._class_weights: dict[int, NDArray[np.float64]] = {}
+        self._class_weights: dict[int, Weights] = {}
+        self._leave_out = leave_out
         for run in runs:
             table = _read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
@@ -110,7 +120,7 @@ class _Arena:
         return sorted({group for table in tables for group in table.groups})
 
     @cached_property
-    def _weights(self) -> NDArray[np.float64]:
+    def _weights(self) -> Weights:
         return draw_weights(len(self._groups))
 
     def compare(self) -> Iterator[Comparison]:
@@ -138,12 +148,8 @@ class _Arena:
     def _pair(self, first: tuple[str, str], second: tuple[str, str]) -> Iterator[Comparison]:
         names = {"experiment": first[0], "method": first[1], "other_experiment": second[0], "other_method": second[1]}
         by_split: dict[int, list[tuple[NDArray[np.float64], _Table]]] = {}
-        for (split, seed), table in self._tables[first[0]].items():
-            other = self._tables[second[0]][split, seed]
-            if other.video_ids != table.video_ids:
-                raise DatasetError(
-                    f"{first[0]} and {second[0]}: expected the same test videos; run the older one again"
-                )
+        for (split, seed), own in self._tables[first[0]].items():
+            table, other = self._share(own, self._tables[second[0]][split, seed], names=(first[0], second[0]))
             mine, theirs = table.correct[first[1]], other.correct[second[1]]
             wins, losses = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
             by_split.setdefault(split, []).append((mine.astype(float) - theirs.astype(float), table))
@@ -174,6 +180,18 @@ class _Arena:
             only_second=None,
             mcnemar_p=None,
         )
+
+    def _share(self, first: _Table, second: _Table, *, names: tuple[str, str]) -> tuple[_Table, _Table]:
+        # Where rejected videos are left out, one experiment may have rejected what another has features of.
+        if first.video_ids == second.video_ids:
+            return first, second
+        shared = set(first.video_ids) & set(second.video_ids)
+        if not self._leave_out or not shared:
+            raise DatasetError(
+                f"{names[0]} and {names[1]}: expected the same test videos, found {len(shared)} of "
+                f"{len(first.video_ids)} and {len(second.video_ids)} in both; run the older one again"
+            )
+        return first.take(shared), second.take(shared)
 
     def _bootstrap(
         self, by_split: Mapping[int, Sequence[tuple[NDArray[np.float64], _Table]]]

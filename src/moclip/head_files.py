@@ -130,17 +130,16 @@ def save_heads(
     seen: Seen,
     mixes: Mapping[str, Mapping[str, float]] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    with_selection: bool = False,
 ) -> None:
     """Write heads to one safetensors file, tensors named `<head>.<layer>`; equal heads give equal bytes.
 
     `seen` lists the train and val videos, so that testing on one of them, or on one of their groups, can be refused.
-    `provenance` is JSON. `with_selection` keeps the weights behind a refit too.
+    `provenance` is JSON. With `refit`, the weights from before it are stored too, for use on validation videos.
     """
     tensors: dict[str, NDArray[Any]] = {}
     for name, head in heads.items():
         tensors |= {f"{name}.{key}": np.ascontiguousarray(value) for key, value in head.state.items()}
-        if with_selection and head.config.refit:
+        if head.config.refit:
             tensors |= {f"{name}/selection.{key}": value for key, value in head.selection_state.items()}
     about = {
         "heads": {name: _describe(head) for name, head in heads.items()},

@@ -236,7 +236,7 @@ class _Batch:
                 self.num_reused += 1
                 return found
         head = self._train(run, method, subsets=subsets)
-        save_heads(path, heads={method: head}, seen=self._seen(subsets), with_selection=True)
+        save_heads(path, heads={method: head}, seen=self._seen(subsets))
         self.num_trained += 1
         return head
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -25,7 +25,7 @@ from moclip.subsets import load_labels
 
 Section = Mapping[str, Any]
 CALIBRATION_NAME = "calibration.json"
-_CALIBRATION_FORMAT = 2
+_CALIBRATION_FORMAT = 3
 # With fewer validation videos a temperature says more of these than of the method.
 MIN_VIDEOS = 20
 
@@ -200,14 +200,17 @@ def _digest(path: Path) -> str:
 def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str, Temperature]:
     """Return the temperature of every method that can score 20 validation videos, fitted on their cached features.
 
-    No model was trained on these videos; some were chosen by them (the epoch of a head), so that confidence may still
-    be a little high. The test subset takes no part.
+    No model was trained on these videos: of a head that was fitted again on them (`refit`), the weights from before are
+    scored. Some were chosen by them (the epoch of a head), so that confidence may still be a little high. The test
+    subset takes no part.
     """
     val = load_labels(manifest, split=split, subset="val")
     frame = read_manifest(manifest)
     groups = {str(video): str(group) for video, group in zip(frame["video_id"], frame["group"], strict=True)}
     streams = {name: load_stream(index) for name, index in parts.inputs.items()}
-    heads, classes = parts.load_heads(), parts.load_classes()
+    saved, classes = parts.load_heads(), parts.load_classes()
+    before = {name: replace(head, state=head.selection_state) for name, head in saved.heads.items()}
+    heads = replace(saved, heads=before)
     temperatures: dict[str, Temperature] = {}
     for method in parts.methods:
         scored = score_method(

@@ -122,3 +122,28 @@ def test_experiments_are_held_against_the_first_one(tables) -> None:  # type: ig
 def test_the_gain_of_each_class_is_over_all_runs(tables) -> None:  # type: ignore[no-untyped-def]
     assert [(row["class_name"], row["num_tests"], row["stream"]) for row in tables[1]] == [("a", "12", "motion")]
     assert float(tables[1][0]["gain"]) == pytest.approx(9 / 12 - 4 / 12)
+
+
+def test_experiments_that_left_out_other_videos_are_compared_on_those_of_both(tables, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    runs = [tmp_path / name / "split-1/seed-0/predictions.tsv" for name in ("x/one", "x/two")]
+    lines = runs[1].read_text().splitlines(keepends=True)
+    runs[1].write_text("".join(line.replace("ok", "timeout") if line.startswith("v2") else line for line in lines))
+
+    def compare(policy: str) -> None:
+        write_contests(
+            tmp_path / "comparisons.tsv",
+            gains=tmp_path / "gains.tsv",
+            predictions=[RunPredictions(experiment=run.parts[-4], split=1, seed=0, path=run) for run in runs],
+            manifest=tmp_path / "manifest.tsv",
+            rejected_test_videos=policy,
+        )
+
+    compare("leave_out")
+    rows = list(csv.DictReader((tmp_path / "comparisons.tsv").open(), dialect="excel-tab"))
+    counts = {(row["experiment"], row["other_experiment"]): int(row["n"]) for row in rows}
+    assert counts == {("one", "one"): 5, ("two", "one"): 4}
+    last = rows[-1]
+    assert float(last["difference"]) == pytest.approx(-2 / 4)  # right: one v0 v1 v3 v4, two v0 v1
+    runs[1].write_text("".join(lines[:-1]))
+    with pytest.raises(DatasetError, match="expected the same test videos, found 5 of 5 and 6 in both"):
+        compare("wrong")

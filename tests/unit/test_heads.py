@@ -201,7 +201,7 @@ def test_heads_come_back_from_their_file_as_they_were(tmp_path):
     heads = {"fusion": train(), "appearance": train(seed=1, config=replace(FAST, normalise="l2", refit=True))}
     path = tmp_path / "run" / "head.safetensors"
     mixes = {"score_fusion": {"motion": 0.25}}
-    save_heads(path, heads=heads, seen=SEEN, mixes=mixes, provenance={"commit": "abc"}, with_selection=True)
+    save_heads(path, heads=heads, seen=SEEN, mixes=mixes, provenance={"commit": "abc"})
     back = load_heads(path)
     assert list(back.heads) == ["appearance", "fusion"]
     assert (back.provenance, back.mixes) == ({"commit": "abc"}, mixes)
