@@ -1,7 +1,7 @@
 """A project as wide as a user's, run from a copy of the code, with models that take no time.
 
-24 videos of 3 classes in 3 shards and 2 codecs, 2 of them without motion; 2 splits, the second without validation videos,
-which are drawn; 2 seeds; 5 experiments that share one motion network and differ in head, frames, methods and splits.
+24 videos of 3 classes in 3 shards and 2 codecs, 2 of them without motion. 2 splits, of which the second draws its
+validation videos, and 2 seeds. 5 experiments that share a motion network and differ in head, frames, methods and splits.
 """
 
 import copy
@@ -314,8 +314,8 @@ def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | s
     prompts.mkdir()
     shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", prompts / "templates.yaml")
     (prompts / "short.yaml").write_text("templates: ['a video of {}.', 'a photo of {}.']\n")
-    phrases = {name: [f"a square that is {name}"] for name in (*CLASS_NAMES, "MovingDownwards", "Falling")}
+    phrases = {name: [f"a square that is {name}"] for name in CLASS_NAMES}
     # A class that is renamed keeps its phrases.
-    phrases |= {name: phrases["MovingDown"] for name in ("MovingDownwards", "Falling")}
+    phrases |= {name: [*phrases["MovingDown"]] for name in ("MovingDownwards", "Falling")}
     (prompts / "phrases.yaml").write_text(yaml.safe_dump(phrases))
     return made

@@ -134,7 +134,9 @@ def look_at_step(checkout: Checkout, *, cores: int = 2) -> Step:
     work = checkout.run(check=False, cores=cores)
     fails = FRESH.digests(checkout) is None
     if work.ran.code or fails:
-        problem = "" if work.ran.code and fails else f"exit {work.ran.code}, a fresh build {'fails' if fails else 'ends'}"
+        problem = (
+            "" if work.ran.code and fails else f"exit {work.ran.code}, a fresh build {'fails' if fails else 'ends'}"
+        )
         tail = f": ... {work.ran.output[-1500:]}" if problem and work.ran.code else ""
         return Step(work=work, differ=(), failure=problem + tail)
     differ = compare(checkout)
