@@ -1,377 +1,795 @@
-"""The change table: what a user changes, and exactly which jobs and which rows that may cost."""
+"""The change table: what a user changes, and exactly the jobs, rows, networks and heads that it may cost.
 
+Rows, networks, heads and class embeddings are written here by hand, with the reason where it is not plain. They are
+minimal: content that was computed before is never computed again. The jobs follow from the rules of the workflow. They
+are recorded in change_table.tsv and compared exactly:
+
+    python -m tests.workflow.changes                     print the table for docs/caching.md
+    python -m tests.workflow.changes --record [NAME...]  run the changes and record their jobs
+
+The numbers follow from the project (`checkout`). A motion network is trained for each split with the seeds 0 and 1, so
+2 for each split. The heads of a split: 4 of `fusion`, 2 of `probe`, 1 of `vectors`, and 2 of `frames` in the first or 2
+of `still` in the second, so 9 for each split. Of these 5 and 4 read motion, 6 and 8 the embeddings of `clip`.
+"""
+
+import argparse
+import csv
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-import yaml
+from moclip.manifest import read_manifest
+from tests.workflow import edits as e
+from tests.workflow.checkout import Checkout, Work, id_of, new_checkout, path_of
+from tests.workflow.edits import Edit
+from tests.workflow.fresh import look_at_step, show_jobs
+from tests.workflow.warm import warm_python
 
-from tests.workflow.checkout import Checkout, write_clip
+RECORD = Path(__file__).with_name("change_table.tsv")
 
-Jobs = Mapping[str, int]
+# Feature sets.
+MOTION, CLIP, FRAMES = "motion/original", "appearance/clip", "appearance/frames"
+VIDEO_SETS = (MOTION, CLIP, FRAMES)
+EMBEDDINGS_1 = tuple(f"motion_embedding/tiny/split-1/seed-{seed}" for seed in (0, 1))
+EMBEDDINGS_2 = tuple(f"motion_embedding/tiny/split-2/seed-{seed}" for seed in (0, 1))
 
-NOTHING: Jobs = {}
-EVALUATION: Jobs = {"evaluate": 1, "comparisons": 1, "summary": 1, "mistakes": 1, "report": 1}
-HEAD: Jobs = {"head": 1, "costs": 1, **EVALUATION}
-EMBEDDING: Jobs = {"motion_embedding_shard": 2, "motion_embedding_index": 1, **HEAD}
-NETWORK: Jobs = {"motion_network": 1, "motion_network_curve": 1, **EMBEDDING}
-# One shard of each kind of feature of the videos themselves, and the indexes over them.
-ONE_SHARD: Jobs = {"motion_shard": 1, "motion_index": 1, "appearance_shard": 1, "appearance_index": 1}
-ALL_SHARDS: Jobs = {**ONE_SHARD, "motion_shard": 2, "appearance_shard": 2}
-# What shows the videos: a page of their facts, those left out, and pictures.
-PAGES: Jobs = {"datacard": 1, "rejects": 1, "motion_pictures": 1}
-
-# Stands for every video of the manifest after the change.
+# Every video of the manifest after the change.
 ALL = ("every video",)
-Rows = Mapping[str, tuple[str, ...]]
-EMBEDDED: Rows = {"motion_embedding": ALL}
+# A number stands for rows of which any of two videos with equal bytes may be the one that is computed.
+Rows = Mapping[str, tuple[str, ...] | int]
+EMBEDDED_1: Rows = dict.fromkeys(EMBEDDINGS_1, ALL)
+EMBEDDED_2: Rows = dict.fromkeys(EMBEDDINGS_2, ALL)
+EMBEDDED: Rows = {**EMBEDDED_1, **EMBEDDED_2}
+
+
+def rows_of(number: int, *sets: str) -> Rows:
+    """Return the rows of one video in some feature sets, by default in those that are made from its file."""
+    return dict.fromkeys(sets or VIDEO_SETS, (id_of(number),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One edit and the work of the next run. `fails` if the run must fail, as a fresh build does."""
+
+    edit: Edit
+    rows: Rows = field(default_factory=dict)
+    networks: int = 0
+    heads: int = 0
+    texts: int = 0
+    cores: int = 2
+    fails: bool = False
+
+    def expected_rows(self, checkout: Checkout) -> dict[str, tuple[str, ...] | int]:
+        """Return the ids that must be computed in each feature set, or their number."""
+        manifest = checkout.results / "manifest.tsv"
+        ids = tuple(sorted(read_manifest(manifest)["video_id"])) if ALL in self.rows.values() else ()
+        return {name: ids if rows == ALL else rows for name, rows in self.rows.items()}
+
+    def find_surplus(self, work: Work, *, checkout: Checkout) -> list[str]:
+        """Return the differences between the expected and the computed rows, networks, heads and texts."""
+        expected = self.expected_rows(checkout)
+        found = {name: len(ids) if isinstance(expected.get(name), int) else ids for name, ids in work.rows.items()}
+        lines = [
+            f"rows of {name}: expected {_show_rows(expected.get(name, ()))}, found {_show_rows(found.get(name, ()))}"
+            for name in sorted(expected.keys() | found.keys())
+            if expected.get(name, ()) != found.get(name, ())
+        ]
+        for name in ("networks", "heads", "texts"):
+            wanted, seen = getattr(self, name), getattr(work, name)
+            if wanted != seen:
+                lines.append(f"{name}: expected {wanted}, found {seen}")
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One change, the jobs of each rule and the rows of each stage that the next run must cost, and what it shows."""
+    """One line of the table, which takes one step or several.
+
+    `sample` marks the lines that run with all tests; CHANGES=all runs every line.
+    """
 
     name: str
-    apply: Callable[[Checkout], None]
-    jobs: Jobs
-    rows: Rows = field(default_factory=dict)
-    cores: int = 2
+    steps: tuple[Step, ...]
+    sample: bool = False
 
 
-def _set(path: str, value: object) -> Callable[[Checkout], None]:
-    def apply(checkout: Checkout) -> None:
-        *above, last = path.split(".")
-        section = checkout.config
-        for key in above:
-            section = section.setdefault(key, {})
-        section[last] = value
-
-    return apply
-
-
-def _edit(path: str, pattern: str, replacement: str) -> Callable[[Checkout], None]:
-    def apply(checkout: Checkout) -> None:
-        file = checkout.code / path
-        text, count = re.subn(pattern, replacement, file.read_text(), count=1, flags=re.MULTILINE)
-        assert count == 1, f"{path}: nothing there to edit"
-        file.write_text(text)
-
-    return apply
+# The lines, in groups.
+def change(
+    name: str,
+    edit: Edit,
+    *,
+    rows: Rows | None = None,
+    networks: int = 0,
+    heads: int = 0,
+    texts: int = 0,
+    cores: int = 2,
+    sample: bool = False,
+) -> Change:
+    """Return a change of one step."""
+    step = Step(edit=edit, rows=rows or {}, networks=networks, heads=heads, texts=texts, cores=cores)
+    return Change(name=name, steps=(step,), sample=sample)
 
 
-def _add_video(checkout: Checkout, *, subset: str) -> None:
-    write_clip(checkout.videos / "MovingRight/v16.mp4", number=16)
-    checkout.write_lists(checkout.read_lists() | {"MovingRight/v16.mp4": subset})
+UNCHANGED = (
+    change("nothing", e.nothing, sample=True),
+    change("number of cores", e.nothing, cores=1),
+    change("configuration saved again in another order", e.reverse_config),
+    change("a variant that no experiment uses", e.set_key("motion.other", {"source": "transcode"})),
+)
+
+RENAMES = (
+    change("a motion variant renamed", e.rename_entry("motion", "original", "vectors"), sample=True),
+    change("a motion network variant renamed", e.rename_entry("motion_network", "tiny", "small")),
+    change("an appearance variant renamed", e.rename_entry("appearance", "clip", "image")),
+    change("a text variant renamed", e.rename_entry("text", "words", "sentences")),
+    change("a head variant renamed", e.rename_entry("head", "mlp", "dense")),
+    change("an experiment renamed", e.rename_entry("experiments", "probe", "linear")),
+    change("the first experiment renamed", e.rename_entry("experiments", "fusion", "both")),
+    change("dataset.name", e.set_key("dataset.name", "other")),
+    change("the folder of the encoder renamed", e.rename_encoder),
+    change("the dataset moved to another folder", e.move_dataset),
+    change("the project moved to another folder", e.move_project),
+    # Prompts follow the phrases of a class, and those of `names` its name.
+    change("a class renamed, its index kept", e.rename_class("MovingDown", "MovingDownwards"), texts=1, sample=True),
+    # Every label and the order of the class embeddings change.
+    change(
+        "a class renamed, the classes reordered",
+        e.rename_class("MovingDown", "Falling"),
+        rows=EMBEDDED,
+        networks=4,
+        heads=18,
+        texts=2,
+    ),
+)
+
+SPELLINGS = (
+    change("max_px: 20.0 instead of the default 20", e.set_key("motion_network.tiny.max_px", 20.0), sample=True),
+    change(
+        "multipliers.classifier: 1.0 instead of 1",
+        e.set_key("motion_network.tiny.train.multipliers", {"classifier": 1.0}),
+    ),
+    change("a default of the head spelled out", e.set_key("head.mlp.weight_decay", 1.0e-2)),
+    change(
+        "a default of the frames spelled out",
+        e.set_key("appearance.clip.frames", {"policy": "middle", "count": 1}),
+    ),
+    change("motion_network.loaders", e.set_key("motion_network.tiny.loaders", 2)),
+)
+
+# Keys of the configuration, from the end of the graph to its beginning.
+KEYS = (
+    change("report.pictures", e.set_key("report.pictures", 2)),
+    change("report.picture_frames", e.set_key("report.picture_frames", 1)),
+    change("report.mistakes", e.set_key("report.mistakes", 2)),
+    change("report.mistakes: 0", e.set_key("report.mistakes", 0)),
+    change("dataset.rejected_test_videos", e.set_key("dataset.rejected_test_videos", "leave_out")),
+    # 8 of `fusion`, 2 of `frames`, 2 of `vectors`.
+    change("head.learning_rate", e.set_key("head.mlp.learning_rate", 0.01), heads=12, sample=True),
+    # 4 of `probe`, 2 of `still`.
+    Change(
+        name="head.epochs 1, 2 and 1 again",
+        steps=(
+            Step(edit=e.set_key("head.linear.epochs", 2), heads=6),
+            Step(edit=e.set_key("head.linear.epochs", 1)),
+        ),
+    ),
+    # Features of motion change, and the 9 heads that read them.
+    change(
+        "motion_network.test.num_segments",
+        e.set_key("motion_network.tiny.test.num_segments", 1),
+        rows=EMBEDDED,
+        heads=9,
+    ),
+    Change(
+        name="motion_network.train.epochs 2, 3 and 2 again",
+        steps=(
+            Step(edit=e.set_key("motion_network.tiny.train.epochs", 3), rows=EMBEDDED, networks=4, heads=9),
+            Step(edit=e.set_key("motion_network.tiny.train.epochs", 2)),
+        ),
+        sample=True,
+    ),
+    change(
+        "motion_network.field.window",
+        e.set_key("motion_network.tiny.field.window", 3),
+        rows=EMBEDDED,
+        networks=4,
+        heads=9,
+    ),
+    change(
+        "appearance.frames.count",
+        e.set_key("appearance.frames.frames", {"policy": "uniform", "count": 3}),
+        rows={FRAMES: ALL},
+        heads=2,
+    ),
+    # The 14 heads that read `clip`; 2 of `fusion` are those of `frames` then.
+    change(
+        "the frames of one variant given to the other",
+        e.set_key("appearance.clip.frames", {"policy": "uniform", "count": 2}),
+        heads=12,
+    ),
+    # The batch size is part of the key of a row, and no value changes.
+    change("appearance.batch_size", e.set_key("appearance.clip.batch_size", 8), rows={CLIP: ALL}),
+    change(
+        "motion.source",
+        e.set_key("motion.original.source", "transcode"),
+        rows={MOTION: ALL, **EMBEDDED},
+        networks=4,
+        heads=9,
+    ),
+    # The project has videos that cannot be decoded: the run ends with their names, as it should.
+    Change(
+        name="dataset.on_bad_video: fail, then skip again",
+        steps=(
+            Step(edit=e.set_key("dataset.on_bad_video", "fail"), fails=True),
+            Step(edit=e.set_key("dataset.on_bad_video", "skip")),
+        ),
+    ),
+    change("dataset.limits", e.set_key("dataset.limits", {"seconds": 900})),
+    Change(
+        name="dataset.num_shards 3, 5 and 3 again",
+        steps=(
+            Step(edit=e.set_key("dataset.num_shards", 5)),
+            Step(edit=e.set_key("dataset.num_shards", 3)),
+        ),
+        sample=True,
+    ),
+    # The drawn validation videos of the second split; the first split lists its own.
+    change(
+        "dataset.validation_seed",
+        e.set_key("dataset.validation_seed", 1),
+        rows=EMBEDDED_2,
+        networks=2,
+        heads=9,
+        sample=True,
+    ),
+    change(
+        "dataset.classes",
+        e.set_key("dataset.classes", ["MovingRight", "MovingDown"]),
+        rows=EMBEDDED,
+        networks=4,
+        heads=18,
+        texts=2,
+    ),
+    change("cache_dir", e.set_key("cache_dir", "cache")),
+)
+
+EXPERIMENTS = (
+    change("an experiment removed", e.remove_experiment("frames"), sample=True),
+    change("the first experiment removed", e.remove_experiment("fusion")),
+    change("experiments in another order", e.order_experiments("vectors", "still")),
+    change(
+        "an experiment added whose heads another one has",
+        e.add_entry("experiments", "image", appearance="clip", head="mlp", methods=["appearance"], seeds=[0]),
+    ),
+    change(
+        "an experiment with few shots added",
+        e.add_entry("experiments", "few", appearance="clip", head="mlp", methods=["appearance"], seeds=[0], shots=1),
+        heads=1,
+    ),
+    # The networks of `fusion` have this seed; 2 methods on 2 splits.
+    change("a seed that another experiment has", e.set_key("experiments.probe.seeds", [0, 1]), heads=4),
+    change(
+        "a seed that no experiment has",
+        e.set_key("experiments.fusion.seeds", [0, 1, 2]),
+        rows={f"motion_embedding/tiny/split-{split}/seed-2": ALL for split in (1, 2)},
+        networks=2,
+        heads=4,
+    ),
+    change("a seed removed", e.set_key("experiments.fusion.seeds", [0])),
+    change("a split added", e.set_key("experiments.frames.splits", [1, 2]), heads=2),
+    change("a split removed", e.set_key("experiments.vectors.splits", [1])),
+    change("a method removed", e.set_key("experiments.frames.methods", ["fusion"])),
+    change(
+        "a method added",
+        e.set_key("experiments.probe.methods", ["fusion", "appearance", "score_fusion", "motion_head"]),
+        heads=2,
+    ),
+    change("another head in an experiment", e.set_key("experiments.frames.head", "linear"), heads=2),
+    change("another appearance in an experiment", e.set_key("experiments.probe.appearance", "frames"), heads=4),
+    change("another text in an experiment", e.set_key("experiments.fusion.text", "words")),
+    change(
+        "a second motion and network variant with equal parameters",
+        e.together(
+            e.add_entry("motion", "copy", like="original"),
+            e.add_entry("motion_network", "twin", like="tiny", motion="copy"),
+            e.add_entry("experiments", "again", like="vectors", motion_network="twin"),
+        ),
+        sample=True,
+    ),
+    change(
+        "a second appearance and head variant with equal parameters",
+        e.together(
+            e.add_entry("appearance", "copy", like="clip"),
+            e.add_entry("head", "twin", like="mlp"),
+            e.add_entry("experiments", "again", like="frames", appearance="copy", head="twin", methods=["appearance"]),
+        ),
+    ),
+)
+
+# Video 0 trains in the first split and tests in the second; video 18 tests in the first and validates in the second.
+VIDEOS = (
+    change(
+        "a video added to train",
+        e.add_video(24, split_1="train", split_2="train"),
+        rows={**rows_of(24), **EMBEDDED},
+        networks=4,
+        heads=18,
+    ),
+    change(
+        "a video added to train of one split",
+        e.add_video(24, split_1="train", split_2=""),
+        rows={**rows_of(24), **EMBEDDED_1, **rows_of(24, *EMBEDDINGS_2)},
+        networks=2,
+        heads=9,
+        sample=True,
+    ),
+    change(
+        "a video added to test",
+        e.add_video(24, split_1="test", split_2="test"),
+        rows=rows_of(24, *VIDEO_SETS, *EMBEDDINGS_1, *EMBEDDINGS_2),
+    ),
+    change("a video added that no split uses", e.add_video(24, split_1="", split_2="")),
+    change(
+        "a video's bytes changed",
+        e.rewrite_video(0, content=26),
+        rows={**rows_of(0), **EMBEDDED_1, **rows_of(0, *EMBEDDINGS_2)},
+        networks=2,
+        heads=9,
+    ),
+    change("two videos' contents swapped", e.swap_contents(0, 18), rows=EMBEDDED, networks=4, heads=18, sample=True),
+    change("a copy of a video added to test", e.add_video(24, split_1="test", split_2="test", like=0)),
+    # Equal bytes are computed once, in one job and across jobs: 33 and 39 share a shard, 24 and 30 do not.
+    change(
+        "the same new bytes under two ids of two shards",
+        e.together(
+            e.add_video(24, split_1="test", split_2="test"),
+            e.add_video(30, split_1="test", split_2="test", like=24),
+        ),
+        rows=dict.fromkeys((*VIDEO_SETS, *EMBEDDINGS_1, *EMBEDDINGS_2), 1),
+    ),
+    change(
+        "the same new bytes under two ids of one shard",
+        e.together(
+            e.add_video(33, split_1="test", split_2="test", like=33),
+            e.add_video(39, split_1="test", split_2="test", like=33),
+        ),
+        rows=dict.fromkeys((*VIDEO_SETS, *EMBEDDINGS_1, *EMBEDDINGS_2), 1),
+    ),
+    change("a video removed", e.remove_video(0), rows=EMBEDDED_1, networks=2, heads=9),
+    # The order and the crops of a training video are drawn by its id.
+    change(
+        "a video renamed",
+        e.move_video(0, path="MovingRight/w0.mp4", class_name="MovingRight"),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+    ),
+    change(
+        "a video moved to another class",
+        e.move_video(0, path="MovingDown/v0.mp4", class_name="MovingDown"),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+        sample=True,
+    ),
+    change(
+        "a training label corrected",
+        lambda checkout: checkout.edit_lists(path_of(0), class_="MovingDown"),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+    ),
+    # A group decides who is drawn for validation, and the first split draws nobody.
+    change("a group corrected", lambda checkout: checkout.edit_lists(path_of(0), group="g99")),
+    change(
+        "two groups exchange train and val of one split",
+        e.exchange_groups("g00", "g02", split="split_1"),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+    ),
+    change(
+        "two groups exchange train and test of one split",
+        e.exchange_groups("g00", "g03", split="split_1"),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+    ),
+    change(
+        "an unreadable video repaired",
+        e.rewrite_video(4, content=28),
+        rows={**rows_of(4), **EMBEDDED_1, **rows_of(4, *EMBEDDINGS_2)},
+        networks=2,
+        heads=9,
+    ),
+    change(
+        "a video without motion vectors repaired",
+        e.rewrite_video(23, content=29),
+        rows={**rows_of(23), **EMBEDDED_2, **rows_of(23, *EMBEDDINGS_1)},
+        networks=2,
+        heads=9,
+    ),
+    # Its motion is then that of video 4, which has none for the same reason.
+    change("a good video broken", e.ruin_video(0), rows={**rows_of(0), **EMBEDDED_1}, networks=2, heads=9),
+    change(
+        "a good video broken, its size and mtime kept",
+        e.ruin_video_unseen(18),
+        rows={**rows_of(18), **EMBEDDED_2},
+        networks=2,
+        heads=9,
+    ),
+    change("a video touched", e.touch(f"videos/{path_of(0)}")),
+    change("a video with an mtime in the future", e.touch(f"videos/{path_of(0)}", seconds=e.DAY)),
+    change("a file that is no video added", e.add_note),
+    change(
+        "a video that no list names added",
+        lambda checkout: e.write_clip(checkout.videos / path_of(24), number=24),
+    ),
+    change("a list in another order", e.reverse_lists),
+)
+
+_SHORT = e.prompts_of("a film of {}.")
+FILES = (
+    # The head of `still` begins as its prompts.
+    change("a prompt edited", e.write_file(e.TEMPLATES, _SHORT), texts=1, heads=1, sample=True),
+    change("a prompt edited that trains no head", e.write_file("prompts/short.yaml", _SHORT), texts=1),
+    change(
+        "a phrase edited",
+        e.edit_file("prompts/phrases.yaml", lambda text: text.replace(b"MovingAslant\n", b"aslant\n", 1)),
+        texts=1,
+        heads=1,
+    ),
+    change("a comment in a prompt file", e.edit_file(e.TEMPLATES, lambda text: b"# A comment.\n" + text)),
+    change("CRLF in a prompt file", e.edit_file(e.TEMPLATES, lambda text: text.replace(b"\n", b"\r\n"))),
+    change(
+        "prompts replaced, mtime and size kept",
+        e.edit_file_unseen(e.TEMPLATES, lambda text: text.replace(b"photo", b"sketc")),
+        texts=1,
+        heads=1,
+        sample=True,
+    ),
+    change(
+        "weights replaced",
+        e.write_file(e.WEIGHTS, b"other weights"),
+        rows={CLIP: ALL, FRAMES: ALL},
+        heads=16,
+        texts=2,
+    ),
+    change(
+        "weights replaced, mtime and size kept",
+        e.edit_file_unseen(e.WEIGHTS, lambda text: text.replace(b"first", b"other")),
+        rows={CLIP: ALL, FRAMES: ALL},
+        heads=16,
+        texts=2,
+        sample=True,
+    ),
+    change(
+        "weights replaced, with an mtime in the future",
+        e.together(e.write_file(e.WEIGHTS, b"other weights"), e.touch(e.WEIGHTS, seconds=e.DAY)),
+        rows={CLIP: ALL, FRAMES: ALL},
+        heads=16,
+        texts=2,
+    ),
+    change("weights with an mtime in the future", e.touch(e.WEIGHTS, seconds=e.DAY)),
+    change("weights touched", e.touch(e.WEIGHTS)),
+    change("weights copied over themselves", e.copy_over(e.WEIGHTS)),
+    change("a note in the folder of the encoder", e.write_file("weights/README.md", b"Where the weights are from.\n")),
+    change("a note named like weights", e.write_file("weights/open_clip_notes.txt", b"Where they are from.\n")),
+    change(
+        "the encoder's configuration edited",
+        e.edit_file(e.ENCODER, lambda text: text.replace(b'"vision_cfg": {}', b'"vision_cfg": {"layers": 2}')),
+        rows={CLIP: ALL, FRAMES: ALL},
+        heads=16,
+        texts=2,
+    ),
+    change("the encoder's configuration reformatted", e.edit_file(e.ENCODER, lambda text: text.replace(b" ", b"\n "))),
+)
+
+CODE = (
+    change("every file of the code touched", e.touch_code),
+    change(
+        "a rule file with other blank lines",
+        e.edit_code("workflow/rules/evaluation.smk", r"^rule evaluate:", "# A comment.\n\n\nrule evaluate:"),
+    ),
+    change(
+        "a comment in a script and a docstring in the library",
+        e.together(
+            e.edit_code("workflow/scripts/head.py", r"^with stage", "# A comment.\nwith stage"),
+            e.edit_code("src/moclip/row_cache.py", r'^"""', '"""Another docstring. '),
+        ),
+    ),
+    change("a script edited", e.edit_code("workflow/scripts/head.py", r"^with stage", "print('training')\nwith stage")),
+    change(
+        "an extractor edited without a new version",
+        e.edit_code("src/moclip/motion_extraction.py", r" in videos:$", " in list(videos):"),
+        sample=True,
+    ),
+    change(
+        "an extractor's version raised",
+        e.edit_code("src/moclip/versions.py", r"^MOTION_VERSION = \d+", "MOTION_VERSION = 99"),
+        rows={MOTION: ALL},
+    ),
+    change(
+        "a function that only the evaluation reaches edited",
+        e.edit_code("src/moclip/runs.py", r"^_LIBRARIES = \(", '_LIBRARIES = ("pyyaml", '),
+    ),
+)
+
+_RUN = "experiments/fusion/split-1/seed-0"
+_NETWORK = "motion_network/tiny/split-1/seed-0"
+_TOY = "results/toy"
 
 
-def _remove_video(checkout: Checkout) -> None:
-    (checkout.videos / "MovingRight/v0.mp4").unlink()
-    subsets = checkout.read_lists()
-    del subsets["MovingRight/v0.mp4"]
-    checkout.write_lists(subsets)
+def _copy_network(checkout: Checkout) -> None:
+    other = checkout.results / "motion_network/tiny/split-2/seed-0/model.safetensors"
+    e.replace_result(f"{_NETWORK}/model.safetensors", other.read_bytes())(checkout)
 
 
-def _rename_video(checkout: Checkout) -> None:
-    (checkout.videos / "MovingRight/v0.mp4").rename(checkout.videos / "MovingRight/w0.mp4")
-    subsets = checkout.read_lists()
-    checkout.write_lists({name.replace("/v0.", "/w0."): subset for name, subset in subsets.items()})
+RESULTS = (
+    change("the folder of the results deleted", e.delete(_TOY), sample=True),
+    change("the results and .snakemake deleted", e.delete(_TOY, ".snakemake")),
+    change("the cache deleted", e.delete("results/.cache")),
+    change("logs and benchmarks deleted", e.delete("benchmarks")),
+    change("a motion network deleted", e.delete(f"{_TOY}/{_NETWORK}/model.safetensors")),
+    change("a shard deleted", e.delete(f"{_TOY}/motion/original/shard-0.h5")),
+    change("a shard of embeddings deleted", e.delete(f"{_TOY}/{EMBEDDINGS_1[0]}/shard-0.h5")),
+    change("an index deleted", e.delete(f"{_TOY}/appearance/clip/index.json")),
+    change("the manifest deleted", e.delete(f"{_TOY}/manifest.tsv")),
+    change("class embeddings deleted", e.delete(f"{_TOY}/text/words/class_embeddings.safetensors")),
+    change("a head deleted", e.delete(f"{_TOY}/{_RUN}/head.safetensors")),
+    change("predictions deleted", e.delete(f"{_TOY}/{_RUN}/predictions.tsv")),
+    change("a table of results deleted", e.delete(f"{_TOY}/summary.tsv")),
+    change("the report deleted", e.delete(f"{_TOY}/report.html")),
+    # Files that were edited by hand are made again.
+    change("predictions edited", e.append_to_result(f"{_RUN}/predictions.tsv"), sample=True),
+    change("metrics edited", e.edit_result(f"{_RUN}/metrics.json", "0.", "1.")),
+    change("the record of a run edited", e.append_to_result(f"{_RUN}/run.yaml", "note: edited\n")),
+    change("a learning curve edited", e.append_to_result(f"{_NETWORK}/history.tsv")),
+    change("an index edited", e.append_to_result("motion/original/index.json")),
+    change("an index of heads edited", e.append_to_result("heads/clip+tiny/split-1/index.json")),
+    change("the label of a video edited in the manifest", e.relabel_manifest),
+    change("the summary edited", e.append_to_result("summary.tsv")),
+    change("a motion network replaced by another one", _copy_network),
+    change("a shard replaced by junk", e.replace_result("motion/original/shard-0.h5", b"junk")),
+    change("an index replaced by junk", e.replace_result("appearance/clip/index.json", b"junk")),
+    # The shard and the cache are one file: the row is lost.
+    change(
+        "a row damaged in the shard and the cache",
+        e.damage_row("appearance/clip/shard-0.h5"),
+        rows={CLIP: ("MovingAslant/v5",)},
+    ),
+    change(
+        "a row damaged, found and removed by moclip verify --fix",
+        e.together(e.damage_row("appearance/clip/shard-0.h5"), e.fix),
+        rows={CLIP: ("MovingAslant/v5",)},
+    ),
+)
 
-
-def _move_dataset(checkout: Checkout) -> None:
-    checkout.videos.rename(checkout.project / "elsewhere")
-    checkout.config["dataset"]["root"] = "elsewhere"
-
-
-def _swap_subsets(checkout: Checkout) -> None:
-    subsets = checkout.read_lists()
-    one, other = "MovingRight/v0.mp4", "MovingRight/v4.mp4"
-    assert subsets[one] != subsets[other]
-    checkout.write_lists(subsets | {one: subsets[other], other: subsets[one]})
-
-
-def _reverse_lists(checkout: Checkout) -> None:
-    lines = (checkout.project / "videos.csv").read_text().splitlines()
-    (checkout.project / "videos.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
-
-
-def _reorder_config(checkout: Checkout) -> None:
-    text = yaml.safe_dump(checkout.config)
-    checkout.config = dict(reversed(yaml.safe_load(text).items()))
-
-
-def _add_note(checkout: Checkout) -> None:
-    (checkout.videos / "MovingRight/notes.txt").write_text("Not a video.")
-
-
-def _add_unlisted_video(checkout: Checkout) -> None:
-    write_clip(checkout.videos / "MovingRight/v18.mp4", number=18)
-
-
-def _edit_comments(checkout: Checkout) -> None:
-    _edit("workflow/scripts/head.py", r"^with stage", "# A comment.\nwith stage")(checkout)
-    _edit("src/moclip/row_cache.py", r'^"""The row', '"""A row')(checkout)
-
-
-def _delete(path: str) -> Callable[[Checkout], None]:
-    return lambda checkout: (checkout.results / path).unlink()
-
-
-def _corrupt_and_fix(checkout: Checkout) -> None:
-    # The embedding of one video, found by its bytes, which lie uncompressed in the file.
-    shard = checkout.results / "appearance/clip/shard-0.h5"
-    content = bytearray(shard.read_bytes())
-    place = _first_embedding(shard)
-    content[place] ^= 0xFF
-    with shard.open("r+b") as file:
-        file.write(content)
-    fixed = checkout.moclip("verify", "--fix", "--configfile", "config.yaml", "--schema", str(_schema(checkout)))
-    assert fixed.code == 0, fixed.output
-    assert "1 damaged" in fixed.output, fixed.output
-
-
-def _first_embedding(shard: Path) -> int:
-    from moclip.shards import Shard  # noqa: PLC0415 (its path to the data is asked here alone)
-
-    with Shard(shard) as opened:
-        first = opened.read_row_at(0)
-    return shard.read_bytes().index(first.values["embedding"].tobytes())  # type: ignore[union-attr]
-
-
-def _schema(checkout: Checkout) -> Path:
-    return checkout.code / "workflow/schemas/config.schema.yaml"
-
-
-def _move_checkout(checkout: Checkout) -> None:
-    for path in checkout.code.rglob("*.py"):
-        os.utime(path)
-
-
-def _replace_weights(checkout: Checkout) -> None:
-    (checkout.project / "weights/open_clip_model.safetensors").write_bytes(b"other weights")
-
-
-def _edit_prompts(checkout: Checkout) -> None:
-    (checkout.project / "prompts/templates.yaml").write_text("templates: ['a video of {}.']\n")
+LOST_METADATA = (
+    change(".snakemake deleted", e.delete(".snakemake"), sample=True),
+    change(
+        ".snakemake deleted and head.learning_rate changed",
+        e.together(e.delete(".snakemake"), e.set_key("head.mlp.learning_rate", 0.01)),
+        heads=12,
+        sample=True,
+    ),
+    change(
+        ".snakemake deleted and a video's bytes changed",
+        e.together(e.delete(".snakemake"), e.rewrite_video(0, content=26)),
+        rows={**rows_of(0), **EMBEDDED_1, **rows_of(0, *EMBEDDINGS_2)},
+        networks=2,
+        heads=9,
+    ),
+    change(
+        ".snakemake deleted and predictions edited",
+        e.together(e.delete(".snakemake"), e.append_to_result(f"{_RUN}/predictions.tsv")),
+    ),
+    change(
+        ".snakemake deleted and a training label corrected",
+        e.together(e.delete(".snakemake"), lambda checkout: checkout.edit_lists(path_of(0), class_="MovingDown")),
+        rows=EMBEDDED_1,
+        networks=2,
+        heads=9,
+    ),
+)
 
 
 CHANGES: tuple[Change, ...] = (
-    Change(name="nothing", apply=lambda checkout: None, jobs=NOTHING),
-    Change(name="number of cores", apply=lambda checkout: None, jobs=NOTHING, cores=1),
-    Change(name="configuration saved again in another order", apply=_reorder_config, jobs=NOTHING),
-    Change(
-        name="a variant that no experiment uses",
-        apply=_set("motion.other", {"source": "transcode"}),
-        jobs={"report": 1},
-    ),
-    # Keys of the configuration, from the end of the graph to its beginning.
-    Change(name="report.pictures", apply=_set("report.pictures", 2), jobs={"motion_pictures": 1, "report": 1}),
-    Change(
-        name="dataset.rejected_test_videos",
-        apply=_set("dataset.rejected_test_videos", "leave_out"),
-        jobs=EVALUATION,
-    ),
-    Change(name="head.learning_rate", apply=_set("head.mlp.learning_rate", 0.01), jobs=HEAD),
-    Change(
-        name="another seed",
-        apply=_set("experiments.fusion.seeds", [0, 1]),
-        jobs=NETWORK,
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="motion_network.test.num_segments",
-        apply=_set("motion_network.tiny.test.num_segments", 1),
-        jobs=EMBEDDING,
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="motion_network.train.epochs",
-        apply=_set("motion_network.tiny.train.epochs", 3),
-        jobs=NETWORK,
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="motion_network.field.window",
-        apply=_set("motion_network.tiny.field.window", 3),
-        jobs={**NETWORK, "motion_pictures": 1},
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="appearance.frames",
-        apply=_set("appearance.clip.frames", {"policy": "uniform", "count": 2}),
-        jobs={"appearance_shard": 2, "appearance_index": 1, "rejects": 1, **HEAD},
-        rows={"appearance": ALL},
-    ),
-    Change(
-        name="motion.source",
-        apply=_set("motion.original.source", "transcode"),
-        jobs={"motion_shard": 2, "motion_index": 1, **PAGES, **NETWORK},
-        rows={"motion": ALL, **EMBEDDED},
-    ),
-    Change(
-        name="dataset.on_bad_video",
-        apply=_set("dataset.on_bad_video", "fail"),
-        jobs={**ALL_SHARDS, "report": 1},
-    ),
-    Change(
-        name="dataset.limits",
-        apply=_set("dataset.limits", {"seconds": 900}),
-        jobs={**ALL_SHARDS, "report": 1},
-    ),
-    Change(
-        name="dataset.num_shards",
-        apply=_set("dataset.num_shards", 3),
-        jobs={
-            "manifest": 1,
-            **ALL_SHARDS,
-            "motion_shard": 3,
-            "appearance_shard": 3,
-            "motion_embedding_shard": 3,
-            "motion_embedding_index": 1,
-            "costs": 1,
-            "datacard": 1,
-            "report": 1,
-        },
-    ),
-    # Videos and lists.
-    Change(
-        name="a video added to train",
-        apply=lambda checkout: _add_video(checkout, subset="train"),
-        jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
-        rows={"motion": ("MovingRight/v16",), "appearance": ("MovingRight/v16",), **EMBEDDED},
-    ),
-    Change(
-        name="a video added to test",
-        apply=lambda checkout: _add_video(checkout, subset="test"),
-        jobs={
-            "manifest": 1,
-            **ONE_SHARD,
-            "datacard": 1,
-            "rejects": 1,
-            "motion_embedding_shard": 1,
-            "motion_embedding_index": 1,
-            "costs": 1,
-            **EVALUATION,
-        },
-        rows=dict.fromkeys(("motion", "appearance", "motion_embedding"), ("MovingRight/v16",)),
-    ),
-    Change(
-        name="a video's bytes changed",
-        apply=lambda checkout: write_clip(checkout.videos / "MovingRight/v0.mp4", number=18),
-        jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
-        rows={"motion": ("MovingRight/v0",), "appearance": ("MovingRight/v0",), **EMBEDDED},
-    ),
-    Change(
-        name="a video removed",
-        apply=_remove_video,
-        jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="a video renamed",
-        apply=_rename_video,
-        jobs={"manifest": 1, **ONE_SHARD, **PAGES, **NETWORK},
-        rows=EMBEDDED,
-    ),
-    Change(
-        name="a video touched",
-        apply=lambda checkout: os.utime(checkout.videos / "MovingRight/v0.mp4"),
-        jobs={"manifest": 1},
-    ),
-    Change(name="a file that is no video added", apply=_add_note, jobs=NOTHING),
-    Change(name="a video that no list names added", apply=_add_unlisted_video, jobs={"manifest": 1}),
-    Change(name="the dataset moved to another folder", apply=_move_dataset, jobs={"report": 1}),
-    Change(name="a list sorted anew", apply=_reverse_lists, jobs={"manifest": 1}),
-    Change(
-        name="two videos of a class change their subsets",
-        apply=_swap_subsets,
-        jobs={
-            "manifest": 1,
-            "motion_index": 1,
-            "appearance_index": 1,
-            "datacard": 1,
-            "motion_pictures": 1,
-            **NETWORK,
-        },
-        rows=EMBEDDED,
-    ),
-    # Files beside the configuration.
-    Change(name="a prompt edited", apply=_edit_prompts, jobs={"text": 1, "head": 1, **EVALUATION}),
-    Change(
-        name="a weight file replaced",
-        apply=_replace_weights,
-        jobs={"appearance_shard": 2, "appearance_index": 1, "text": 1, "rejects": 1, **HEAD},
-        rows={"appearance": ALL},
-    ),
-    Change(
-        name="a weight file touched",
-        apply=lambda checkout: os.utime(checkout.project / "weights/open_clip_model.safetensors"),
-        jobs=NOTHING,
-    ),
-    # Code.
-    Change(name="every file of the code touched", apply=_move_checkout, jobs=NOTHING),
-    Change(
-        name="a rule file laid out anew",
-        apply=_edit("workflow/rules/evaluation.smk", r"^rule evaluate:", "# A comment.\n\n\nrule evaluate:"),
-        jobs=NOTHING,
-    ),
-    Change(
-        name="a comment in a script and a docstring in the library",
-        apply=_edit_comments,
-        jobs=NOTHING,
-    ),
-    Change(
-        name="a script edited",
-        apply=_edit("workflow/scripts/head.py", r"^with stage", "print('training')\nwith stage"),
-        jobs={"head": 1},
-    ),
-    Change(
-        name="an extractor edited without a new version",
-        apply=_edit("src/moclip/motion_extraction.py", r" in videos:$", " in list(videos):"),
-        jobs={"motion_shard": 2, "motion_index": 1},
-    ),
-    Change(
-        name="an extractor's version raised",
-        apply=_edit("src/moclip/versions.py", r"^MOTION_VERSION = \d+", "MOTION_VERSION = 99"),
-        jobs={"motion_shard": 2, "motion_index": 1},
-        rows={"motion": ALL},
-    ),
-    Change(
-        name="a function that only the evaluation reaches edited",
-        apply=_edit("src/moclip/runs.py", r"^_LIBRARIES = \(", '_LIBRARIES = ("pyyaml", '),
-        jobs=EVALUATION,
-    ),
-    # What lies in the results.
-    Change(
-        name="a shard deleted",
-        apply=_delete("motion/original/shard-0.h5"),
-        jobs={"motion_shard": 1, "motion_index": 1},
-    ),
-    Change(
-        name="a row damaged, found and removed by moclip verify --fix",
-        apply=_corrupt_and_fix,
-        jobs={"appearance_shard": 1, "appearance_index": 1},
-        rows={"appearance": ("MovingDown/v15",)},
-    ),
-    Change(name="a table of results deleted", apply=_delete("summary.tsv"), jobs={"summary": 1, "report": 1}),
+    *UNCHANGED,
+    *RENAMES,
+    *SPELLINGS,
+    *KEYS,
+    *EXPERIMENTS,
+    *VIDEOS,
+    *FILES,
+    *CODE,
+    *RESULTS,
+    *LOST_METADATA,
 )
+SAMPLE: tuple[Change, ...] = tuple(change for change in CHANGES if change.sample)
+
+Jobs = Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The recorded jobs of one step, and the number of scores that it computed."""
+
+    jobs: Jobs
+    scores: int
+
+
+@cache
+def read_record() -> dict[tuple[str, int], Recorded]:
+    """Return the recorded steps by the name of the change and the number of the step, from 1."""
+    if not RECORD.is_file():
+        return {}
+    with RECORD.open(newline="") as file:
+        return {
+            (line["change"], int(line["step"])): Recorded(jobs=parse_jobs(line["jobs"]), scores=int(line["scores"]))
+            for line in csv.DictReader(file, dialect="excel-tab")
+        }
+
+
+def write_record(record: Mapping[tuple[str, int], Recorded]) -> None:
+    """Write the recorded steps in the order of the table."""
+    order = {change.name: number for number, change in enumerate(CHANGES)}
+    with RECORD.open("w", newline="") as file:
+        writer = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        writer.writerow(["change", "step", "jobs", "scores"])
+        for (name, step), entry in sorted(record.items(), key=lambda item: (order.get(item[0][0], -1), item[0][1])):
+            if name in order:
+                writer.writerow([name, step, show_jobs(dict(entry.jobs)), entry.scores])
+
+
+def parse_jobs(text: str) -> dict[str, int]:
+    """Return the jobs that `show_jobs` wrote."""
+    words = [entry.split() for entry in text.split(", ")] if text != "none" else []
+    return {entry[0]: int(entry[1]) if len(entry) > 1 else 1 for entry in words}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A step that was tried: its number, the work, and the problems in a line each."""
+
+    number: int
+    work: Work
+    problems: list[str]
+
+
+def try_change(change: Change, *, checkout: Checkout) -> Iterator[Tried]:
+    """Yield each step of a change after it has run, until one has problems."""
+    for number, step in enumerate(change.steps, start=1):
+        step.edit(checkout)
+        seen = look_at_step(checkout, cores=step.cores)
+        problems = seen.problems
+        if step.fails != bool(seen.work.ran.code):
+            problems.append(f"expected a run that {'fails' if step.fails else 'ends'}, found exit {seen.work.ran.code}")
+        elif not step.fails and not seen.failure:
+            problems += step.find_surplus(seen.work, checkout=checkout)
+        yield Tried(number=number, work=seen.work, problems=problems)
+        if problems:
+            return
+
+
+def check_change(change: Change, *, checkout: Checkout) -> None:
+    """Make a change in a project whose workflow has run, and check every step.
+
+    Raises:
+        AssertionError: A result differs from a fresh build, a second run has work, or a run did more or less than
+            expected, each in one line.
+    """
+    for tried in try_change(change, checkout=checkout):
+        expected = read_record().get((change.name, tried.number))
+        problems = list(tried.problems)
+        jobs, scores = dict(tried.work.jobs), tried.work.scores
+        if not change.steps[tried.number - 1].fails:
+            if expected is None:
+                problems.append("no record of its jobs; run python -m tests.workflow.changes --record and look at it")
+            elif (jobs, scores) != (dict(expected.jobs), expected.scores):
+                problems.append(compare_jobs(expected, jobs=jobs, scores=scores))
+        step = f" (step {tried.number})" if len(change.steps) > 1 else ""
+        assert not problems, "\n  ".join([f"{change.name}{step}:", *problems, f"jobs of the run: {show_jobs(jobs)}"])
+
+
+def compare_jobs(expected: Recorded, *, jobs: Jobs, scores: int) -> str:
+    """Return the jobs that were too many and too few in a line."""
+    more, less = Counter(jobs) - Counter(expected.jobs), Counter(expected.jobs) - Counter(jobs)
+    return (
+        f"jobs: too many: {show_jobs(more)}; too few: {show_jobs(less)}; "
+        f"scores: expected {expected.scores}, found {scores}"
+    )
 
 
 def format_table() -> str:
     """Return the table as docs/caching.md shows it."""
-    lines = ["| change | jobs that run | rows that are computed |", "|---|---|---|"]
+    lines = ["| change | jobs that run | rows that are computed | networks | heads |", "|---|---|---|---|---|"]
     for change in CHANGES:
-        jobs = ", ".join(f"{rule} {count}" if count > 1 else rule for rule, count in change.jobs.items())
-        rows = ", ".join(f"{stage}: {_show_rows(rows)}" for stage, rows in change.rows.items())
-        lines.append(f"| {change.name} | {jobs or 'none'} | {rows or 'none'} |")
+        for number, step in enumerate(change.steps, start=1):
+            recorded = read_record().get((change.name, number))
+            jobs = "the run fails" if step.fails else show_jobs(dict(recorded.jobs)) if recorded else "not recorded"
+            name = change.name if len(change.steps) == 1 else f"{change.name}, step {number}"
+            lines.append(f"| {name} | {jobs} | {_describe(step.rows)} | {step.networks} | {step.heads} |")
     return "\n".join(lines)
 
 
-def _show_rows(rows: tuple[str, ...]) -> str:
-    return "all" if rows == ALL else "that one" if len(rows) == 1 else str(len(rows))
+def _describe(rows: Rows) -> str:
+    # Feature sets of one stage that compute the same rows share an entry.
+    found: dict[str, list[str]] = {}
+    for name, ids in rows.items():
+        found.setdefault(f"{name.split('/')[0]}: {_show_rows(ids)}", []).append(name)
+    return (
+        ", ".join(text if len(sets) == 1 else f"{text} in {len(sets)} sets" for text, sets in found.items()) or "none"
+    )
+
+
+def _show_rows(rows: tuple[str, ...] | int) -> str:
+    if isinstance(rows, int):
+        return f"{rows} of two" if rows else "none"
+    if rows == ALL:
+        return "all"
+    return " ".join(rows) if len(rows) <= 3 else f"{len(rows)} videos"
+
+
+def record(changes: list[Change], *, python: Path) -> int:
+    """Try changes, record the jobs of those that are right, and return how many are wrong."""
+    num_wrong = 0
+    with tempfile.TemporaryDirectory(prefix="moclip-changes-") as name:
+        folder = Path(name)
+        built = new_checkout(folder / "built", python=python)
+        built.run()
+        for number, change in enumerate(changes):
+            since = time.monotonic()
+            (folder / f"{number}").mkdir()
+            checkout = built.copy(folder / f"{number}" / "checkout")
+            tried = []
+            try:
+                tried = list(try_change(change, checkout=checkout))
+                problems = [line for step in tried for line in step.problems]
+            except AssertionError as error:
+                problems = [str(error)]
+            if not problems:
+                write_record(
+                    read_record()
+                    | {
+                        (change.name, step.number): Recorded(jobs=step.work.jobs, scores=step.work.scores)
+                        for step in tried
+                    }
+                )
+                read_record.cache_clear()
+            num_wrong += bool(problems)
+            jobs = "; ".join(show_jobs(step.work.jobs) for step in tried)
+            lines = [f"{change.name}: {'WRONG' if problems else 'right'}, {time.monotonic() - since:.0f} s: {jobs}"]
+            sys.stdout.write("\n  ".join([*lines, *problems]) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(changes)} changes, {num_wrong} wrong\n")
+    return num_wrong
+
+
+def main() -> None:
+    """Print the table, or run the changes and record their jobs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--record", action="store_true", help="run the changes; record the jobs of those that are right"
+    )
+    parser.add_argument("--part", default="1/1", help="which part of the changes, such as 2/3")
+    parser.add_argument("names", nargs="*", help="parts of the names of changes; all without any")
+    options = parser.parse_args()
+    if not options.record:
+        sys.stdout.write(format_table() + "\n")
+        return
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    chosen = [change for change in CHANGES if not options.names or any(name in change.name for name in options.names)]
+    part, parts = map(int, options.part.split("/"))
+    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder), hash_seed=1) as python:
+        sys.exit(bool(record(chosen[part - 1 :: parts], python=python)))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(format_table() + "\n")
+    main()

@@ -1,4 +1,8 @@
-"""A checkout of one's own, with models that take no time: what each change reruns, to the rule and to the row."""
+"""A project as wide as a user's, run from a copy of the code, with models that take no time.
+
+24 videos of 3 classes in 3 shards and 2 codecs, 2 of them without motion. 2 splits, of which the second draws its
+validation videos, and 2 seeds. 5 experiments that share a motion network and differ in head, frames, methods and splits.
+"""
 
 import copy
 import os
@@ -11,20 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import yaml
 
 from tests.workflow.conftest import REPOSITORY, Ran, toy_config, write_square
 
-CLASS_NAMES = ("MovingRight", "MovingDown")
+CLASS_NAMES = ("MovingRight", "MovingDown", "MovingAslant")
 SUFFIXES = ("mp4", "avi")
-NUM_VIDEOS = 16
+NUM_VIDEOS = 24
+# One that no decoder reads, in train of the first split and test of the second, and one of a codec without motion
+# vectors, the other way around.
+UNREADABLE, WITHOUT_MOTION = 4, 23
 STAND_INS = Path(__file__).parent / "stand_ins"
+OUTPUTS = ("results", ".snakemake", "logs", "benchmarks")
 _ENCODER_CONFIG = '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}}\n'
 _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
+_HEADS = re.compile(r"(\d+) heads trained, \d+ taken from the cache$", flags=re.MULTILINE)
+_COLUMNS = ("video", "class", "group", "split_1", "split_2")
+_STEPS_PX = ((3, 0), (0, 3), (2, 2))
 
 
 def build_checkout(folder: Path) -> None:
-    """Copy what the workflow runs, and lay the stand-ins over the models."""
+    """Copy the files that the workflow runs, and replace the models by the stand-ins."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("src", "workflow", "config", "Snakefile", "environment.yml"):
         source = REPOSITORY / name
@@ -38,35 +51,116 @@ def build_checkout(folder: Path) -> None:
 
 
 def write_clip(path: Path, *, number: int) -> None:
-    """Write a video that is like no other: its number says how long it is, and where its square moves."""
-    write_square(path, step_px=((3, 0), (0, 3))[number % 2], seed=number, num_frames=9 + number)
+    """Write a short video whose length, texture and motion follow from its number; no two have the same motion."""
+    write_square(path, step_px=_STEPS_PX[number % 3], seed=number, num_frames=8 + number)
 
 
-def subset_of(number: int) -> str:
-    """Return the subset of a video in the first split: half of each class train, a quarter each val and test."""
-    return ("train", "train", "val", "test")[number // 2 % 4]
+def break_video(path: Path, *, number: int) -> None:
+    """Write a file that no decoder reads and that differs for each number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no video, number %d" % number)
+
+
+def write_without_motion(path: Path, *, number: int) -> None:
+    """Write a video of a codec that exports no motion vectors, so that only its frames have features."""
+    frames = np.random.default_rng(number).integers(0, 255, (8, 64, 80, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuvj420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def path_of(number: int) -> str:
+    """Return the path of one of the first videos, below the root."""
+    return f"{CLASS_NAMES[number % 3]}/v{number}.{SUFFIXES[number % 2]}"
+
+
+def id_of(number: int) -> str:
+    """Return the id of one of the first videos."""
+    return path_of(number).rpartition(".")[0]
+
+
+def first_lists(num_videos: int = NUM_VIDEOS) -> list[dict[str, str]]:
+    """Return the table of videos. Groups are pairs of videos of one class."""
+    lines = []
+    for number in range(num_videos):
+        pair = number // 6 % 4
+        subsets = ("train", "train", "val", "test")[pair], ("test", "train", "train", "train")[pair]
+        cells = (path_of(number), CLASS_NAMES[number % 3], f"g{number % 3}{pair}", *subsets)
+        lines.append(dict(zip(_COLUMNS, cells, strict=True)))
+    return lines
 
 
 def quick_config() -> dict[str, Any]:
-    """Return the configuration of the toy, with weights and prompts of its own to change."""
+    """Return the configuration of the project, with weights and prompts that tests may change."""
     config = toy_config()
-    config["appearance"]["clip"]["model"] = "local-dir:weights"
-    config["text"]["words"]["templates"] = "prompts/templates.yaml"
-    config["head"]["mlp"]["epochs"] = 1
+    dataset = config["dataset"]
+    dataset |= {"layout": "table", "lists": "videos.csv", "num_shards": 3, "validation_fraction": 0.34}
+    del dataset["test_fraction"]
+    clip = config["appearance"]["clip"]
+    clip["model"] = "local-dir:weights"
+    config["appearance"]["frames"] = {**clip, "frames": {"policy": "uniform", "count": 2}}
+    words = config["text"]["words"]
+    words["templates"] = "prompts/templates.yaml"
+    config["text"]["names"] = {**words, "templates": "prompts/short.yaml"}
+    words["phrases"] = "prompts/phrases.yaml"
+    head = config["head"]
+    head["mlp"] = {"epochs": 1, "hidden": 4}
+    head["linear"] = {"kind": "linear", "epochs": 1}
+    config["experiments"] = quick_experiments()
     config["report"] = {"pictures": 1, "picture_frames": 2, "mistakes": 1}
-    config["dataset"] |= {"layout": "table", "lists": "videos.csv"}
-    for unused in ("test_fraction", "validation_fraction"):
-        del config["dataset"][unused]
     return config
+
+
+def quick_experiments() -> dict[str, Any]:
+    """Return the five experiments: 10 runs, 4 motion networks, 18 heads, 2 sets of class embeddings."""
+    both = {"appearance": "clip", "motion_network": "tiny"}
+    return {
+        "fusion": {**both, "text": "names", "head": "mlp", "splits": [1, 2], "seeds": [0, 1]},
+        "probe": {
+            **both,
+            "head": "linear",
+            "methods": ["fusion", "appearance", "score_fusion"],
+            "splits": [1, 2],
+            "seeds": [0],
+        },
+        "frames": {
+            "appearance": "frames",
+            "motion_network": "tiny",
+            "head": "mlp",
+            "methods": ["fusion", "appearance", "motion"],
+            "splits": [1],
+            "seeds": [0],
+        },
+        "still": {
+            "appearance": "clip",
+            "text": "words",
+            "head": "linear",
+            "methods": ["appearance", "zero_shot", "zero_shot_head"],
+            "splits": [2],
+            "seeds": [1],
+        },
+        "vectors": {
+            "motion_network": "tiny",
+            "head": "mlp",
+            "methods": ["motion", "motion_head"],
+            "splits": [1, 2],
+            "seeds": [0],
+        },
+    }
 
 
 @dataclass
 class Checkout:
-    """A working folder (`project`) beside a checkout of the code (`code`)."""
+    """A working folder (`project`) next to a copy of the code (`code`)."""
 
     folder: Path
     config: dict[str, Any]
-    # What runs it: the Python of the tests, or one that starts at once (`warm`).
+    # The Python that runs the workflow: that of the tests, or one that starts in milliseconds (`warm`).
     python: str = sys.executable
 
     @property
@@ -87,40 +181,49 @@ class Checkout:
     @property
     def results(self) -> Path:
         """The folder of results."""
-        return self.project / "results/toy"
+        return self.project / "results" / self.config["dataset"]["name"]
 
-    def listed(self, num_videos: int = NUM_VIDEOS) -> list[str]:
-        """Return the paths of the first videos, below the root."""
-        return [f"{CLASS_NAMES[n % 2]}/v{n}.{SUFFIXES[n % 2]}" for n in range(num_videos)]
+    def write_lists(self, lines: list[dict[str, str]]) -> None:
+        """Write the table of videos, sorted by path."""
+        columns = list(lines[0])
+        rows = sorted(",".join(line[column] for column in columns) for line in lines)
+        (self.project / "videos.csv").write_text("\n".join([",".join(columns), *rows]) + "\n")
 
-    def write_lists(self, subsets: dict[str, str]) -> None:
-        """Write the table of videos: the class is the folder, the subset that of the only split."""
-        lines = [f"{path},{path.split('/')[0]},{subset}" for path, subset in sorted(subsets.items())]
-        (self.project / "videos.csv").write_text("\n".join(["video,class,split_1", *lines]) + "\n")
+    def read_lists(self) -> list[dict[str, str]]:
+        """Return the table of videos."""
+        header, *rows = (self.project / "videos.csv").read_text().splitlines()
+        return [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
 
-    def read_lists(self) -> dict[str, str]:
-        """Return the subset of each listed video."""
-        lines = (self.project / "videos.csv").read_text().splitlines()[1:]
-        return {line.split(",")[0]: line.split(",")[2] for line in lines}
+    def edit_lists(self, path: str, **cells: str) -> None:
+        """Replace some cells of one video, whose group follows its class."""
+        lines = self.read_lists()
+        line = next(line for line in lines if line["video"] == path)
+        line |= {name.rstrip("_"): cell for name, cell in cells.items()}
+        self.write_lists(lines)
 
     def copy(self, folder: Path) -> "Checkout":
-        """Return the same in another folder; times of files, and links among them, are kept."""
+        """Return a copy in another folder, with the times of files and the links among them."""
         subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)
         return Checkout(folder=folder, config=copy.deepcopy(self.config), python=self.python)
 
+    def write_config(self) -> None:
+        """Write the configuration."""
+        # Not sorted: the first experiment is the baseline of comparisons.
+        (self.project / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
+
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
         """Return the command that runs the workflow; the configuration is written first."""
-        (self.project / "config.yaml").write_text(yaml.safe_dump(self.config))
+        self.write_config()
         command = [self.python, "-m", "snakemake", "--cores", str(cores), "--configfile", "config.yaml"]
         command += ["--snakefile", str(self.code / "Snakefile"), "--quiet", "progress"]
         return [*command, "--workflow-profile", str(self.code / "workflow/profiles/default"), *arguments]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which this checkout's library is the one that is found."""
+        """Return the environment in which the copy of the library is imported."""
         return {**os.environ, "PYTHONPATH": str(self.code / "src"), "OMP_NUM_THREADS": "1"}
 
     def run(self, *arguments: str, check: bool = True, cores: int = 2) -> "Work":
-        """Run the workflow, and return which jobs of which rules ran and which rows they computed."""
+        """Run the workflow, and return the work that it did."""
         shutil.rmtree(self.project / "logs", ignore_errors=True)
         command = self.command(*arguments, cores=cores)
         done = subprocess.run(
@@ -134,7 +237,7 @@ class Checkout:
         )
         ran = Ran(code=done.returncode, output=done.stdout + done.stderr)
         assert not check or ran.code == 0, ran.output
-        return Work(ran=ran, rows=self.rows())
+        return self.read_work(ran)
 
     def moclip(self, *arguments: str) -> Ran:
         """Run the `moclip` command of this checkout in the project."""
@@ -146,39 +249,73 @@ class Checkout:
 
     def rows(self) -> dict[str, tuple[str, ...]]:
         """Return the ids of the rows that each stage set out to compute, by the logs of its shards."""
-        rows: dict[str, tuple[str, ...]] = {}
+        rows: dict[str, list[str]] = {}
+        for name, ids in self.rows_by_set().items():
+            rows.setdefault(name.split("/")[0], []).extend(ids)
+        return {stage: tuple(sorted(ids)) for stage, ids in rows.items()}
+
+    def rows_by_set(self) -> dict[str, tuple[str, ...]]:
+        """Return the ids of the rows that were computed, by feature set, such as `motion/original`."""
+        rows: dict[str, list[str]] = {}
         for stage in ("motion", "appearance", "motion_embedding"):
-            logs = sorted((self.project / "logs/toy" / stage).rglob("shard-*.log"))
-            found = [video_id for log in logs for video_id in _TO_COMPUTE.findall(log.read_text())]
-            if found:
-                rows[stage] = tuple(sorted(found))
-        return rows
+            for log in sorted((self.project / "logs").glob(f"*/{stage}/**/shard-*.log")):
+                found = _TO_COMPUTE.findall(log.read_text())
+                if found:
+                    rows.setdefault("/".join(log.parent.parts[len(self.project.parts) + 2 :]), []).extend(found)
+        return {name: tuple(sorted(ids)) for name, ids in rows.items()}
+
+    def read_work(self, ran: Ran) -> "Work":
+        """Return the work of the last run, by its output and its logs."""
+        logs = [path.read_text() for path in sorted((self.project / "logs").rglob("*.log"))]
+        return Work(
+            ran=ran,
+            rows=self.rows_by_set(),
+            networks=sum("network trained" in log for log in logs),
+            heads=sum(int(number) for log in logs for number in _HEADS.findall(log)),
+            texts=sum("class embeddings computed" in log for log in logs),
+            scores=sum("scores computed" in log for log in logs),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
-    """What one run did: its output, and the rows that it computed."""
+    """The work of one run.
+
+    `rows` are the ids of the computed rows by feature set. The other numbers count motion networks and heads that were
+    trained, class embeddings and scores that were computed.
+    """
 
     ran: Ran
     rows: dict[str, tuple[str, ...]]
+    networks: int = 0
+    heads: int = 0
+    texts: int = 0
+    scores: int = 0
 
     @property
     def jobs(self) -> Counter[str]:
-        """How many jobs of each rule were started."""
+        """The number of jobs of each rule that were started."""
         return self.ran.jobs
 
 
 def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | str = sys.executable) -> Checkout:
-    """Return a checkout with videos, weights and prompts, nothing run yet."""
+    """Return a checkout with videos, weights and prompts, of which nothing has run."""
     build_checkout(folder / "code")
     made = Checkout(folder=folder, config=quick_config(), python=str(python))
     made.project.mkdir()
     for number in range(num_videos):
-        write_clip(made.videos / CLASS_NAMES[number % 2] / f"v{number}.{SUFFIXES[number % 2]}", number=number)
-    made.write_lists({name: subset_of(number) for number, name in enumerate(made.listed(num_videos))})
+        write = {UNREADABLE: break_video, WITHOUT_MOTION: write_without_motion}.get(number, write_clip)
+        write(made.videos / path_of(number), number=number)
+    made.write_lists(first_lists(num_videos))
     (made.project / "weights").mkdir()
     (made.project / "weights/open_clip_config.json").write_text(_ENCODER_CONFIG)
     (made.project / "weights/open_clip_model.safetensors").write_bytes(b"the first weights")
-    (made.project / "prompts").mkdir()
-    shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", made.project / "prompts/templates.yaml")
+    prompts = made.project / "prompts"
+    prompts.mkdir()
+    shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", prompts / "templates.yaml")
+    (prompts / "short.yaml").write_text("templates: ['a video of {}.', 'a photo of {}.']\n")
+    phrases = {name: [f"a square that is {name}"] for name in CLASS_NAMES}
+    # A class that is renamed keeps its phrases.
+    phrases |= {name: [*phrases["MovingDown"]] for name in ("MovingDownwards", "Falling")}
+    (prompts / "phrases.yaml").write_text(yaml.safe_dump(phrases))
     return made

@@ -1,5 +1,6 @@
 """An encoder whose embedding is a digest of the picture and of the weights."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.encoder_spec import EncoderSpec, weights_fingerprint
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -50,5 +53,6 @@ def load_encoder(spec: EncoderSpec, **others: Any) -> Encoder:
 
 def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> Floats:
     """Return one unit embedding for each class, float32 (K, 8)."""
+    _log.info("class embeddings computed")
     rows = np.stack([encoder.embed("\n".join(sentences).encode()) for sentences in prompts.values()])
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
