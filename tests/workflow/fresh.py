@@ -113,7 +113,7 @@ def digest_results(checkout: Checkout) -> Digests:
     """Return the digest of each file of the results, without what a clock measured."""
     found = {}
     for path in sorted(checkout.results.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):  # records hold the times and places of files
             content = read_without_times(path)
             found[path.relative_to(checkout.results).as_posix()] = blake2b(content, digest_size=16).hexdigest()
     return found

@@ -88,7 +88,7 @@ def inputs(rule, *names, **fixed):
         def of(wildcards):
             check_results_once()
             job = plan.job(rule, **fixed, **dict(wildcards.items()))
-            found = job.gate_files if name == "gates" else job.input_files(name)
+            found = job.gate_files(named=names) if name == "gates" else job.input_files(name)
             found = found if name in job.follows else [ancient(file) for file in found]
             return found[0] if name in job.single else found
 

@@ -82,10 +82,9 @@ class Job:
         """Return the files of an input."""
         return [job.outputs[output] for job, output in self.inputs.get(name, ())]
 
-    @cached_property
-    def gate_files(self) -> list[str]:
-        """Return the files of the gates above it that are no other input."""
-        own = {file for name in self.inputs for file in self.input_files(name)}
+    def gate_files(self, *, named: Sequence[str]) -> list[str]:
+        """Return the files of the gates above it that are not among the named inputs."""
+        own = {file for name in named for file in self.input_files(name)}
         return [file for gate in self.gates for file in gate.outputs.values() if file not in own]
 
 
