@@ -76,6 +76,15 @@ def read_class_embeddings(path: Path) -> ClassEmbeddings:
         raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
 
 
+def digest_class_embeddings(path: Path) -> str:
+    """Return the digest of class embeddings, in which class names and prompts do not count.
+
+    Raises:
+        ModelError: As `read_class_embeddings`.
+    """
+    return digest_tensors({"embeddings": read_class_embeddings(path).embeddings})
+
+
 def _read_templates(path: Path) -> list[str]:
     document = _read_yaml(path)
     if not isinstance(document.get("templates"), list):
