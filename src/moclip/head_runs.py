@@ -33,7 +33,7 @@ from moclip.head_files import (
 from moclip.head_index import digest_name, file_digest, write_digests
 from moclip.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
 from moclip.head_math import WEIGHTS, choose, mix_scores, predict_logits
-from moclip.manifest import list_class_names, read_manifest
+from moclip.manifest_table import list_class_names, read_table
 from moclip.methods import METHODS, list_heads
 from moclip.shards import build_digest
 from moclip.streams import Stream, load_stream, shared_videos
@@ -180,7 +180,7 @@ class _Batch:
 
     @cached_property
     def _num_classes(self) -> int:
-        return len(list_class_names(read_manifest(self._manifest)))
+        return len(list_class_names(read_table(self._manifest)))
 
     def write(self, run: HeadRun) -> None:
         """Write the heads of one run."""
