@@ -86,7 +86,6 @@ def build_appearance_extractor(
     spec = build_encoder_spec(variant)
     frames = variant["frames"]
     parameters = {
-        "model": variant["model"],
         "weights": weights_fingerprint(spec),
         "untrained": variant["untrained"],
         "frames": dict(frames),
@@ -138,7 +137,7 @@ def build_appearance_extractor(
         fields=APPEARANCE_FIELDS,
         row_key=key,
         extract=extract,
-        provenance={"state": "untrained" if variant["untrained"] else "trained", "model": variant["model"]},
+        provenance={"state": "untrained" if variant["untrained"] else "trained"},
     )
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from moclip.appearance_extraction import build_encoder_spec
 from moclip.errors import ConfigError, ModelError
 from moclip.files import replace_atomically
-from moclip.manifest import list_class_names, read_manifest
+from moclip.manifest_table import list_class_names, read_table
 from moclip.prompts import build_class_prompts, phrases_from_class_names
 from moclip.tensor_digest import DIGEST_KEY, check_tensors, digest_tensors
 from moclip.versions import TEXT_VERSION
@@ -40,7 +40,7 @@ def write_class_embeddings(
     """
     from moclip.appearance import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
 
-    class_names = list_class_names(read_manifest(manifest))
+    class_names = list_class_names(read_table(manifest))
     templates = _read_templates(Path(variant["templates"]))
     named = variant["phrases"] == "from_class_names"
     phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant["phrases"]))
@@ -74,6 +74,15 @@ def read_class_embeddings(path: Path) -> ClassEmbeddings:
         return ClassEmbeddings(embeddings=embeddings, class_names=class_names, state=str(about["state"]))
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
+
+
+def digest_class_embeddings(path: Path) -> str:
+    """Return the digest of class embeddings, in which class names and prompts do not count.
+
+    Raises:
+        ModelError: As `read_class_embeddings`.
+    """
+    return digest_tensors({"embeddings": read_class_embeddings(path).embeddings})
 
 
 def _read_templates(path: Path) -> list[str]:

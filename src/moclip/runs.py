@@ -19,7 +19,7 @@ from moclip.head_index import digest_name, file_digest, read_digests
 from moclip.head_math import mix_scores
 from moclip.head_runs import FeatureLoader, check_network, predict_head
 from moclip.labels import SUBSETS
-from moclip.manifest import list_class_names, read_manifest
+from moclip.manifest_table import list_class_names, read_table
 from moclip.methods import METHODS
 from moclip.streams import Stream, shared_videos
 from moclip.subsets import load_labels
@@ -63,7 +63,7 @@ def write_run(
         {method: tester.score(method, test.video_ids) for method in experiment["methods"]},
         test_ids=test.video_ids,
         class_index=test.select(test.video_ids),
-        class_names=list_class_names(read_manifest(manifest)),
+        class_names=list_class_names(read_table(manifest)),
         rejected=tester.rejected(),
         rejected_test_videos=rejected_test_videos,
         encoders=tester.encoder_states(shots=experiment.get("shots", 0)),

@@ -1,7 +1,7 @@
 """A project as wide as a user's, run from a copy of the code, with models that take no time.
 
-24 videos of 3 classes in 3 shards and 2 codecs, 2 of them without motion. 2 splits, of which the second draws its
-validation videos, and 2 seeds. 5 experiments that share a motion network and differ in head, frames, methods and splits.
+24 videos of 3 classes in 3 shards and 2 codecs, 2 of them without motion. 2 splits, of which the second draws
+its validation videos, and 2 seeds. 5 experiments share a motion network and differ in head, frames, methods and splits.
 """
 
 import copy

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moclip.file_digests import digest_file, stat_version
 from moclip.workflow.paths import STAGE_FOLDERS
 from moclip.workflow.plan import Job, Plan
-from moclip.workflow.records import digest_file, read_record, record_path, stat_version, store_record
+from moclip.workflow.records import read_record, record_path, store_record
 
 
 @dataclass(frozen=True, kw_only=True)

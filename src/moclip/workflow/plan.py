@@ -270,7 +270,7 @@ class Plan:
             encoder = {key: appearance[key] for key in ("untrained", "device", "precision")}
             return {
                 "cfg": to_json({"text": prompts, "encoder": encoder}),
-                "encoder": self._encoder(entry["appearance"]),
+                "encoder": f"{self._encoder(entry['appearance'])} {self._contents.tokenizer(appearance)}",
                 "sig": self.signatures.classes(),
             }
 
