@@ -18,6 +18,7 @@ from moclip.extraction import (
     reject_row,
     shard_file,
 )
+from moclip.file_digests import FileDigests
 from moclip.frame_choice import MotionRows, build_frame_key, decode_frames, list_motion_rows, rebuild_frames
 from moclip.frames import Frames
 from moclip.isolation import Isolated, Limits
@@ -43,7 +44,10 @@ def extract_appearance_shard(
     """
     videos = list_videos(manifest, root=job.root, shard=job.shard)
     motion = None if motion_index is None else list_motion_rows(motion_index, file=shard_file(job.shard))
-    extractor = build_appearance_extractor(variant, motion=motion, num_threads=num_threads, limits=job.limits)
+    digest = FileDigests(job.cache_dir)
+    extractor = build_appearance_extractor(
+        variant, motion=motion, num_threads=num_threads, limits=job.limits, digest=digest
+    )
     extract_shard(extractor, videos=videos, job=job)
 
 
@@ -54,11 +58,12 @@ def index_appearance(
     root: Path,
     num_shards: int,
     output: Path,
+    cache_dir: Path,
     motion_index: Path | None = None,
 ) -> None:
     """Write the index over the appearance shards beside `output`, as `extraction.index_shards` does."""
     motion = None if motion_index is None else list_motion_rows(motion_index)
-    extractor = build_appearance_extractor(variant, motion=motion)
+    extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 
 
@@ -81,12 +86,16 @@ def build_appearance_extractor(
     motion: MotionRows | None = None,
     num_threads: int = 1,
     limits: Limits | None = None,
+    digest: Callable[[Path], str] | None = None,
 ) -> Extractor:
-    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes."""
+    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes.
+
+    `digest` gives the digest of a file of weights, for a caller that remembers them.
+    """
     spec = build_encoder_spec(variant)
     frames = variant["frames"]
     parameters = {
-        "weights": weights_fingerprint(spec),
+        "weights": weights_fingerprint(spec, digest=digest),
         "untrained": variant["untrained"],
         "frames": dict(frames),
         "batch_size": variant["batch_size"],
