@@ -26,6 +26,7 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/failures.smk"
 include: "workflow/rules/locks.smk"
+include: "workflow/rules/results.smk"
 
 
 # Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
@@ -41,11 +42,11 @@ localrules:
     report,
 
 
-# Every output of every stage stands here: a stage that fails while it is rebuilt is then never taken for done.
+# Every output of every stage is listed here: a stage that fails while it is rebuilt is then never taken for done.
 rule all:
     default_target: True
     input:
-        all_outputs(),
+        all_outputs,
 
 
 onstart:

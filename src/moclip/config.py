@@ -68,6 +68,8 @@ class Run:
 def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
     """Return the configuration with every default filled in and every matrix of experiments multiplied out.
 
+    Spellings of one number give one configuration: a whole number is an int, so that `20.0` is 20 and `-0.0` is 0.
+
     Raises:
         ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
             reference names no entry; a method lacks what it needs. All faults are told at once, a line each.
@@ -76,6 +78,9 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
         raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
     complete: dict[str, Any] = _fill_defaults(copy.deepcopy(dict(config)), schema=schema, root=schema)
     faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
+    if not faults:
+        # After validation, which accepts no `num_shards: 4.0`; before the matrix, whose values become names.
+        complete = _unify_numbers(complete)
     if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
         complete = expand_matrices(complete)
         faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
@@ -144,6 +149,15 @@ def _fill_defaults(value: Any, *, schema: Section, root: Section) -> Any:
         for key in value.keys() - properties.keys():
             value[key] = _fill_defaults(value[key], schema=others, root=root)
     return value
+
+
+def _unify_numbers(value: Any) -> Any:
+    """Return a value in which every whole float, at any depth, is the int of that value."""
+    if isinstance(value, dict):
+        return {key: _unify_numbers(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_unify_numbers(below) for below in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _leaves(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:

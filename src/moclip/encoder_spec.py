@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -126,21 +126,23 @@ def local_weights(spec: EncoderSpec) -> Path | None:
     return Path(spec.weights) if spec.weights and _looks_like_file(spec.weights) else None
 
 
-def weights_fingerprint(spec: EncoderSpec) -> str:
+def weights_fingerprint(spec: EncoderSpec, *, digest: Callable[[Path], str] | None = None) -> str:
     """Return what tells one set of weights from another: digests of the files, or model name and tag.
 
-    The place of a local file does not count, its bytes do; a folder's config is part of it.
+    The content of a local file counts, not its path; a folder's config is part of it. `digest` gives the digest of a
+    file's bytes, for a caller that remembers them.
 
     Raises:
         ModelError: As `check_encoder_spec`.
     """
     check_encoder_spec(spec)
+    digest = digest or _digest
     local_dir = spec.model.startswith(LOCAL_DIR)
-    model = _digest(_folder(spec) / CONFIG_NAME) if local_dir else spec.model
+    model = digest(_folder(spec) / CONFIG_NAME) if local_dir else spec.model
     if spec.untrained:
         return f"{model}|untrained"
     path = local_weights(spec)
-    return f"{model}|tag {spec.weights}" if path is None else f"{model}|{_digest(path)}"
+    return f"{model}|tag {spec.weights}" if path is None else f"{model}|{digest(path)}"
 
 
 def _digest(path: Path) -> str:

@@ -6,30 +6,25 @@ file of its pool, so that a video added, a shard lost or a new number of shards 
 """
 
 import errno
-import fcntl
-import getpass
 import logging
 import os
 import shutil
-import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from moclip.errors import MACHINE_REASONS, ShardError, VideoError
 from moclip.files import replace_atomically
+from moclip.row_locks import KeyLocks, writer_lock
 from moclip.shards import Field, Row, Shard, ShardHeader, ShardWriter, build_digest, open_writer, write_shard
 
 _log = logging.getLogger(__name__)
 
 Place = tuple[Shard, int]
-
-# NFS without a lock service, Lustre mounted without `flock`, and file systems over object storage.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # A killed job loses at most this much computing.
 FLUSH_SECONDS = 10.0
@@ -38,6 +33,8 @@ FLUSH_ROWS = 64
 FLUSH_BATCH_SECONDS = 0.5
 _KEPT = ".kept"
 _NOTED = ".keys"
+# Times that a pool is searched while other jobs replace its files.
+_LOOKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,8 @@ def build_shard(
 
     Rows are written to the pool as they come, so that a job that is killed leaves what it has computed. `extract` gets
     the wanted rows that the pool lacks and yields one row for each, in any order, and None where a batch ends that is
-    better written before the next begins. The shard's rows are sorted by id.
+    better written before the next begins. The shard's rows are sorted by id. A row is computed once, also where several
+    videos have its key, or several jobs want it at the same time.
 
     Raises:
         ShardError: `extract` left out a wanted row.
@@ -92,12 +90,10 @@ def build_shard(
     with writer_lock(pool, name=name), ExitStack() as opened:
         own = pool / f"{name}.h5"
         places = _find_sound_rows(pool, first=own, keys={w.row_key for w in wanted}, opened=opened)
-        missing = [w for w in wanted if w.row_key not in places]
-        for lacking in missing:
-            _log.info("to compute: %s", lacking.video_id)
-        for part in _compute(missing, extract=extract, pool=pool, name=name, fields=fields, header=header):
-            shard = opened.enter_context(Shard(part))
-            places |= {key: (shard, index) for index, key in enumerate(shard.row_keys)}
+        # Videos of equal bytes have one key: the row of the first serves all of them.
+        missing = {w.row_key: w for w in reversed(wanted) if w.row_key not in places}
+        computer = _Computer(extract=extract, pool=pool, name=name, fields=fields, header=header, opened=opened)
+        places |= computer.fill(missing, first=own)
         _check_complete(wanted, places)
         _keep_others(own, wanted={w.row_key for w in wanted}, fields=fields, header=header)
         write_shard(own, rows=_read_rows(wanted, places, allow_rejects=allow_rejects), fields=fields, header=header)
@@ -105,12 +101,25 @@ def build_shard(
         _link(own, output)
         for part in pool.glob(f"{name}.part-*.h5"):
             part.unlink()
-    return ShardCount(num_reused=len(wanted) - len(missing), num_computed=len(missing))
+    return ShardCount(num_reused=len(wanted) - computer.num_computed, num_computed=computer.num_computed)
 
 
-def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitStack) -> dict[str, Place]:
+def _find_sound_rows(pool: Path, *, first: Path, keys: Collection[str], opened: ExitStack) -> dict[str, Place]:
+    places: dict[str, Place] = {}
+    for _ in range(_LOOKS):
+        wanted = set(keys) - places.keys()
+        found, vanished = _look_for_rows(pool, first=first, keys=wanted, opened=opened)
+        places |= found
+        if not vanished or len(places) == len(keys):
+            break
+    return places
+
+
+def _look_for_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitStack) -> tuple[dict[str, Place], bool]:
+    """Return the sound rows of some keys, and True if another job removed a file that had none of them read yet."""
     # The shard's own file holds nearly all its rows; the others are opened only while a row is still missing.
     places: dict[str, Place] = {}
+    vanished = False
     for path in sorted(pool.glob("*.h5"), key=lambda path: (path != first, path.name)):
         if len(places) == len(keys):
             break
@@ -119,14 +128,16 @@ def _find_sound_rows(pool: Path, *, first: Path, keys: set[str], opened: ExitSta
         try:
             shard = Shard(path)
         except ShardError as error:
-            _log.warning("%s; its rows are computed again", error)
+            vanished = vanished or not path.exists()
+            if path.exists():
+                _log.warning("%s; its rows are computed again", error)
             continue
         wanted = [i for i, key in enumerate(shard.row_keys) if key in keys and key not in places]
         sound = {shard.row_keys[index]: (shard, index) for index in wanted if _is_sound(shard, index)}
         places |= sound
         # Only files that serve a row are kept open, so that a pool of any size fits the limit on open files.
         opened.enter_context(shard) if sound else shard.close()
-    return places
+    return places, vanished
 
 
 def _is_sound(shard: Shard, index: int) -> bool:
@@ -148,29 +159,64 @@ def _read_rows(wanted: Sequence[Wanted], places: Mapping[str, Place], *, allow_r
         yield found
 
 
-def _compute(
-    missing: Sequence[Wanted],
-    *,
-    extract: Callable[[Sequence[Wanted]], Iterable[Row | None]],
-    pool: Path,
-    name: str,
-    fields: Sequence[Field],
-    header: ShardHeader,
-) -> list[Path]:
-    parts: list[Path] = []
-    rows = iter(extract(missing) if missing else ())
-    since = time.monotonic()
-    for first in rows:
-        if first is None:
-            continue
-        part = pool / f"{name}.part-{uuid.uuid4().hex[:12]}.h5"
-        with open_writer(part, fields=fields, header=header) as writer:
-            stopped = _fill(writer, chain([first], rows), since=since)
+@dataclass(kw_only=True)
+class _Computer:
+    """The rows that a pool lacks, each computed by one job at a time and written to part files as they come."""
+
+    extract: Callable[[Sequence[Wanted]], Iterable[Row | None]]
+    pool: Path
+    name: str
+    fields: Sequence[Field]
+    header: ShardHeader
+    opened: ExitStack
+    num_computed: int = 0
+
+    def fill(self, missing: Mapping[str, Wanted], *, first: Path) -> dict[str, Place]:
+        """Return the places of the missing rows, by key: computed here, or by another job meanwhile.
+
+        All keys that are free are computed at once, and each is released with the part file that holds its row. Keys of
+        another job are then waited for one by one, while none is held.
+        """
+        places: dict[str, Place] = {}
+        if not missing:
+            return places
+        with KeyLocks(self.pool) as locks:
+            free = locks.take_free(missing.keys())
+            for keys in [free, *({key} for key in sorted(missing.keys() - free))]:
+                if keys is not free:
+                    locks.wait_for(min(keys))
+                # Another job may have written some of them since the first look.
+                found = _find_sound_rows(self.pool, first=first, keys=keys, opened=self.opened)
+                locks.release(found.keys())
+                lacking = [wanted for key, wanted in missing.items() if key in keys and key not in found]
+                places |= found | self._compute(sorted(lacking, key=lambda w: w.video_id), locks=locks)
+                locks.release(keys)
+        return places
+
+    def _compute(self, lacking: Sequence[Wanted], *, locks: KeyLocks) -> dict[str, Place]:
+        places: dict[str, Place] = {}
+        self.num_computed += len(lacking)
+        for wanted in lacking:
+            _log.info("to compute: %s", wanted.video_id)
+        for part in self._write_parts(lacking):
+            shard = self.opened.enter_context(Shard(part))
+            places |= {key: (shard, index) for index, key in enumerate(shard.row_keys)}
+            locks.release(shard.row_keys)
+        return places
+
+    def _write_parts(self, lacking: Sequence[Wanted]) -> Iterator[Path]:
+        rows = iter(self.extract(lacking) if lacking else ())
         since = time.monotonic()
-        parts.append(part)
-        if stopped is not None:
-            raise stopped
-    return parts
+        for first in rows:
+            if first is None:
+                continue
+            part = self.pool / f"{self.name}.part-{uuid.uuid4().hex[:12]}.h5"
+            with open_writer(part, fields=self.fields, header=self.header) as writer:
+                stopped = _fill(writer, chain([first], rows), since=since)
+            if stopped is not None:
+                raise stopped
+            since = time.monotonic()
+            yield part
 
 
 def _fill(writer: ShardWriter, rows: Iterable[Row | None], *, since: float) -> BaseException | None:
@@ -207,46 +253,6 @@ def _link(own: Path, output: Path) -> None:
             shutil.copyfile(own, temporary)
         return
     link.replace(output)
-
-
-@contextmanager
-def writer_lock(pool: Path, *, name: str) -> Iterator[None]:
-    """Hold the right to write one shard of a pool, across processes; readers need none.
-
-    The system lets go of it when its holder dies. Who holds it stands in the lock's file, and is logged while waiting.
-    """
-    with (pool / f".{name}.lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("waiting for %s, who writes %s", read_owner(pool, name=name), pool / f"{name}.h5")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            # Two jobs for one shard, which only a killed main process leaves, then compute the same rows twice, and one
-            # may miss a part that the other has removed and fail; every file appears whole, so that no row is wrong.
-            if error.errno not in _NO_LOCKS:
-                raise
-            _log.warning("%s: this file system has no locks; see that no other job builds the same shard", file.name)
-        file.truncate(0)
-        file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container with no name for its user
-        return f"user {os.getuid()}"
-
-
-def read_owner(pool: Path, *, name: str) -> str:
-    """Return who writes a shard of a pool: user, host and process; or "" if nobody does."""
-    path = pool / f".{name}.lock"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header: ShardHeader) -> None:

@@ -8,21 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from moclip.errors import MoclipError
 from moclip.system_faults import explain_system_fault
+from moclip.workflow.records import write_record
 
 
 @contextmanager
-def stage(log: str | Path) -> Iterator[None]:
-    """Send everything that the block prints, warns and logs to a file, and turn its failures into one line.
+def stage(job: Any) -> Iterator[None]:
+    """Run a job: send its output to its log, turn its failures into one line, and write its record if it succeeds.
 
-    A fault that the user can mend ends the process with 2 and one line here and in the log; any other fault with 1, its
-    traceback in the log alone. SIGTERM unwinds the block, so that what was computed is kept, and ends it with 143.
-    A log that cannot be written, on a full disk say, is no fault by itself, and the line is printed all the same.
+    `job` has the `rule`, `log`, `output` and `params` of the job, as the engine hands them to a script.
+
+    An error that the user can correct ends the process with 2 and one line on stderr and in the log. Any other error
+    ends it with 1, with its traceback in the log. SIGTERM unwinds the block, so that finished work is kept, and ends it
+    with 143. A log that cannot be written, such as on a full disk, is not an error: the line is printed all the same.
     """
-    path = Path(log)
+    path = Path(job.log[0])
     console = sys.stderr
     signal.signal(signal.SIGTERM, _stop)
     with _open_log(path, console=console) as file, redirect_stdout(file), redirect_stderr(file):
@@ -30,6 +33,7 @@ def stage(log: str | Path) -> Iterator[None]:
         logging.captureWarnings(True)
         try:
             yield
+            write_record(list(job.output), rule=job.rule, params=dict(job.params.items()))
         except Exception as error:
             known = error if isinstance(error, MoclipError) else explain_system_fault(error)
             with suppress(OSError):

@@ -66,6 +66,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "processes",
         "shards",
         "row_cache",
+        "row_locks",
         "manifest",
         "layouts",
         "features",

@@ -21,7 +21,7 @@ from moclip.extraction import ShardJob, extract_shard, list_videos
 from moclip.features import load_table, write_index
 from moclip.manifest import build_manifest, write_manifest
 from moclip.motion_extraction import build_motion_extractor
-from moclip.row_cache import writer_lock
+from moclip.row_locks import writer_lock
 from moclip.shards import Field, Row, Shard, ShardHeader, write_shard
 from tests.faults.job import dataset_of
 from tests.workflow.conftest import write_square
@@ -170,7 +170,7 @@ def test_two_jobs_for_one_shard_take_turns_and_compute_each_video_once(
 
 def test_the_lock_of_a_job_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from moclip.row_cache import writer_lock\n"
+        "import os, signal, sys; from pathlib import Path; from moclip.row_locks import writer_lock\n"
         "with writer_lock(Path(sys.argv[1]), name='a'): os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)

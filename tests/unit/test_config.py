@@ -1,13 +1,16 @@
 """A wrong configuration is refused in words that say what to do."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moclip.config import Run, check_config, list_network_runs, list_runs, list_used
+from moclip.config import Run, _unify_numbers, check_config, list_network_runs, list_runs, list_used
 from moclip.errors import ConfigError
 
 Config = dict[str, Any]
@@ -124,3 +127,40 @@ def test_a_head_says_what_it_cannot_do(config: Config, schema: Config) -> None:
     assert "head.pooled.pooling: `attention` pools the frames itself" in told
     assert "head.near.views: `knn` has no epochs" in told
     assert "its head draws views of motion and there are none" in told
+
+
+# Python prints -0.0 and 2e1 apart from 0 and 20; JSON, and with it every key, follows.
+@pytest.mark.parametrize("value", [20, 20.0])
+def test_every_spelling_of_a_number_gives_one_configuration(value: float, config: Config, schema: Config) -> None:
+    config["motion_network"]["net"] |= {"max_px": value, "train": {"scales": [1.0, 0.5], "weight_decay": -0.0}}
+    complete = check_config(config, schema=schema)["motion_network"]["net"]
+    assert json.dumps(complete["max_px"]) == "20"
+    assert json.dumps([complete["train"][key] for key in ("scales", "weight_decay", "flip")]) == "[[1, 0.5], 0, true]"
+
+
+@given(
+    st.recursive(
+        st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=2),
+        lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=2), below, max_size=3),
+    )
+)
+def test_numbers_keep_their_value_and_whole_ones_become_integers(value: object) -> None:
+    unified = _unify_numbers(value)
+    assert unified == value
+    assert json.dumps(_unify_numbers(_as_floats(value))) == json.dumps(unified)
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_floats(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(below) for below in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def test_a_matrix_of_numbers_names_its_experiments_by_value(config: Config, schema: Config) -> None:
+    names = []
+    for values in ([0.0, 0.5], [0, 0.5], [-0.0, 5e-1]):
+        config["experiments"]["e"]["matrix"] = {"head.dropout": values}
+        names.append(list(check_config(config, schema=schema)["experiments"]))
+    assert names == [["e-dropout-0", "e-dropout-0.5"]] * 3

@@ -23,10 +23,9 @@ from moclip.row_cache import (
     drop_rows,
     pool_folder,
     read_noted_keys,
-    read_owner,
     shard_signature,
-    writer_lock,
 )
+from moclip.row_locks import read_owner, writer_lock
 from moclip.shards import Field, Row, Shard, ShardHeader
 
 FIELDS = (
@@ -187,6 +186,91 @@ def test_a_damaged_row_is_refused_by_readers_and_computed_again(tmp_path: Path) 
     assert extractor.asked == ["key-a"]
 
 
+def test_a_damaged_byte_of_an_output_costs_its_row_alone(tmp_path: Path) -> None:
+    build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
+    output = tmp_path / "out/shard-0.h5"
+    with h5py.File(output, "r+") as file:  # a hard link: the pool's file is damaged with it
+        start = int(file["starts/vectors"][1])
+        file["bytes/vectors"][start] ^= 1
+    extractor = Extractor()
+    assert build(tmp_path, wanted_rows("a", "b", "c"), extractor) == ShardCount(num_reused=2, num_computed=1)
+    assert extractor.asked == ["key-b"]
+    with Shard(output) as shard:
+        assert [shard.read_row(name).row_key for name in shard.video_ids] == ["key-a", "key-b", "key-c"]
+
+
+def test_videos_of_equal_bytes_in_one_shard_are_computed_once(tmp_path: Path) -> None:
+    wanted = [Wanted(video_id=f"class/{name}", row_key="key-a") for name in ("x", "y", "z")]
+    extractor = Extractor()
+    assert build(tmp_path, wanted, extractor) == ShardCount(num_reused=2, num_computed=1)
+    assert extractor.asked == ["key-a"]
+    with Shard(tmp_path / "out/shard-0.h5") as shard:
+        assert shard.video_ids == ("class/x", "class/y", "class/z")
+        assert len(set(shard.digests)) == 1
+
+
+_JOB = """
+import sys, time
+from pathlib import Path
+from moclip.row_cache import Wanted, build_shard
+from moclip.shards import Field, Row, ShardHeader
+import numpy as np
+folder, name, started = Path(sys.argv[1]), sys.argv[2], time.monotonic()
+def extract(missing):
+    for wanted in missing:
+        print(wanted.row_key, flush=True)
+        time.sleep(0.2)
+        yield Row(video_id=wanted.video_id, row_key=wanted.row_key, values={"embedding": np.ones((1, 2), np.float32)})
+keys = sys.argv[3].split(",")
+(folder / f"{name}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 3:
+    time.sleep(0.01)
+build_shard(
+    folder / f"out/{name}.h5", pool=folder / "pool", name=name,
+    wanted=[Wanted(video_id=f"class/{name}-{key}", row_key=key) for key in keys],
+    fields=(Field(name="embedding", kind="packed"),),
+    header=ShardHeader(extractor="t", extractor_version=1, parameters={}, signature=name, provenance={}),
+    extract=extract,
+)
+"""
+
+
+def test_jobs_that_start_together_compute_a_common_row_once(tmp_path: Path) -> None:
+    # In opposite orders, and each with rows that no other job wants.
+    wants = {"one": "a,b,c,own-1", "two": "c,b,a,own-2", "three": "b,own-3,c"}
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", _JOB, str(tmp_path), *job], stdout=subprocess.PIPE, text=True)
+        for job in wants.items()
+    ]
+    computed = [key for job in jobs for key in job.communicate(timeout=60)[0].split()]
+    assert [job.returncode for job in jobs] == [0, 0, 0]
+    assert sorted(computed) == ["a", "b", "c", "own-1", "own-2", "own-3"]
+    for name, keys in wants.items():
+        with Shard(tmp_path / f"out/{name}.h5") as shard:
+            assert sorted(shard.row_keys) == sorted(keys.split(","))
+            assert all(shard.read_row(video_id).values["embedding"].shape == (1, 2) for video_id in shard.video_ids)
+
+
+def test_a_row_whose_job_was_killed_is_computed_by_the_job_that_waits(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from moclip.row_locks import KeyLocks\n"
+        "locks = KeyLocks(Path(sys.argv[1])); locks.take_free({'key-a'}); print('held', flush=True)\n"
+        "sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "pool").mkdir()
+    command = [sys.executable, "-c", script, str(tmp_path / "pool")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        release = threading.Timer(0.3, holder.stdin.close)
+        release.start()
+        extractor = Extractor()
+        build(tmp_path, wanted_rows("a", "b"), extractor)
+        release.join()
+    assert extractor.asked == ["key-b", "key-a"]
+
+
 def test_a_truncated_shard_is_a_named_error_and_costs_its_rows(tmp_path: Path) -> None:
     build(tmp_path, wanted_rows("a"), Extractor())
     path = tmp_path / "pool/shard-0.h5"
@@ -232,6 +316,7 @@ def test_a_file_system_without_locks_is_named_in_the_log_and_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse(number))
+    monkeypatch.setattr(fcntl, "lockf", refuse(number))
     assert build(tmp_path, wanted_rows("a", "b"), Extractor()).num_computed == 2
     assert "this file system has no locks" in caplog.text
     with Shard(tmp_path / "out/shard-0.h5") as shard:
@@ -284,7 +369,7 @@ def test_removing_damaged_rows_leaves_the_others(tmp_path: Path) -> None:
 def test_who_waits_for_a_shard_is_told_who_writes_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     script = (
-        "import sys; from pathlib import Path; from moclip.row_cache import writer_lock\n"
+        "import sys; from pathlib import Path; from moclip.row_locks import writer_lock\n"
         "with writer_lock(Path(sys.argv[1]), name='one'):\n    print('held', flush=True); sys.stdin.readline()\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -304,7 +389,7 @@ def test_who_waits_for_a_shard_is_told_who_writes_it(tmp_path: Path, caplog: pyt
 
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from moclip.row_cache import writer_lock\n"
+        "import os, signal, sys; from pathlib import Path; from moclip.row_locks import writer_lock\n"
         "with writer_lock(Path(sys.argv[1]), name='one'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)

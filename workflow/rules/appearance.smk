@@ -1,48 +1,36 @@
 # Embeddings of chosen frames from a frozen image tower.
 rule appearance_shard:
     input:
-        manifest=ancient(MANIFEST),
-        weights=lambda wildcards: encoder_files(wildcards.variant),
-        motion=lambda wildcards: followed_index(wildcards.variant),
+        **inputs("appearance_shard", "manifest", "motion"),
     output:
-        shard=f"{RESULTS}/appearance/{{variant}}/shard-{{shard}}.h5",
+        **outputs("appearance_shard"),
     log:
-        f"{LOGS}/appearance/{{variant}}/shard-{{shard}}.log",
+        f"{paths.logs}/appearance/{{variant}}/shard-{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/appearance/{{variant}}/shard-{{shard}}.tsv"
+        f"{paths.benchmarks}/appearance/{{variant}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    # Before a GPU frames are the slower part: several are decoded at a time.
-    threads: lambda wildcards: 4 if encoder_gpus(wildcards.variant) else CONFIG["appearance"][wildcards.variant]["threads"]
+    threads: lambda wildcards: resource.encoder_threads(wildcards.variant)
     resources:
-        runtime=lambda wildcards, attempt: minutes(appearance_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: decoding_mb(6000, 2, num_videos(wildcards.shard), attempt),
-        gpu=lambda wildcards: encoder_gpus(wildcards.variant),
+        runtime=lambda wildcards, attempt: resource.minutes(resource.appearance_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: resource.decoding_mb(6000, attempt, each=2, shard=wildcards.shard),
+        gpu=lambda wildcards: resource.encoder_gpus(wildcards.variant),
     params:
-        cfg=lambda wildcards: cfg("appearance", wildcards.variant, **decode_cfg()),
-        sig=lambda wildcards: shard_sig(wildcards.shard),
-        motion=lambda wildcards: followed_sig(wildcards.variant, wildcards.shard),
-        code=code("appearance_shard"),
+        **params("appearance_shard", "cfg", "sig", "encoder", "motion"),
     script:
         "../scripts/appearance_shard.py"
 
 
 checkpoint appearance_index:
     input:
-        manifest=ancient(MANIFEST),
-        weights=lambda wildcards: encoder_files(wildcards.variant),
-        motion=lambda wildcards: followed_index(wildcards.variant),
-        shards=shard_files(f"{RESULTS}/appearance/{{variant}}"),
+        **inputs("appearance_index", "manifest", "motion", "shards"),
     output:
-        index=f"{RESULTS}/appearance/{{variant}}/index.json",
+        **outputs("appearance_index"),
     log:
-        f"{LOGS}/appearance/{{variant}}/index.log",
+        f"{paths.logs}/appearance/{{variant}}/index.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=lambda wildcards: cfg("appearance", wildcards.variant),
-        sig=lambda wildcards: features_sig(),
-        motion=lambda wildcards: followed_sig(wildcards.variant),
-        code=code("appearance_index"),
+        **params("appearance_index", "cfg", "sig", "encoder", "motion"),
     script:
         "../scripts/appearance_index.py"

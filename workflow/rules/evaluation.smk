@@ -1,31 +1,17 @@
-# The test, read once per run, and the table over all runs.
+# The test, read once per run, and the tables over all runs.
 rule evaluate:
     input:
-        manifest=ancient(MANIFEST),
-        heads=lambda wildcards: ancient(heads_index(wildcards.experiment, wildcards.split)),
-        head=ancient(f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/head.safetensors"),
-        network=run_model,
-        motion=run_index("motion"),
-        appearance=run_index("appearance"),
-        text=run_text,
+        **inputs("evaluate", "manifest", "heads", "motion", "appearance", "network", "text"),
     output:
-        predictions=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/predictions.tsv",
-        metrics=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/metrics.json",
-        run=f"{RESULTS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/run.yaml",
+        **outputs("evaluate"),
     log:
-        f"{LOGS}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/evaluate.log",
+        f"{paths.logs}/experiments/{{experiment}}/split-{{split}}/seed-{{seed}}/evaluate.log",
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda wildcards, attempt: mem_mb(3000, 0.05, num_videos(), attempt),
+        mem_mb=lambda wildcards, attempt: resource.mem_mb(3000, attempt, each=0.05),
     params:
-        cfg=lambda wildcards: run_cfg(wildcards.experiment),
-        policy=DATASET["rejected_test_videos"],
-        sig=lambda wildcards: split_sig(wildcards.split, ["test"]),
-        classes=lambda wildcards: classes_sig(),
-        features=run_sig,
-        head=head_sig,
-        code=code("evaluate"),
+        **params("evaluate", "cfg", "policy", "sig", "classes", "features", "models", "head"),
     script:
         "../scripts/evaluate.py"
 
@@ -33,79 +19,66 @@ rule evaluate:
 # Which method is better than which on the same videos, and where.
 rule comparisons:
     input:
-        manifest=ancient(MANIFEST),
-        predictions=[f"{run}/predictions.tsv" for run in RUNS],
+        **inputs("comparisons", "manifest", "predictions"),
     output:
         comparisons=report(
-            f"{RESULTS}/comparisons.tsv",
+            outputs("comparisons")["comparisons"],
             caption="../report/comparisons.rst",
             category="Tables",
             labels={"table": "methods against each other"},
         ),
         gains=report(
-            f"{RESULTS}/class_gains.tsv",
+            outputs("comparisons")["gains"],
             caption="../report/gains.rst",
             category="Tables",
             labels={"table": "what fusion adds in each class"},
         ),
     log:
-        f"{LOGS}/comparisons.log",
+        f"{paths.logs}/comparisons.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=json.dumps(RUNS),
-        policy=DATASET["rejected_test_videos"],
-        sig=lambda wildcards: table_sig(["video_id", "group"]),
-        code=code("comparisons"),
+        **params("comparisons", "cfg", "policy", "sig", "predictions"),
     script:
         "../scripts/comparisons.py"
 
 
-# What each method costs: parameters, multiply-accumulates, time and bytes. One run stands for its experiment.
+# What each method costs: parameters, multiply-accumulates, time and bytes. One run represents its experiment.
 rule costs:
     input:
-        indexes=ancient(INDEXES),
-        heads=[entry["head"] for entry in cost_runs()],
-        networks=[entry["network"] for entry in cost_runs() if "network" in entry],
+        **inputs("costs", "indexes", "heads", "networks"),
     output:
         costs=report(
-            f"{RESULTS}/costs.tsv",
+            outputs("costs")["costs"],
             caption="../report/costs.rst",
             category="Tables",
             labels={"table": "costs"},
         ),
     log:
-        f"{LOGS}/costs.log",
+        f"{paths.logs}/costs.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=json.dumps(cost_runs(), sort_keys=True),
-        benchmarks=BENCHMARKS,
-        # The size of a file depends on how many videos share it; the digest of all rows does not.
-        shards=f"shards:{len(SHARDS)}",
-        sig=lambda wildcards: index_sig(*[str(Path(index).parent) for index in INDEXES]),
-        code=code("costs"),
+        **params("costs", "cfg", "benchmarks", "shards", "sig", "heads", "networks"),
     script:
         "../scripts/costs.py"
 
 
 rule summary:
     input:
-        indexes=ancient(INDEXES),
-        metrics=[f"{run}/metrics.json" for run in RUNS],
+        **inputs("summary", "metrics"),
     output:
         summary=report(
-            f"{RESULTS}/summary.tsv",
+            outputs("summary")["summary"],
             caption="../report/summary.rst",
             category="Tables",
             labels={"table": "summary"},
         ),
     log:
-        f"{LOGS}/summary.log",
+        f"{paths.logs}/summary.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=json.dumps(RUNS),
-        code=code("summary"),
+        **params("summary", "cfg", "metrics"),
     script:
         "../scripts/summary.py"

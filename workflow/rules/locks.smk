@@ -17,10 +17,15 @@ def note_run():
         return
 
 
+def is_locked():
+    """Whether another run holds this folder, or left its locks behind."""
+    return LOCKS.is_dir() and any(LOCKS.iterdir())
+
+
 def explain_locks():
     """Say what to do where another run holds this folder, or left its locks behind."""
     try:
-        if not any(LOCKS.iterdir()):
+        if not is_locked():
             return
         host, process, begun, boot = RUNNING.read_text().splitlines()
     except (OSError, ValueError):

@@ -1,50 +1,31 @@
 # The videos, their classes, fingerprints, shards and splits.
-# The demo writes `videos` and `lists` beside this file, which says that they are complete.
-COMPLETE = str(Path(DATASET["root"]).parent / "complete.json")
+if plan.complete:
 
-
-if DATASET["generate"] == "demo":
-
+    # The demo writes `videos` and `lists` next to this file, which says that they are complete.
     checkpoint demo_dataset:
         output:
-            complete=COMPLETE,
+            complete=plan.complete,
         log:
-            f"{LOGS}/demo_dataset.log",
+            f"{paths.logs}/demo_dataset.log",
         conda:
             ENVIRONMENT
         threads: workflow.cores
         params:
-            cfg=json.dumps({"root": DATASET["root"], "lists": DATASET["lists"]}, sort_keys=True),
-            code=code("demo_dataset"),
+            **params("demo_dataset", "cfg"),
         script:
             "../scripts/demo_dataset.py"
 
 
-def dataset_sig(wildcards):
-    """The digest of the dataset's listing; of videos that are made here, once they are there."""
-    if LISTING is not None:
-        return f"sig:{LISTING}"
-    return f"sig:{dataset_signature(DATASET)}" if Path(COMPLETE).is_file() else PENDING
-
-
-def manifest_cfg():
-    """What the manifest reads: nothing of what is done with bad videos, or of where the videos are kept."""
-    others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
-    return json.dumps({"dataset": {key: DATASET[key] for key in DATASET if key not in others}}, sort_keys=True)
-
-
 checkpoint manifest:
     input:
-        [COMPLETE] if DATASET["generate"] == "demo" else [],
+        **inputs("manifest", "complete"),
     output:
-        manifest=MANIFEST,
+        **outputs("manifest"),
     log:
-        f"{LOGS}/manifest.log",
+        f"{paths.logs}/manifest.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=manifest_cfg(),
-        sig=dataset_sig,
-        code=code("manifest"),
+        **params("manifest", "cfg", "sig"),
     script:
         "../scripts/manifest.py"

@@ -1,39 +1,34 @@
 # Motion vectors of every frame, one decode per video.
 rule motion_shard:
     input:
-        manifest=ancient(MANIFEST),
+        **inputs("motion_shard", "manifest"),
     output:
-        shard=f"{RESULTS}/motion/{{variant}}/shard-{{shard}}.h5",
+        **outputs("motion_shard"),
     log:
-        f"{LOGS}/motion/{{variant}}/shard-{{shard}}.log",
+        f"{paths.logs}/motion/{{variant}}/shard-{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/motion/{{variant}}/shard-{{shard}}.tsv"
+        f"{paths.benchmarks}/motion/{{variant}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
     resources:
-        runtime=lambda wildcards, attempt: minutes(motion_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: decoding_mb(1000, 2, num_videos(wildcards.shard), attempt),
+        runtime=lambda wildcards, attempt: resource.minutes(resource.motion_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: resource.decoding_mb(1000, attempt, each=2, shard=wildcards.shard),
     params:
-        cfg=lambda wildcards: cfg("motion", wildcards.variant, **decode_cfg()),
-        sig=lambda wildcards: shard_sig(wildcards.shard),
-        code=code("motion_shard"),
+        **params("motion_shard", "cfg", "sig"),
     script:
         "../scripts/motion_shard.py"
 
 
 checkpoint motion_index:
     input:
-        manifest=ancient(MANIFEST),
-        shards=shard_files(f"{RESULTS}/motion/{{variant}}"),
+        **inputs("motion_index", "manifest", "shards"),
     output:
-        index=f"{RESULTS}/motion/{{variant}}/index.json",
+        **outputs("motion_index"),
     log:
-        f"{LOGS}/motion/{{variant}}/index.log",
+        f"{paths.logs}/motion/{{variant}}/index.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=lambda wildcards: cfg("motion", wildcards.variant),
-        sig=lambda wildcards: features_sig(),
-        code=code("motion_index"),
+        **params("motion_index", "cfg", "sig"),
     script:
         "../scripts/motion_index.py"

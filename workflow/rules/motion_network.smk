@@ -1,96 +1,79 @@
 # The motion network of each split and seed, and the embeddings it gives once it is frozen.
-rule motion_network:
+checkpoint motion_network:
     input:
-        manifest=ancient(MANIFEST),
-        motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
-        weights=lambda wildcards: weight_files(CONFIG["motion_network"][wildcards.variant]["weights"]),
+        **inputs("motion_network", "manifest", "motion"),
     output:
-        model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
-        history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
+        **outputs("motion_network"),
     log:
-        f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.log",
+        f"{paths.logs}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.log",
     benchmark:
-        f"{BENCHMARKS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
+        f"{paths.benchmarks}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: network_threads(wildcards.variant)
+    threads: lambda wildcards: resource.network_threads(wildcards.variant)
     resources:
-        runtime=lambda wildcards, attempt: minutes(training_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(8000 + batch_mb(wildcards), 0.2, num_videos(), attempt),
-        gpu=lambda wildcards: network_gpus(wildcards.variant),
+        runtime=lambda wildcards, attempt: resource.minutes(resource.training_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: resource.mem_mb(8000 + resource.batch_mb(wildcards), attempt, each=0.2),
+        gpu=lambda wildcards: resource.network_gpus(wildcards.variant),
     params:
-        cfg=lambda wildcards: training_cfg(wildcards.variant),
-        sig=lambda wildcards: split_sig(wildcards.split, LEARNED),
-        classes=lambda wildcards: classes_sig(),
-        motion=lambda wildcards: subset_sig(wildcards.split, LEARNED, [motion_folder(wildcards.variant)]),
-        code=code("motion_network"),
+        **params("motion_network", "cfg", "run", "weights", "sig", "classes", "motion"),
     script:
         "../scripts/motion_network.py"
 
 
-# A rule of its own: another way of drawing trains no network.
+# A separate rule, so that drawing it in another way trains no network.
 rule motion_network_curve:
     input:
-        history=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/history.tsv",
+        **inputs("motion_network_curve", "history"),
     output:
         curve=report(
-            f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/curve.svg",
+            outputs("motion_network_curve")["curve"],
             caption="../report/curve.rst",
             category="Motion networks",
             labels={"plot": "{variant}, split {split}, seed {seed}"},
         ),
     log:
-        f"{LOGS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}-curve.log",
+        f"{paths.logs}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}-curve.log",
     conda:
         ENVIRONMENT
     params:
-        code=code("motion_network_curve"),
+        **params("motion_network_curve", "cfg", "sig"),
     script:
         "../scripts/motion_network_curve.py"
 
 
 rule motion_embedding_shard:
     input:
-        manifest=ancient(MANIFEST),
-        motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
-        model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
+        **inputs("motion_embedding_shard", "manifest", "motion", "model"),
     output:
-        shard=f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.h5",
+        **outputs("motion_embedding_shard"),
     log:
-        f"{LOGS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.log",
+        f"{paths.logs}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
+        f"{paths.benchmarks}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: network_threads(wildcards.variant)
+    threads: lambda wildcards: resource.network_threads(wildcards.variant)
     resources:
-        runtime=lambda wildcards, attempt: minutes(embedding_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: mem_mb(4000, 2, num_videos(wildcards.shard), attempt),
-        gpu=lambda wildcards: network_gpus(wildcards.variant),
+        runtime=lambda wildcards, attempt: resource.minutes(resource.embedding_seconds(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: resource.mem_mb(4000, attempt, each=2, shard=wildcards.shard),
+        gpu=lambda wildcards: resource.network_gpus(wildcards.variant),
     params:
-        cfg=lambda wildcards: embedding_cfg(wildcards.variant),
-        sig=lambda wildcards: content_sig(motion_folder(wildcards.variant), wildcards.shard),
-        code=code("motion_embedding_shard"),
+        **params("motion_embedding_shard", "cfg", "sig", "network"),
     script:
         "../scripts/motion_embedding_shard.py"
 
 
 checkpoint motion_embedding_index:
     input:
-        manifest=ancient(MANIFEST),
-        motion=lambda wildcards: index_of(motion_folder(wildcards.variant)),
-        model=f"{RESULTS}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}/model.safetensors",
-        shards=shard_files(f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}"),
+        **inputs("motion_embedding_index", "manifest", "motion", "model", "shards"),
     output:
-        index=f"{RESULTS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.json",
+        **outputs("motion_embedding_index"),
     log:
-        f"{LOGS}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.log",
+        f"{paths.logs}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/index.log",
     conda:
         ENVIRONMENT
     params:
-        cfg=lambda wildcards: embedding_cfg(wildcards.variant),
-        sig=lambda wildcards: index_sig(motion_folder(wildcards.variant)),
-        subsets=lambda wildcards: features_sig(["video_id"]),
-        code=code("motion_embedding_index"),
+        **params("motion_embedding_index", "cfg", "sig", "subsets", "network"),
     script:
         "../scripts/motion_embedding_index.py"

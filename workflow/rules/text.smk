@@ -1,25 +1,17 @@
 # Class embeddings from prompts.
-rule text:
+checkpoint text:
     input:
-        manifest=ancient(MANIFEST),
-        prompts=lambda wildcards: prompt_files(wildcards.variant),
-        weights=lambda wildcards: encoder_files(CONFIG["text"][wildcards.variant]["appearance"]),
+        **inputs("text", "manifest"),
     output:
-        classes=f"{RESULTS}/text/{{variant}}/class_embeddings.safetensors",
+        **outputs("text"),
     log:
-        f"{LOGS}/text/{{variant}}.log",
+        f"{paths.logs}/text/{{variant}}.log",
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda wildcards, attempt: mem_mb(6000, 0, 0, attempt),
-        gpu=lambda wildcards: encoder_gpus(CONFIG["text"][wildcards.variant]["appearance"]),
+        mem_mb=lambda wildcards, attempt: resource.mem_mb(6000, attempt),
+        gpu=lambda wildcards: resource.text_gpus(wildcards.variant),
     params:
-        cfg=lambda wildcards: cfg(
-            "text",
-            wildcards.variant,
-            encoder=encoder_cfg(CONFIG["text"][wildcards.variant]["appearance"]),
-        ),
-        sig=lambda wildcards: classes_sig(),
-        code=code("text"),
+        **params("text", "cfg", "encoder", "sig"),
     script:
         "../scripts/text.py"

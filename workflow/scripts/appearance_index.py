@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.appearance_extraction import index_appearance
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     dataset = snakemake.config["dataset"]
     index_appearance(
         snakemake.config["appearance"][snakemake.wildcards.variant],

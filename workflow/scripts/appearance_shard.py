@@ -6,7 +6,7 @@ from moclip.appearance_extraction import extract_appearance_shard
 from moclip.extraction import ShardJob
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     wildcards = snakemake.wildcards
     extract_appearance_shard(
         ShardJob.from_config(snakemake.config, shard=wildcards.shard, output=snakemake.output.shard),

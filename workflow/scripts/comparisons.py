@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.stage import stage
 from moclip.tables import compare_runs
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     compare_runs(
         [Path(path) for path in snakemake.input.predictions],
         comparisons=Path(snakemake.output.comparisons),

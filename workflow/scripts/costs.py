@@ -6,7 +6,7 @@ from pathlib import Path
 from moclip.costs import CostRun, write_costs
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     output = Path(snakemake.output.costs)
     write_costs(
         output,

@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.datacard import write_datacard
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     write_datacard(
         Path(snakemake.output.datacard),
         dataset_name=snakemake.config["dataset"]["name"],

@@ -6,7 +6,7 @@ from moclip.demo import build_demo_dataset
 from moclip.files import replace_atomically
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     complete = Path(snakemake.output.complete)
     build_demo_dataset(complete.parent, seed=0, num_workers=snakemake.threads)
     with replace_atomically(complete) as temporary:

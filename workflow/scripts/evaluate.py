@@ -7,12 +7,12 @@ from moclip.provenance import read_commit
 from moclip.runs import write_run
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     inputs = snakemake.input
     write_run(
         Path(snakemake.output.metrics).parent,
         manifest=Path(inputs.manifest),
-        head=Path(inputs.head),
+        head=Path(snakemake.output.metrics).with_name("head.safetensors"),
         heads_index=Path(inputs.heads),
         inputs={name: Path(inputs[name]) for name in ("motion", "appearance", "text", "network") if inputs.get(name)},
         config=json.loads(snakemake.params.cfg),

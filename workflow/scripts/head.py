@@ -6,7 +6,7 @@ from pathlib import Path
 from moclip.head_runs import HeadRun, train_batch
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     train_batch(
         [HeadRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg).values()],
         index=Path(snakemake.output.index),

@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.mistake_pictures import draw_mistakes
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     draw_mistakes(
         Path(snakemake.output.mistakes),
         predictions=[Path(path) for path in snakemake.input.predictions],

@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.motion_embedding_extraction import index_motion_embedding
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     index_motion_embedding(
         snakemake.config["motion_network"][snakemake.wildcards.variant],
         manifest=Path(snakemake.input.manifest),

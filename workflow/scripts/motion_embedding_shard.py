@@ -6,7 +6,7 @@ from moclip.extraction import ShardJob
 from moclip.motion_embedding_extraction import extract_motion_embedding_shard
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     wildcards = snakemake.wildcards
     extract_motion_embedding_shard(
         ShardJob.from_config(snakemake.config, shard=wildcards.shard, output=snakemake.output.shard),

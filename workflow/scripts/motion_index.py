@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.motion_extraction import index_motion
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     dataset = snakemake.config["dataset"]
     index_motion(
         snakemake.config["motion"][snakemake.wildcards.variant],

@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.stage import stage
 from moclip.training import train_network
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     train_network(
         Path(snakemake.output.model),
         history=Path(snakemake.output.history),

@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.network_curve import write_network_curve
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     wildcards = snakemake.wildcards
     write_network_curve(
         Path(snakemake.output.curve),

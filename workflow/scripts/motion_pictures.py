@@ -6,7 +6,7 @@ from pathlib import Path
 from moclip.drawing import write_motion_pictures
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     write_motion_pictures(
         Path(snakemake.output.page),
         manifest=Path(snakemake.input.manifest),

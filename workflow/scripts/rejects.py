@@ -5,5 +5,5 @@ from pathlib import Path
 from moclip.stage import stage
 from moclip.tables import write_rejects
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     write_rejects(Path(snakemake.output.rejects), indexes=[Path(path) for path in snakemake.input.indexes])

@@ -6,7 +6,7 @@ from moclip.report import ReportTables
 from moclip.stage import stage
 from moclip.tables import write_report
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     write_report(
         Path(snakemake.output.report),
         manifest=Path(snakemake.input.manifest),

@@ -5,5 +5,5 @@ from pathlib import Path
 from moclip.stage import stage
 from moclip.tables import summarise_runs
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     summarise_runs([Path(path) for path in snakemake.input.metrics], output=Path(snakemake.output.summary))

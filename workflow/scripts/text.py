@@ -5,7 +5,7 @@ from pathlib import Path
 from moclip.class_embeddings import write_class_embeddings
 from moclip.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake):
     variant = snakemake.config["text"][snakemake.wildcards.variant]
     write_class_embeddings(
         Path(snakemake.output.classes),
