@@ -83,9 +83,8 @@ class FreshBuilds:
     def _build(self, checkout: Checkout, *, folder: Path) -> Digests | None:
         # As deep as a project, so that a relative `cache_dir` above it is empty too.
         fresh = replace(checkout, folder=folder / "build", python=self._python)
-        ignored = shutil.ignore_patterns("__pycache__")
         outputs = shutil.ignore_patterns(*OUTPUTS)
-        shutil.copytree(checkout.code, fresh.code, ignore=ignored, copy_function=shutil.copyfile)
+        shutil.copytree(checkout.code, fresh.code)
         shutil.copytree(checkout.project, fresh.project, ignore=outputs, copy_function=shutil.copyfile)
         work = fresh.run(check=False)
         found = None if work.ran.code else digest_results(fresh)
@@ -113,7 +112,7 @@ def digest_results(checkout: Checkout) -> Digests:
     """Return the digest of each file of the results, without what a clock measured."""
     found = {}
     for path in sorted(checkout.results.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):  # records hold the times and places of files
             content = read_without_times(path)
             found[path.relative_to(checkout.results).as_posix()] = blake2b(content, digest_size=16).hexdigest()
     return found
