@@ -734,7 +734,7 @@ def _show_rows(rows: tuple[str, ...] | int) -> str:
         return f"{rows} of two" if rows else "none"
     if rows == ALL:
         return "all"
-    return " ".join(rows) if len(rows) <= 3 else f"{len(rows)} videos"
+    return (" ".join(rows) or "none") if len(rows) <= 3 else f"{len(rows)} videos"
 
 
 def record(changes: list[Change], *, python: Path) -> int:

@@ -107,6 +107,7 @@ def add_video(number: int, *, split_1: str, split_2: str, like: int | None = Non
 
     def apply(checkout: Checkout) -> None:
         path = path_of(number)
+        assert all(line["video"] != path for line in checkout.read_lists()), f"{path} is listed already"
         content = number if like is None else like
         if content < 24:
             shutil.copyfile(checkout.videos / path_of(content), checkout.videos / path)
@@ -144,6 +145,8 @@ def swap_contents(one: int, other: int) -> Edit:
 
     def apply(checkout: Checkout) -> None:
         first, second = checkout.videos / path_of(one), checkout.videos / path_of(other)
+        assert first.is_file(), first
+        assert second.is_file(), second
         first.rename(checkout.videos / "swapped")
         second.rename(first)
         (checkout.videos / "swapped").rename(second)

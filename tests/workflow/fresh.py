@@ -11,6 +11,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
+from moclip.files import replace_atomically
 from tests.results import read_without_times
 from tests.workflow.checkout import OUTPUTS, Checkout, Work
 from tests.workflow.warm import warm_python
@@ -57,6 +58,10 @@ class FreshBuilds:
         self._opened = ExitStack()
         atexit.register(self._opened.close)
 
+    def start(self) -> None:
+        """Prepare the folder and the Python of the builds before threads ask for them."""
+        assert self._folder and self._python
+
     @cached_property
     def _folder(self) -> Path:
         kept = os.environ.get("MOCLIP_FRESH_BUILDS")
@@ -75,17 +80,16 @@ class FreshBuilds:
         name = digest_inputs(checkout)
         path = self._folder / f"{name}.json"
         if not path.is_file():
-            found = self._build(checkout, folder=self._folder / f"{name}.{os.getpid()}")
-            path.with_suffix(".new").write_text(json.dumps(found))
-            path.with_suffix(".new").rename(path)
+            found = self._build(checkout, folder=Path(tempfile.mkdtemp(prefix=f"{name}.", dir=self._folder)))
+            with replace_atomically(path) as temporary:
+                temporary.write_text(json.dumps(found))
         return json.loads(path.read_text())  # type: ignore[no-any-return]
 
     def _build(self, checkout: Checkout, *, folder: Path) -> Digests | None:
         # As deep as a project, so that a relative `cache_dir` above it is empty too.
         fresh = replace(checkout, folder=folder / "build", python=self._python)
-        ignored = shutil.ignore_patterns("__pycache__")
         outputs = shutil.ignore_patterns(*OUTPUTS)
-        shutil.copytree(checkout.code, fresh.code, ignore=ignored, copy_function=shutil.copyfile)
+        shutil.copytree(checkout.code, fresh.code)
         shutil.copytree(checkout.project, fresh.project, ignore=outputs, copy_function=shutil.copyfile)
         work = fresh.run(check=False)
         found = None if work.ran.code else digest_results(fresh)
