@@ -141,7 +141,7 @@ def read_manifest(path: Path) -> "pd.DataFrame":
 def dataset_signature(dataset: Mapping[str, Any]) -> str:
     """Return 32 hex digits that change when a video below the root, or a list, is added, removed or changed.
 
-    No video is read: path, size and time of change stand for it. The lists count with their bytes.
+    No video is read: path, size and times stand for it. The lists count with their bytes.
 
     Raises:
         DatasetError: The root or the lists are missing.
@@ -156,7 +156,9 @@ def dataset_signature(dataset: Mapping[str, Any]) -> str:
     for name, entry in walk_videos(Path(dataset["root"])):
         try:
             status = entry.stat()
-            lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\n")
+            # The time of change cannot be set back: it finds a video that was replaced with its size and time kept.
+            changed = status.st_ctime_ns if dataset["fingerprint"] == "content" else 0
+            lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\0{changed}\n")
         except OSError:  # a link to nothing; whether that matters is for the manifest to say
             lines.append(f"root={name}\0missing\n")
     digest.update("".join(sorted(lines)).encode("utf-8", "surrogateescape"))
