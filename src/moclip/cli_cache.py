@@ -152,12 +152,14 @@ def _cache(options: argparse.Namespace) -> None:
         remove_unused,
         remove_unused_artifacts,
     )
+    from moclip.feature_sets import list_outputs  # noqa: PLC0415
 
     configs = [load_config(path, schema=options.schema) for path in options.configfile]
     folders = {Path(config["cache_dir"]) for config in configs}
     for folder in sorted(folders):
         own = [config for config in configs if Path(config["cache_dir"]) == folder]
-        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, configs=own)
+        outputs = [output for config in own for output in list_outputs(config)]
+        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
         print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
         if options.remove_unused:
             removed = [*remove_unused(pools), *remove_unused_artifacts(artifacts)]

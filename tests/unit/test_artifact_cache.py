@@ -10,8 +10,9 @@ import pytest
 
 from moclip import artifact_cache
 from moclip.artifact_cache import artifact_lock, keep, list_artifacts, read_artifact, restore
-from moclip.artifact_uses import list_artifact_uses, list_outputs, note_use
+from moclip.artifact_uses import list_artifact_uses, note_use
 from moclip.cache_usage import format_artifacts, list_pools, remove_unused_artifacts
+from moclip.feature_sets import list_outputs
 
 FILES = {"model.safetensors": b"weights", "history.tsv": b""}
 
@@ -119,10 +120,11 @@ def test_artifacts_that_no_configuration_uses_are_removed(tmp_path: Path, monkey
     note_use(cache, output=first, kind="networks", keys=["new"])
     note_use(cache, output=second, kind="networks", keys=["new"])
     note_use(cache, output=list_outputs(config("theirs"))[0], kind="networks", keys=["theirs"])
-    uses = list_artifact_uses(cache, configs=[config("mine"), config("theirs")])
+    outputs = [output for name in ("mine", "theirs") for output in list_outputs(config(name))]
+    uses = list_artifact_uses(cache, outputs=outputs)
     assert [(use.artifact.key, len(use.used_by)) for use in uses] == [("new", 2), ("theirs", 1), ("h", 0), ("old", 0)]
     assert "1 heads, 1 of no experiment" in format_artifacts(uses)
     assert list_pools(cache, configs=[]) == []
-    uses = list_artifact_uses(cache, configs=[config("mine")])
+    uses = list_artifact_uses(cache, outputs=list_outputs(config("mine")))
     assert len(remove_unused_artifacts(uses)) == 3
     assert [artifact.key for artifact in list_artifacts(cache)] == ["new"]
