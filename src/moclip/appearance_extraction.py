@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moclip.encoder_spec import EncoderSpec, weights_fingerprint
+from moclip.encoder_spec import build_encoder_spec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction import (
     Extractor,
@@ -65,19 +65,6 @@ def index_appearance(
     motion = None if motion_index is None else list_motion_rows(motion_index)
     extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
-
-
-def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
-    """Return what an appearance variant of the configuration says of its encoder."""
-    return EncoderSpec(
-        model=variant["model"],
-        weights=variant["weights"] or None,
-        untrained=variant["untrained"],
-        device=variant["device"],
-        precision=variant["precision"],
-        backend=variant["backend"],
-        threads=variant["threads"],
-    )
 
 
 def build_appearance_extractor(

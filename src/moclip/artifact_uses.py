@@ -6,14 +6,12 @@ results may be deleted and come back from the cache. Removing too much costs com
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from moclip.artifact_cache import Artifact, list_artifacts
-from moclip.config import list_network_runs, list_runs, list_used
 from moclip.files import replace_atomically
 
 
@@ -38,9 +36,9 @@ def note_use(cache_dir: Path, *, output: Path, kind: str, keys: Sequence[str]) -
         temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def list_artifact_uses(cache_dir: Path, *, configs: Iterable[Mapping[str, Any]]) -> list[ArtifactUse]:
-    """Return every artifact of a cache with the outputs of the checked configurations that use it, unused ones last."""
-    wanted = {str(output.resolve()): str(output) for config in configs for output in list_outputs(config)}
+def list_artifact_uses(cache_dir: Path, *, outputs: Iterable[Path]) -> list[ArtifactUse]:
+    """Return every artifact of a cache with those of some outputs that use it; unused artifacts come last."""
+    wanted = {str(output.resolve()): str(output) for output in outputs}
     users: dict[tuple[str, str], list[str]] = {}
     for output, kind, keys in _read_uses(cache_dir):
         for key in keys if output in wanted else ():
@@ -50,22 +48,6 @@ def list_artifact_uses(cache_dir: Path, *, configs: Iterable[Mapping[str, Any]])
         for artifact in list_artifacts(cache_dir)
     ]
     return sorted(found, key=lambda use: (not use.used_by, use.artifact.kind, use.artifact.key))
-
-
-def list_outputs(config: Mapping[str, Any]) -> list[Path]:
-    """Return the outputs of a checked configuration that are made from artifacts, relative to the working folder."""
-    results = Path("results") / str(config["dataset"]["name"])
-    networks = (
-        results / "motion_network" / run.experiment / f"split-{run.split}/seed-{run.seed}/model.safetensors"
-        for run in list_network_runs(config)
-    )
-    texts = (results / "text" / variant / "class_embeddings.safetensors" for variant in list_used(config, "text"))
-    runs = (
-        results / "experiments" / run.experiment / f"split-{run.split}/seed-{run.seed}" / name
-        for run in list_runs(config)
-        for name in ("head.safetensors", "predictions.tsv")
-    )
-    return [*networks, *texts, *runs]
 
 
 def _read_uses(cache_dir: Path) -> Iterator[tuple[str, str, Collection[str]]]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +42,19 @@ class EncoderSpec:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     backend: Literal["torch", "eager", "openvino"] = "torch"
     threads: int = 1
+
+
+def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
+    """Return the encoder of an appearance variant of the configuration."""
+    return EncoderSpec(
+        model=variant["model"],
+        weights=variant["weights"] or None,
+        untrained=variant["untrained"],
+        device=variant["device"],
+        precision=variant["precision"],
+        backend=variant["backend"],
+        threads=variant["threads"],
+    )
 
 
 def check_encoder_spec(spec: EncoderSpec) -> None:

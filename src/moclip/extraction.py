@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from tqdm import tqdm
-
 from moclip.errors import VideoError
 from moclip.features import write_index
 from moclip.isolation import Limits
@@ -131,6 +129,8 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     by_id = {video.video_id: video for video in videos}
 
     def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
+        from tqdm import tqdm  # noqa: PLC0415 (a shard from the cache shows no progress)
+
         chosen = [by_id[wanted.video_id] for wanted in missing]
         check = _unchanged_check(chosen, job=job) if extractor.reads_videos and job.fingerprint else None
         title = f"{extractor.name} {job.output.stem}"

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.artifact_cache import HEADS
+from moclip.artifact_uses import note_use
 from moclip.class_embeddings import ClassEmbeddings, digest_class_embeddings, read_class_embeddings
 from moclip.errors import ModelError
 from moclip.features import index_fingerprint, open_indexed, read_index
@@ -169,8 +171,8 @@ class _Batch:
     """What the runs of one job share: labels, features, and the cache of heads."""
 
     def __init__(self, *, manifest: Path, split: int, cache_dir: Path) -> None:
-        self._manifest, self._split, self._folder = manifest, split, cache_dir / "heads"
-        self._load = FeatureLoader()
+        self._manifest, self._split, self._folder = manifest, split, cache_dir / HEADS
+        self._cache_dir, self._load = cache_dir, FeatureLoader()
         self.num_trained = self.num_reused = 0
 
     @cached_property
@@ -187,7 +189,8 @@ class _Batch:
         if run.network is not None:
             check_network(run.network, motion=run.motion, split=self._split)
         subsets = self._draw(run)
-        heads = {method: self._head(run, method, subsets=subsets) for method in list_heads(run.methods)}
+        keys = {method: self._identity(run, method, subsets=subsets) for method in list_heads(run.methods)}
+        heads = {method: self._head(run, method, subsets=subsets, key=key) for method, key in keys.items()}
         mixes = {}
         if "score_fusion" in run.methods:
             mixes["score_fusion"] = {"motion": self._choose_mix(run, heads["appearance"], subsets=subsets)}
@@ -204,6 +207,7 @@ class _Batch:
             },
         )
         write_history(run.history, heads=heads)
+        note_use(self._cache_dir, output=run.output, kind=HEADS, keys=list(keys.values()))
 
     def _fingerprint(self, index: Path) -> str:
         return index_fingerprint(index, split=self._split, subsets=LEARNED)
@@ -226,8 +230,8 @@ class _Batch:
         ]
         return _Subsets(train=drawn[0], val=drawn[1])
 
-    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
-        path = self._folder / f"{self._identity(run, method, subsets=subsets)}.safetensors"
+    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets, key: str) -> TrainedHead:
+        path = self._folder / f"{key}.safetensors"
         if path.is_file():
             try:
                 found = load_heads(path).heads[method]

@@ -18,7 +18,7 @@ from moclip.head_files import HeadFile, load_heads, read_network_digest
 from moclip.manifest import read_manifest
 from moclip.methods import METHODS
 from moclip.run_settings import check_weights, locate_weights, project_of, read_parameters, read_yaml
-from moclip.runs import score_method
+from moclip.scoring import score_method
 from moclip.shards import build_digest
 from moclip.streams import load_stream
 from moclip.subsets import load_labels

@@ -131,6 +131,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "costs",
         "evaluation",
         "runs",
+        "scoring",
         "summary",
         "tables",
         "report",
@@ -194,7 +195,14 @@ DOORS: dict[str, set[str]] = {
         "tower_openvino",
     },
     "torchvision": set(),
-    "safetensors": {"encoder_files", "motion_network", "motion_checkpoint", "head_files", "class_embeddings"},
+    "safetensors": {
+        "encoder_files",
+        "motion_network",
+        "motion_checkpoint",
+        "head_files",
+        "class_embeddings",
+        "scoring",
+    },
     "jsonschema": {"config"},
     "PIL": {"appearance", "image_files"},
 }

@@ -158,6 +158,7 @@ class World:
             seed=run.seed,
             rejected_test_videos="wrong",
             commit="abc",
+            cache_dir=self.folder / "cache",
         )
         return read_metrics(run.output.parent / "metrics.json")
 

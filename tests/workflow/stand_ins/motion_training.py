@@ -33,9 +33,10 @@ def train_motion_network(
     **others: Any,
 ) -> TrainedNetwork:
     """Return a network that follows from every sample, the variant and the seed."""
-    # As the real one, it sees neither the name of the motion variant nor how the network is tested.
-    seen = {key: value for key, value in variant.items() if key not in {"test", "motion", "loaders"}}
+    seen = {key: value for key, value in variant.items() if key not in {"motion", "weights", "test", "loaders"}}
+    weights = Path(variant["weights"])
     digest = blake2b(json.dumps([seen, seed], sort_keys=True).encode(), digest_size=8)
+    digest.update(weights.read_bytes() if weights.is_file() else str(weights).encode())
     for sample in [*train, *val]:
         digest.update(f"{sample.video_id} {sample.class_index}".encode() + _see(sample.motion()))
     entry = Epoch(epoch=1, learning_rate=0.1, train_loss=1.0, train_top_1=0.5, val_loss=1.0, val_top_1=0.5)
