@@ -45,7 +45,7 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "c067f886533ddc21"),
+    "APPEARANCE_VERSION": (2, "95340a733ee82c6e"),
     "FRAMES_VERSION": (3, "a18cffac280b927c"),
     "MOTION_EMBEDDING_VERSION": (2, "c7bac96e5275bdee"),
     "MOTION_VERSION": (3, "a277eb6fcf64711c"),

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moclip.appearance_extraction import build_encoder_spec
-from moclip.encoder_spec import tokenizer_fingerprint, weights_fingerprint
+from moclip.encoder_spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import MoclipError
 from moclip.file_digests import FileDigests
 
