@@ -153,8 +153,17 @@ def _cache(options: argparse.Namespace) -> None:
         remove_unused_artifacts,
     )
     from moclip.feature_sets import list_outputs  # noqa: PLC0415
+    from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
+    from moclip.workflow.content import Contents  # noqa: PLC0415
+    from moclip.workflow.plan import Plan  # noqa: PLC0415
 
     configs = [load_config(path, schema=options.schema) for path in options.configfile]
+    plans = [Plan(config, code=str, listing=str, contents=Contents(config["cache_dir"])) for config in configs]
+    orphans = list_orphans(plans)
+    if orphans:
+        print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")
+    if options.remove_unused and orphans:
+        print("\n".join(remove_orphans(orphans)))
     folders = {Path(config["cache_dir"]) for config in configs}
     for folder in sorted(folders):
         own = [config for config in configs if Path(config["cache_dir"]) == folder]

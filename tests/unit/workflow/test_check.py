@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moclip.workflow.check import check_results, list_orphans, remove_outputs, reset_future_times
+from moclip.workflow.check import check_results, list_orphans, remove_orphans, remove_outputs, reset_future_times
 from moclip.workflow.plan import Job, Plan
 from moclip.workflow.records import read_record, record_path, write_record
 from tests.unit.workflow.test_plan import build_plan, wide_config
@@ -127,12 +127,16 @@ def test_results_from_the_future_get_the_time_of_now(plan: Plan) -> None:
 
 
 def test_files_of_no_job_are_orphans_and_notes_of_a_user_are_not(plan: Plan) -> None:
-    assert list_orphans(plan) == []
+    assert list_orphans([plan]) == []
     for name in ("motion/original/shard-9.h5", "experiments/old/split-1/seed-0/metrics.json", "notes.txt"):
         path = Path("results/demo", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert list_orphans(plan) == [
+    assert list_orphans([plan]) == [
         "results/demo/experiments/old/split-1/seed-0/metrics.json",
         "results/demo/motion/original/shard-9.h5",
     ]
+    assert len(remove_orphans(list_orphans([plan]))) == 2
+    assert list_orphans([plan]) == []
+    assert not Path("results/demo/experiments/old").exists()
+    assert Path("results/demo/notes.txt").exists()
