@@ -207,7 +207,7 @@ def write_rest(config: dict[str, object]) -> None:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(contents.get(job.rule, b""))
-        write_record(job.files, rule=job.rule, params=job.params())
+        write_record(job.files, rule=job.rule, params=job.params(), reads=job.read_files())
 
 
 def run_snakemake(*arguments: str) -> Cost:

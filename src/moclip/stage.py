@@ -33,7 +33,10 @@ def stage(job: Any) -> Iterator[None]:
         logging.captureWarnings(True)
         try:
             yield
-            write_record(list(job.output), rule=job.rule, params=dict(job.params.items()))
+            params = dict(job.params.items())
+            names = params.get("reads", "").removeprefix("reads:").split()
+            reads = [file for name in names for file in _list_files(job.input.get(name, []))]
+            write_record(list(job.output), rule=job.rule, params=params, reads=reads)
         except Exception as error:
             known = error if isinstance(error, MoclipError) else explain_system_fault(error)
             with suppress(OSError):
@@ -44,6 +47,10 @@ def stage(job: Any) -> Iterator[None]:
                 print(line, file=file)
             print(line if known else f"{line}; traceback in {path}", file=console)
             sys.exit(2 if known else 1)
+
+
+def _list_files(files: Any) -> list[str]:
+    return [files] if isinstance(files, str) else list(files)
 
 
 @contextmanager

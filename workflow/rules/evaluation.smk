@@ -38,7 +38,7 @@ rule comparisons:
     conda:
         ENVIRONMENT
     params:
-        **params("comparisons", "cfg", "policy", "sig", "predictions"),
+        **params("comparisons", "cfg", "policy", "sig", "reads"),
     script:
         "../scripts/comparisons.py"
 
@@ -79,6 +79,6 @@ rule summary:
     conda:
         ENVIRONMENT
     params:
-        **params("summary", "cfg", "metrics"),
+        **params("summary", "cfg", "reads"),
     script:
         "../scripts/summary.py"

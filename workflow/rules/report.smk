@@ -71,7 +71,7 @@ rule mistakes:
     conda:
         ENVIRONMENT
     params:
-        **params("mistakes", "cfg", "experiment", "sig", "motion", "predictions"),
+        **params("mistakes", "cfg", "experiment", "sig", "motion", "reads"),
     script:
         "../scripts/mistakes.py"
 
@@ -103,6 +103,6 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        **params("report", "cfg", "order", "sig", "features", "heads", "tables", "pages"),
+        **params("report", "cfg", "order", "sig", "features", "heads", "reads", "pages"),
     script:
         "../scripts/report.py"

@@ -6,7 +6,7 @@ them again, from the cache. So a lost `.snakemake` folder, an edited or a damage
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ _KEPT_NAMES = frozenset({"calibration.json"})
 class Finding:
     """A job whose outputs must be removed, and why.
 
-    The reason is `edited`, `other` (made for other params), `unknown` (without a record) or `forgotten` (the engine has
-    no note of its params).
+    The reason is `edited`, `other` (made for other params, or from inputs that have changed), `unknown` (without a
+    record) or `forgotten` (the engine has no note of its params).
     """
 
     job: Job
@@ -67,7 +67,7 @@ def _find_fault(job: Job, *, present: Sequence[str]) -> str:
     note = read_record(job.files)
     if note is None:
         return "unknown"
-    if note["params"] != job.params():
+    if note["params"] != job.params() or not _has_read(job, noted=note["inputs"]):
         return "other"
     recorded, renewed = note["outputs"], False
     for file in present:
@@ -79,6 +79,12 @@ def _find_fault(job: Job, *, present: Sequence[str]) -> str:
     if renewed:
         store_record(job.files, note)
     return ""
+
+
+def _has_read(job: Job, *, noted: Mapping[str, str]) -> bool:
+    # Whether the inputs are those that it was made from; a missing one is made first, and starts the job then.
+    present = [file for file in job.read_files() if Path(file).exists()]
+    return all(noted.get(file) == digest_file(Path(file)) for file in present)
 
 
 def remove_outputs(findings: Iterable[Finding]) -> None:

@@ -60,6 +60,11 @@ class Job:
     follows: frozenset[str] = frozenset()
     also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def read_files(self) -> list[str]:
+        """Return the files whose digests its record holds."""
+        names = self.params().get("reads", "").removeprefix("reads:").split()
+        return [file for name in names for file in self.input_files(name)]
+
     @property
     def files(self) -> tuple[str, ...]:
         """All output files."""
@@ -462,8 +467,8 @@ class Plan:
 
         return {"manifest": self._base, "heads": (heads, index), **streams, **models}, params, {}
 
-    # Tables and pages follow the runs that they read. The content of these is signed too, because the engine forgets
-    # that a run started them when a gate finishes later.
+    # Tables and pages follow the runs that they read, which are no gates: the engine does not evaluate params again
+    # when a run has finished, so params must not depend on its files. The record of a table holds their digests.
 
     def _of_runs(self, output: str, runs: Sequence[Run] | None = None) -> list[tuple[Job, str]]:
         return [(self._run_job(run), output) for run in (self.runs if runs is None else runs)]
@@ -489,7 +494,7 @@ class Plan:
                 "cfg": json.dumps([job.outputs[output] for job, output in predictions]),
                 "policy": self.config["dataset"]["rejected_test_videos"],
                 "sig": self.signatures.columns(["video_id", "group"]),
-                "predictions": self._signed(predictions),
+                "reads": _name_read(["predictions"]),
             }
 
         inputs = {"manifest": self._base, "predictions": predictions}
@@ -500,7 +505,7 @@ class Plan:
 
         def params() -> Params:
             cfg = json.dumps([job.outputs[output] for job, output in metrics])
-            return {"cfg": cfg, "metrics": self._signed(metrics)}
+            return {"cfg": cfg, "reads": _name_read(["metrics"])}
 
         return {"metrics": metrics}, params, {"follows": frozenset({"metrics"})}
 
@@ -607,13 +612,14 @@ class Plan:
                 "experiment": self.mistaken,
                 "sig": self.signatures.columns(["video_id", "path", "class_name", "fingerprint"]),
                 "motion": self.signatures.rows([job.outputs[output] for job, output in motion]),
-                "predictions": self._signed(predictions),
+                "reads": _name_read(["predictions"]),
             }
 
         inputs = {"manifest": self._base, "predictions": predictions, "motion": motion}
         return inputs, params, {"follows": frozenset({"predictions"})}
 
     def _report(self) -> Any:
+        manifest, table = self._base
         tables = {
             "rejects": (self.job("rejects"), "rejects"),
             "summary": (self.job("summary"), "summary"),
@@ -633,14 +639,13 @@ class Plan:
         indexes = self._indexes
 
         def params() -> Params:
-            read = [*tables.values(), *(pair for pairs in lists.values() for pair in pairs)]
             return {
                 "cfg": json.dumps(self.config, sort_keys=True),
                 "order": json.dumps([*self.config["experiments"]]),
-                "sig": self.signatures.columns(["video_id", "class_name", "split_1"]),
+                "sig": self.signatures.files([manifest.outputs[table]]),
                 "features": self.signatures.rows([job.outputs[output] for job, output in indexes]),
                 "heads": self._signed(heads),
-                "tables": self._signed(read),
+                "reads": _name_read([*tables, *lists]),
                 "pages": json.dumps(list(pages)),
             }
 
@@ -673,6 +678,11 @@ def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None =
 
 def _unique(pairs: Iterator[tuple[Job, str]]) -> list[tuple[Job, str]]:
     return list(dict.fromkeys(pairs))
+
+
+def _name_read(names: Sequence[str]) -> str:
+    # The inputs whose digests the record of a job holds, for `records.write_record`.
+    return f"reads:{' '.join(names)}"
 
 
 def _join(signatures: Iterator[str]) -> str:

@@ -21,12 +21,13 @@ def record_path(output: str | Path) -> Path:
     return path.with_name(f".{path.name}.made")
 
 
-def write_record(outputs: Sequence[str], *, rule: str, params: Mapping[str, str]) -> None:
-    """Write the record of a job that has just succeeded, with the digests of its outputs."""
+def write_record(outputs: Sequence[str], *, rule: str, params: Mapping[str, str], reads: Sequence[str] = ()) -> None:
+    """Write the record of a job that has just succeeded, with the digests of its outputs and of the inputs `reads`."""
     note = {
         "format": _FORMAT,
         "rule": rule,
         "params": dict(params),
+        "inputs": {file: digest_file(Path(file)) for file in reads},
         "outputs": {output: _describe(Path(output)) for output in outputs},
     }
     store_record(outputs, note)

@@ -39,7 +39,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 def record_all(plan: Plan) -> None:
     for job in plan.jobs:
-        write_record(job.files, rule=job.rule, params=job.params())
+        write_record(job.files, rule=job.rule, params=job.params(), reads=job.read_files())
 
 
 def check(plan: Plan, *, forgotten: bool = False) -> dict[str, str]:
@@ -140,3 +140,10 @@ def test_files_of_no_job_are_orphans_and_notes_of_a_user_are_not(plan: Plan) -> 
     assert list_orphans([plan]) == []
     assert not Path("results/demo/experiments/old").exists()
     assert Path("results/demo/notes.txt").exists()
+
+
+def test_a_table_that_was_made_from_other_results_is_found(plan: Plan) -> None:
+    run = plan.job("evaluate", experiment="fusion", split=1, seed=0)
+    Path(run.outputs["metrics"]).write_text("other metrics")
+    write_record(run.files, rule=run.rule, params=run.params())
+    assert check(plan) == {"results/demo/summary.tsv": "other", "results/demo/report.html": "other"}
