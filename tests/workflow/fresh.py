@@ -60,7 +60,8 @@ class FreshBuilds:
 
     def start(self) -> None:
         """Prepare the folder and the Python of the builds before threads ask for them."""
-        assert self._folder and self._python
+        assert self._folder
+        assert self._python
 
     @cached_property
     def _folder(self) -> Path:
