@@ -21,7 +21,8 @@ import numpy as np
 
 import moclip.appearance
 from moclip.appearance import Encoder, load_encoder
-from moclip.appearance_extraction import build_appearance_extractor, build_encoder_spec
+from moclip.appearance_extraction import build_appearance_extractor
+from moclip.encoder_spec import build_encoder_spec
 from moclip.extraction import ShardJob, Video, extract_shard
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moclip.encoder_spec import EncoderSpec, weights_fingerprint
+from moclip.encoder_spec import build_encoder_spec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction import (
     Extractor,
@@ -18,6 +18,7 @@ from moclip.extraction import (
     reject_row,
     shard_file,
 )
+from moclip.file_digests import FileDigests
 from moclip.frame_choice import MotionRows, build_frame_key, decode_frames, list_motion_rows, rebuild_frames
 from moclip.frames import Frames
 from moclip.isolation import Isolated, Limits
@@ -43,7 +44,10 @@ def extract_appearance_shard(
     """
     videos = list_videos(manifest, root=job.root, shard=job.shard)
     motion = None if motion_index is None else list_motion_rows(motion_index, file=shard_file(job.shard))
-    extractor = build_appearance_extractor(variant, motion=motion, num_threads=num_threads, limits=job.limits)
+    digest = FileDigests(job.cache_dir)
+    extractor = build_appearance_extractor(
+        variant, motion=motion, num_threads=num_threads, limits=job.limits, digest=digest
+    )
     extract_shard(extractor, videos=videos, job=job)
 
 
@@ -54,25 +58,13 @@ def index_appearance(
     root: Path,
     num_shards: int,
     output: Path,
+    cache_dir: Path,
     motion_index: Path | None = None,
 ) -> None:
     """Write the index over the appearance shards beside `output`, as `extraction.index_shards` does."""
     motion = None if motion_index is None else list_motion_rows(motion_index)
-    extractor = build_appearance_extractor(variant, motion=motion)
+    extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
-
-
-def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
-    """Return what an appearance variant of the configuration says of its encoder."""
-    return EncoderSpec(
-        model=variant["model"],
-        weights=variant["weights"] or None,
-        untrained=variant["untrained"],
-        device=variant["device"],
-        precision=variant["precision"],
-        backend=variant["backend"],
-        threads=variant["threads"],
-    )
 
 
 def build_appearance_extractor(
@@ -81,13 +73,16 @@ def build_appearance_extractor(
     motion: MotionRows | None = None,
     num_threads: int = 1,
     limits: Limits | None = None,
+    digest: Callable[[Path], str] | None = None,
 ) -> Extractor:
-    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes."""
+    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes.
+
+    `digest` gives the digest of a file of weights, for a caller that remembers them.
+    """
     spec = build_encoder_spec(variant)
     frames = variant["frames"]
     parameters = {
-        "model": variant["model"],
-        "weights": weights_fingerprint(spec),
+        "weights": weights_fingerprint(spec, digest=digest),
         "untrained": variant["untrained"],
         "frames": dict(frames),
         "batch_size": variant["batch_size"],
@@ -138,7 +133,7 @@ def build_appearance_extractor(
         fields=APPEARANCE_FIELDS,
         row_key=key,
         extract=extract,
-        provenance={"state": "untrained" if variant["untrained"] else "trained", "model": variant["model"]},
+        provenance={"state": "untrained" if variant["untrained"] else "trained"},
     )
 
 

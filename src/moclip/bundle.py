@@ -10,9 +10,8 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from moclip.appearance_extraction import build_encoder_spec
 from moclip.calibration import Temperature
-from moclip.encoder_spec import LOCAL_DIR
+from moclip.encoder_spec import LOCAL_DIR, build_encoder_spec
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation import read_metrics
 from moclip.files import replace_atomically

@@ -1,4 +1,4 @@
-"""What the row cache holds, how large it is, what of it no experiment uses, and its removal."""
+"""The contents of the cache, rows and artifacts: their size, their users, and the removal of the unused."""
 
 import fcntl
 import json
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moclip.artifact_cache import KINDS, remove_artifact
+from moclip.artifact_uses import ArtifactUse
 from moclip.errors import ShardError
 from moclip.feature_sets import list_feature_sets
 from moclip.shards import Shard
@@ -41,7 +43,10 @@ def list_pools(cache_dir: Path, *, configs: Sequence[Mapping[str, Any]]) -> list
             pool = feature_set.pool(cache_dir)
             if pool is not None:
                 used.setdefault(pool, []).append(f"{config['dataset']['name']}/{feature_set.name}")
-    folders = [folder for folder in sorted(cache_dir.glob("*/*")) if folder.is_dir()]
+    others = {*KINDS, "uses", "training", "code"}
+    folders = [
+        folder for folder in sorted(cache_dir.glob("*/*")) if folder.is_dir() and folder.parent.name not in others
+    ]
     pools = [_read_pool(folder, used_by=used.get(folder, ())) for folder in folders]
     return sorted(pools, key=lambda pool: (not pool.used_by, pool.folder))
 
@@ -80,6 +85,28 @@ def remove_unused(pools: Sequence[Pool]) -> list[str]:
             else:
                 lines.append(f"kept {pool.folder}: another process writes to it")
     return lines
+
+
+def remove_unused_artifacts(uses: Sequence[ArtifactUse]) -> list[str]:
+    """Remove the artifacts that no experiment uses, and return what was removed, a line each."""
+    lines = []
+    for use in uses:
+        if not use.used_by:
+            remove_artifact(use.artifact)
+            lines.append(f"removed {use.artifact.path}: {format_size(use.artifact.num_bytes)}")
+    return lines
+
+
+def format_artifacts(uses: Sequence[ArtifactUse]) -> str:
+    """Return the artifacts as a table, a line for each kind, and one for each that no experiment uses."""
+    lines = []
+    for kind in dict.fromkeys(use.artifact.kind for use in uses):
+        own = [use for use in uses if use.artifact.kind == kind]
+        size = format_size(sum(use.artifact.num_bytes for use in own))
+        unused = [use for use in own if not use.used_by]
+        lines.append(f"{size:>9}  {len(own):>8} {kind}, {len(unused)} of no experiment")
+        lines += [f"{format_size(use.artifact.num_bytes):>9}  {use.artifact.path}  no experiment" for use in unused]
+    return "\n".join(lines)
 
 
 def _take_locks(folder: Path, *, held: ExitStack) -> bool:

@@ -37,7 +37,8 @@ examples:
   moclip cache
   moclip cache --configfile one.yaml other.yaml --remove-unused
 
-Lists the pools of the row cache: rows of one extractor with one set of parameters. {_HERE}
+Lists the pools of the row cache (rows of one extractor with one set of parameters), and the networks, heads, class
+embeddings and scores that are kept by content. {_HERE}
 """
 _PLAN = f"""\
 examples:
@@ -85,7 +86,7 @@ def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
     cache.add_argument(
         "--remove-unused",
         action="store_true",
-        help="remove the pools that no experiment of the named configurations uses; name all that share the cache",
+        help="remove what no experiment of the named configurations uses; name all that share the cache",
     )
     _add_config(cache, several=True)
     cache.set_defaults(run=_cache)
@@ -143,16 +144,35 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from moclip.cache_usage import format_pools, list_pools, remove_unused  # noqa: PLC0415
+    from moclip.artifact_uses import list_artifact_uses  # noqa: PLC0415
+    from moclip.cache_usage import (  # noqa: PLC0415
+        format_artifacts,
+        format_pools,
+        list_pools,
+        remove_unused,
+        remove_unused_artifacts,
+    )
+    from moclip.feature_sets import list_outputs  # noqa: PLC0415
+    from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
+    from moclip.workflow.content import Contents  # noqa: PLC0415
+    from moclip.workflow.plan import Plan  # noqa: PLC0415
 
     configs = [load_config(path, schema=options.schema) for path in options.configfile]
+    plans = [Plan(config, code=str, listing=str, contents=Contents(config["cache_dir"])) for config in configs]
+    orphans = list_orphans(plans)
+    if orphans:
+        print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")
+    if options.remove_unused and orphans:
+        print("\n".join(remove_orphans(orphans)))
     folders = {Path(config["cache_dir"]) for config in configs}
     for folder in sorted(folders):
         own = [config for config in configs if Path(config["cache_dir"]) == folder]
-        pools = list_pools(folder, configs=own)
-        print(f"{folder}:\n{format_pools(pools)}")
+        outputs = [output for config in own for output in list_outputs(config)]
+        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
+        print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
         if options.remove_unused:
-            print("\n".join(remove_unused(pools)) or "nothing to remove")
+            removed = [*remove_unused(pools), *remove_unused_artifacts(artifacts)]
+            print("\n".join(removed) or "nothing to remove")
 
 
 def _plan(options: argparse.Namespace) -> None:

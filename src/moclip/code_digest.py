@@ -1,18 +1,22 @@
 """The digest of the code that a stage runs: its script, and every definition of the package that the script reaches.
 
-An engine that watches the time stamp of a script sees a touched file and misses an edited import. This digest sees
-what counts: it changes with the syntax tree of what can run, and not with comments, docstrings or layout, nor with
-functions of the same modules that the script never reaches.
+An engine that watches the time stamp of a script sees a touched file and misses an edited import. This digest changes
+with the syntax tree of the code that can run. It does not change with comments, docstrings or layout, with functions
+that the script never reaches, or with the place of a definition: a module may be moved, renamed or split.
 
-A name counts as reached when it stands anywhere in the code of a reached definition, so that more is taken in than
-runs, never less. Two things would escape it, and the package has neither: names looked up in a text (`getattr` on a
-module, `globals()`), and star imports.
+Definitions are hashed, and modules are not. An import of this package counts as the definition that it brings in, an
+import of another package as it is written, where its name is used. Each definition is hashed together with those that
+its names resolve to, so that the digest changes if a name is bound to another definition of the same name.
+
+A name counts as reached if it occurs anywhere in the code of a reached definition, so that the digest covers more than
+the code that runs, never less. Two things would escape it, and the package has neither: names looked up in a text
+(`getattr` on a module, `globals()`), and star imports.
 """
 
 import ast
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
@@ -31,11 +35,11 @@ Place = tuple[str, str]
 
 @dataclass
 class _Definition:
-    """The syntax trees behind one name of a module, and the names that stand in them."""
+    """The syntax trees behind one name of a module, the names in them, and where imports inside them come from."""
 
     nodes: list[ast.AST] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    imports: set[Place] = field(default_factory=set)
+    imports: set[tuple[str, Place]] = field(default_factory=set)
 
     @cached_property
     def dump(self) -> str:
@@ -45,32 +49,44 @@ class _Definition:
 
 @dataclass
 class _Module:
-    """The top level of a module: what each name is, where imported names come from, and statements that just run."""
+    """The top level of a module: its definitions, imports of this package by bound name, and statements that run."""
 
     definitions: dict[str, _Definition] = field(default_factory=dict)
     imports: dict[str, Place] = field(default_factory=dict)
     statements: _Definition = field(default_factory=_Definition)
 
 
+# A reached definition, and where each of its names leads.
+_Graph = dict[Place, tuple[_Definition, set[tuple[str, Place]]]]
+
+
 def script_digests(folder: Path, *, memo: Path) -> dict[str, str]:
     """Return the `code_digest` of every script of a folder, by its name without suffix.
 
     `memo` is a folder that remembers them by the bytes of all that they could depend on, which takes milliseconds where
-    the syntax trees take a second. It may be deleted at will, and does without where it cannot be written.
+    the syntax trees take a second. It may be deleted at will, and a folder that cannot be written is no error.
     """
-    scripts = sorted(folder.glob("*.py"))
-    place = memo / f"{_sources_digest(scripts)}.json"
+    return _remember(sorted(folder.glob("*.py")), memo=memo)
+
+
+def remember_code_digest(path: Path, *, memo: Path) -> str:
+    """Return the `code_digest` of one file, with a `memo` as for `script_digests`."""
+    return _remember([path], memo=memo)[path.stem]
+
+
+def _remember(paths: list[Path], *, memo: Path) -> dict[str, str]:
+    place = memo / f"{_sources_digest(paths)}.json"
     try:
         noted: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         noted = {}
-    if noted.keys() != {script.stem for script in scripts}:
-        noted = {script.stem: code_digest(script) for script in scripts}
+    if noted.keys() != {path.stem for path in paths}:
+        noted = {path.stem: code_digest(path) for path in paths}
         _note(place, noted)
     return noted
 
 
-def _sources_digest(scripts: list[Path]) -> str:
+def _sources_digest(scripts: Sequence[Path]) -> str:
     # Another version of Python writes another tree of the same source.
     digest = blake2b(sys.version.encode(), digest_size=16)
     for path in [*sorted((_ROOT / PACKAGE).rglob("*.py")), *scripts]:
@@ -89,10 +105,8 @@ def _note(place: Path, digests: dict[str, str]) -> None:
 
 def code_digest(script: Path) -> str:
     """Return 16 hex digits over the script and the definitions of this package that it reaches, directly or not."""
-    digest = blake2b(_dump(script).encode(), digest_size=8)
-    for (module, name), dump in sorted(list_reached(script).items()):
-        digest.update(f"{module}\0{name}\0{dump}".encode())
-    return digest.hexdigest()
+    hashes = _hash_definitions(_reach(script))
+    return blake2b("".join(sorted(hashes)).encode(), digest_size=8).hexdigest()
 
 
 def module_digest(module: str) -> str:
@@ -100,43 +114,97 @@ def module_digest(module: str) -> str:
     return blake2b(_dump(_path_of(module)).encode(), digest_size=8).hexdigest()
 
 
+def module_path(module: str) -> Path:
+    """Return the file of a module of the package."""
+    return _path_of(module)
+
+
 def list_reached(script: Path) -> dict[Place, str]:
     """Return the definitions of the package that a file reaches, each with its syntax tree as text."""
-    reached: dict[Place, str] = {}
-    waiting = sorted(_imported_places(_parse(script)))
+    return {place: definition.dump for place, (definition, _) in _reach(script).items() if place[0]}
+
+
+def _reach(script: Path) -> _Graph:
+    # The script is the module without a name, and all of it is reached.
+    own = _read_file(script)
+    graph: _Graph = {}
+    waiting = _follow(("", _ALL), script=own)
     while waiting:
         place = waiting.pop()
-        if place in reached:
+        if place in graph:
             continue
-        module = _read_module(place[0])
-        definition, waiting_too = _resolve(module, place)
-        reached[place] = definition.dump
-        waiting.extend(waiting_too | {(place[0], "")})
-    return reached
+        module = _module_of(place, script=own)
+        definition = module.definitions[place[1]] if place[1] else module.statements
+        graph[place] = (definition, set())
+        for name, target in _references(module, definition, of=place[0]):
+            found = _follow(target, script=own)
+            graph[place][1].update((name, reached) for reached in found)
+            waiting |= found
+        waiting.add((place[0], ""))  # what runs when the module is imported
+    return graph
 
 
-def _resolve(module: _Module, place: Place) -> tuple[_Definition, set[Place]]:
-    name = place[1]
-    if name == "":  # what runs when the module is imported
-        return module.statements, _references(module, module.statements, of=place[0])
-    if name in module.definitions:
-        definition = module.definitions[name]
-        return definition, _references(module, definition, of=place[0])
-    if name in module.imports:
-        return _Definition(), {module.imports[name]}
-    return _Definition(), {(place[0], other) for other in module.definitions} | set(module.imports.values())
+def _follow(place: Place, *, script: _Module) -> set[Place]:
+    """Return the definitions that a place stands for: one, or all of a module; imports lead on to where they end."""
+    found: set[Place] = set()
+    seen: set[Place] = set()
+    waiting = {place}
+    while waiting:
+        place = waiting.pop()
+        seen.add(place)
+        module = _module_of(place, script=script)
+        if place[1] in module.definitions:
+            found.add(place)
+        elif place[1] in module.imports:
+            waiting.add(module.imports[place[1]])
+        else:
+            found |= {(place[0], name) for name in ["", *module.definitions]}
+            waiting |= set(module.imports.values())
+        waiting -= seen
+    return found
 
 
-def _references(module: _Module, definition: _Definition, *, of: str) -> set[Place]:
-    own = {(of, name) for name in definition.names if name in module.definitions}
-    imported = {module.imports[name] for name in definition.names if name in module.imports}
-    return own | imported | definition.imports
+def _module_of(place: Place, *, script: _Module) -> _Module:
+    return _read_module(place[0]) if place[0] else script
+
+
+def _references(module: _Module, definition: _Definition, *, of: str) -> Iterator[tuple[str, Place]]:
+    for name in definition.names:
+        if name in module.definitions:
+            yield name, (of, name)
+        elif name in module.imports:
+            yield name, module.imports[name]
+    yield from definition.imports
+
+
+def _hash_definitions(graph: _Graph) -> set[str]:
+    # Each round includes one more step along the names, until a round separates no further definitions.
+    own = {place: _hash(place[1], definition.dump) for place, (definition, _) in graph.items() if definition.nodes}
+    hashes = own
+    while True:
+        refined = {
+            place: _hash(own[place], *sorted(f"{name} {hashes[to]}" for name, to in graph[place][1] if to in own))
+            for place in own
+        }
+        is_stable = len(set(refined.values())) == len(set(hashes.values()))
+        hashes = refined
+        if is_stable:
+            return set(hashes.values())
+
+
+def _hash(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
 @cache
 def _read_module(name: str) -> _Module:
+    return _read_file(_path_of(name))
+
+
+def _read_file(path: Path) -> _Module:
     module = _Module()
-    for node in _parse(_path_of(name)).body:
+    # Not the tree that is remembered: imports are taken out of this one.
+    for node in _parse_file(path).body:
         targets = _targets(node)
         if isinstance(node, ast.Import | ast.ImportFrom):
             _add_import(module, node)
@@ -159,12 +227,34 @@ def _add_import(module: _Module, node: ast.Import | ast.ImportFrom) -> None:
 
 
 def _add(definition: _Definition, node: ast.AST) -> None:
-    definition.nodes.append(node)
     for below in ast.walk(node):
         if isinstance(below, ast.Name):
             definition.names.add(below.id)
         elif isinstance(below, ast.Import | ast.ImportFrom):
-            definition.imports.update(_places_of(below))
+            definition.imports.update(_bound_places(below))
+    definition.nodes.append(_OthersOnly().visit(node))
+
+
+class _OthersOnly(ast.NodeTransformer):
+    """A tree without the imports of this package, which count as the definitions that they bring in."""
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
+        return _without_own(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return _without_own(node)
+
+
+def _without_own(node: ast.Import | ast.ImportFrom) -> ast.AST | None:
+    node.names = [alias for alias in node.names if _place_of(node, alias) is None]
+    return node if node.names else None
+
+
+def _bound_places(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Place]]:
+    for alias in node.names:
+        place = _place_of(node, alias)
+        if place is not None:
+            yield alias.asname or alias.name.split(".")[0], place
 
 
 def _targets(node: ast.stmt) -> list[str]:
@@ -181,16 +271,6 @@ def _targets(node: ast.stmt) -> list[str]:
 
 def _is_for_types(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _imported_places(tree: ast.AST) -> Iterator[Place]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from _places_of(node)
-
-
-def _places_of(node: ast.Import | ast.ImportFrom) -> Iterator[Place]:
-    yield from (place for alias in node.names if (place := _place_of(node, alias)) is not None)
 
 
 def _place_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Place | None:
@@ -241,6 +321,10 @@ def _dump(path: Path) -> str:
 
 @cache
 def _parse(path: Path) -> ast.Module:
+    return _parse_file(path)
+
+
+def _parse_file(path: Path) -> ast.Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _has_docstring(

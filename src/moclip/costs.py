@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from moclip.appearance_extraction import build_encoder_spec
+from moclip.encoder_spec import build_encoder_spec
 from moclip.errors import DatasetError
 from moclip.features import read_index
 from moclip.files import replace_atomically

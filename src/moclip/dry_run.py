@@ -16,8 +16,11 @@ _NOTHING = "<nothing exclusive>"
 # What the digests that rules carry as params stand for.
 _DIGESTS = {
     "code": "the code that the rule runs",
-    "sig": "the videos, labels or features that the rule reads",
+    "sig": "the videos, labels, features or models that the rule reads",
+    "encoder": "the image encoder",
+    "weights": "the weights that training starts from",
 }
+_NAMED = re.compile(r"([a-z]+):(.*)", flags=re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,7 @@ def _list(digests: Sequence[str]) -> str:
 def _merge(texts: Sequence[str]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for text in texts:
-        if not text.startswith(("code:", "sig:")):
+        if not text.startswith(tuple(f"{kind}:" for kind in _DIGESTS)):
             flat |= flatten(_parse(text))
     return flat
 
@@ -112,7 +115,8 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text
+        named = _NAMED.fullmatch(text)
+        return {named[1]: named[2]} if named else text
 
 
 def flatten(value: Any, *, prefix: str = "") -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from moclip.errors import ModelError
+from moclip.file_digests import digest_file
 
 LOCAL_DIR = "local-dir:"
 CONFIG_NAME = "open_clip_config.json"
@@ -19,6 +20,8 @@ _LOCAL_DIR_WEIGHTS = (
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
 )
+# Files that the tokenizers of Hugging Face are read from.
+_TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model")
 _BARE_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -39,6 +42,19 @@ class EncoderSpec:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     backend: Literal["torch", "eager", "openvino"] = "torch"
     threads: int = 1
+
+
+def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
+    """Return the encoder of an appearance variant of the configuration."""
+    return EncoderSpec(
+        model=variant["model"],
+        weights=variant["weights"] or None,
+        untrained=variant["untrained"],
+        device=variant["device"],
+        precision=variant["precision"],
+        backend=variant["backend"],
+        threads=variant["threads"],
+    )
 
 
 def check_encoder_spec(spec: EncoderSpec) -> None:
@@ -127,24 +143,47 @@ def local_weights(spec: EncoderSpec) -> Path | None:
 
 
 def weights_fingerprint(spec: EncoderSpec, *, digest: Callable[[Path], str] | None = None) -> str:
-    """Return what tells one set of weights from another: digests of the files, or model name and tag.
+    """Return a text that differs between two encoders: digests of their files, or the name of the model and its tag.
 
-    The content of a local file counts, not its path; a folder's config is part of it. `digest` gives the digest of a
+    The content of a local file counts, not its path. A folder counts with the weights that open_clip loads and with its
+    config as parsed; its name, other files and the layout of the config do not count. `digest` gives the digest of a
     file's bytes, for a caller that remembers them.
 
     Raises:
         ModelError: As `check_encoder_spec`.
     """
     check_encoder_spec(spec)
-    digest = digest or _digest
-    local_dir = spec.model.startswith(LOCAL_DIR)
-    model = digest(_folder(spec) / CONFIG_NAME) if local_dir else spec.model
+    digest = digest or digest_file
+    model = _config_digest(spec) if spec.model.startswith(LOCAL_DIR) else spec.model
     if spec.untrained:
         return f"{model}|untrained"
     path = local_weights(spec)
     return f"{model}|tag {spec.weights}" if path is None else f"{model}|{digest(path)}"
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()[:32]
+def tokenizer_fingerprint(spec: EncoderSpec) -> list[tuple[str, str]]:
+    """Return name and digest of each file of a local folder that open_clip makes a tokenizer from.
+
+    Most models need none. A `hf_tokenizer_name` in the config of a folder stands for the files in that folder.
+
+    Raises:
+        ModelError: As `check_encoder_spec`.
+    """
+    check_encoder_spec(spec)
+    if not spec.model.startswith(LOCAL_DIR):
+        return []
+    text = _read_config(spec)["model_cfg"].get("text_cfg")
+    if not (isinstance(text, dict) and text.get("hf_tokenizer_name")):
+        return []
+    files = {path for pattern in _TOKENIZER_FILES for path in _folder(spec).glob(pattern) if path.is_file()}
+    return [(path.name, digest_file(path)) for path in sorted(files)]
+
+
+def _config_digest(spec: EncoderSpec) -> str:
+    canonical = json.dumps(_read_config(spec), sort_keys=True)
+    return sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _read_config(spec: EncoderSpec) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((_folder(spec) / CONFIG_NAME).read_text(encoding="utf-8"))
+    return document

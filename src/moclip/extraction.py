@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from tqdm import tqdm
-
 from moclip.errors import VideoError
 from moclip.features import write_index
 from moclip.isolation import Limits
-from moclip.manifest import UnchangedCheck, memo_file, read_manifest
+from moclip.manifest import UnchangedCheck, memo_file
+from moclip.manifest_table import read_table
 from moclip.row_cache import Wanted, build_shard, pool_folder, shard_signature
 from moclip.shards import Field, Row, ShardHeader, Value
 from moclip.subsets import list_subsets
@@ -94,20 +93,13 @@ def shard_file(shard: int) -> str:
 
 def list_videos(manifest: Path, *, root: Path, shard: int) -> list[Video]:
     """Return the videos of one shard of the manifest, sorted by id."""
-    frame = read_manifest(manifest)
-    rows = frame[frame["shard"] == shard].sort_values("video_id")
-    return [
-        Video(video_id=video_id, path=root / path, fingerprint=fingerprint)
-        for video_id, path, fingerprint in zip(rows["video_id"], rows["path"], rows["fingerprint"], strict=True)
-    ]
+    return group_videos(manifest, root=root).get(shard, [])
 
 
 def group_videos(manifest: Path, *, root: Path) -> dict[int, list[Video]]:
     """Return the videos of every shard that has some, sorted by id; the manifest is read once."""
-    frame = read_manifest(manifest).sort_values("video_id")
     grouped: dict[int, list[Video]] = {}
-    table = zip(frame["shard"].tolist(), frame["video_id"], frame["path"], frame["fingerprint"], strict=True)
-    for shard, video_id, path, fingerprint in table:
+    for shard, video_id, path, fingerprint in read_table(manifest).rows("shard", "video_id", "path", "fingerprint"):
         grouped.setdefault(shard, []).append(Video(video_id=video_id, path=root / path, fingerprint=fingerprint))
     return grouped
 
@@ -137,6 +129,8 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     by_id = {video.video_id: video for video in videos}
 
     def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
+        from tqdm import tqdm  # noqa: PLC0415 (a shard from the cache shows no progress)
+
         chosen = [by_id[wanted.video_id] for wanted in missing]
         check = _unchanged_check(chosen, job=job) if extractor.reads_videos and job.fingerprint else None
         title = f"{extractor.name} {job.output.stem}"

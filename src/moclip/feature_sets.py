@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.appearance_extraction import build_appearance_extractor
-from moclip.config import list_network_runs, list_used
+from moclip.config import list_network_runs, list_runs, list_used
 from moclip.extraction import Extractor, Video, group_videos, shard_file
 from moclip.features import open_indexed, read_index
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
@@ -78,6 +78,22 @@ def _list_embedding_sets(config: Mapping[str, Any], *, results: Path) -> Iterato
             extractor=build_motion_embedding_extractor(variant, model=model) if model.is_file() else None,
             motion=results / "motion" / variant["motion"] / "index.json",
         )
+
+
+def list_outputs(config: Mapping[str, Any]) -> list[Path]:
+    """Return the outputs of a checked configuration that are made from artifacts, relative to the working folder."""
+    results = results_folder(config)
+    networks = (
+        results / "motion_network" / run.experiment / f"split-{run.split}/seed-{run.seed}/model.safetensors"
+        for run in list_network_runs(config)
+    )
+    texts = (results / "text" / variant / "class_embeddings.safetensors" for variant in list_used(config, "text"))
+    runs = (
+        results / "experiments" / run.experiment / f"split-{run.split}/seed-{run.seed}" / name
+        for run in list_runs(config)
+        for name in ("head.safetensors", "predictions.tsv")
+    )
+    return [*networks, *texts, *runs]
 
 
 def list_shard_videos(

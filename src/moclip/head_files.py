@@ -216,15 +216,39 @@ def read_network_seen(path: Path) -> Seen:
     Raises:
         ModelError: The file is missing or damaged, or says nothing of its training.
     """
+    split, video_ids, groups = _read_network_note(path, "split", "trained_on", "trained_on_groups")
+    return Seen(split=split, video_ids=tuple(video_ids), groups=tuple(groups))
+
+
+def read_network_digest(path: Path) -> str:
+    """Return the digest of the weights of the motion network at `path`, from the header of its file.
+
+    Equal weights have one digest, also where the notes in their files differ.
+
+    Raises:
+        ModelError: As `read_network_seen`.
+    """
+    return str(_read_network_note(path, DIGEST_KEY)[0])
+
+
+def read_network_train(path: Path) -> frozenset[str]:
+    """Return the ids of the training videos of the motion network at `path`.
+
+    Raises:
+        ModelError: As `read_network_seen`.
+    """
+    return frozenset(_read_network_note(path, "train")[0])
+
+
+def _read_network_note(path: Path, *keys: str) -> list[Any]:
     try:
         with safe_open(str(path), framework="numpy") as file:
             about = json.loads((file.metadata() or {})["moclip"])
-        return Seen(
-            split=about["split"], video_ids=tuple(about["trained_on"]), groups=tuple(about["trained_on_groups"])
-        )
+        return [about[key] for key in keys]
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{path}: expected a motion network that says what it was trained on ({error}); train it again"
+            f"{path}: expected a trained motion network that names its training videos and the digest of its weights "
+            f"({error}); delete it and run again"
         ) from None
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.class_embeddings import ClassEmbeddings, read_class_embeddings
+from moclip.artifact_cache import HEADS
+from moclip.artifact_uses import note_use
+from moclip.class_embeddings import ClassEmbeddings, digest_class_embeddings, read_class_embeddings
 from moclip.errors import ModelError
 from moclip.features import index_fingerprint, open_indexed, read_index
 from moclip.few_shot import draw_shots
@@ -25,6 +27,7 @@ from moclip.head_files import (
     TrainedHead,
     check_split,
     load_heads,
+    read_network_digest,
     read_network_seen,
     save_heads,
     write_history,
@@ -32,7 +35,7 @@ from moclip.head_files import (
 from moclip.head_index import digest_name, file_digest, write_digests
 from moclip.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
 from moclip.head_math import WEIGHTS, choose, mix_scores, predict_logits
-from moclip.manifest import list_class_names, read_manifest
+from moclip.manifest_table import list_class_names, read_table
 from moclip.methods import METHODS, list_heads
 from moclip.shards import build_digest
 from moclip.streams import Stream, load_stream, shared_videos
@@ -168,8 +171,8 @@ class _Batch:
     """What the runs of one job share: labels, features, and the cache of heads."""
 
     def __init__(self, *, manifest: Path, split: int, cache_dir: Path) -> None:
-        self._manifest, self._split, self._folder = manifest, split, cache_dir / "heads"
-        self._load = FeatureLoader()
+        self._manifest, self._split, self._folder = manifest, split, cache_dir / HEADS
+        self._cache_dir, self._load = cache_dir, FeatureLoader()
         self.num_trained = self.num_reused = 0
 
     @cached_property
@@ -179,14 +182,15 @@ class _Batch:
 
     @cached_property
     def _num_classes(self) -> int:
-        return len(list_class_names(read_manifest(self._manifest)))
+        return len(list_class_names(read_table(self._manifest)))
 
     def write(self, run: HeadRun) -> None:
         """Write the heads of one run."""
         if run.network is not None:
             check_network(run.network, motion=run.motion, split=self._split)
         subsets = self._draw(run)
-        heads = {method: self._head(run, method, subsets=subsets) for method in list_heads(run.methods)}
+        keys = {method: self._identity(run, method, subsets=subsets) for method in list_heads(run.methods)}
+        heads = {method: self._head(run, method, subsets=subsets, key=key) for method, key in keys.items()}
         mixes = {}
         if "score_fusion" in run.methods:
             mixes["score_fusion"] = {"motion": self._choose_mix(run, heads["appearance"], subsets=subsets)}
@@ -203,6 +207,7 @@ class _Batch:
             },
         )
         write_history(run.history, heads=heads)
+        note_use(self._cache_dir, output=run.output, kind=HEADS, keys=list(keys.values()))
 
     def _fingerprint(self, index: Path) -> str:
         return index_fingerprint(index, split=self._split, subsets=LEARNED)
@@ -225,8 +230,8 @@ class _Batch:
         ]
         return _Subsets(train=drawn[0], val=drawn[1])
 
-    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
-        path = self._folder / f"{self._identity(run, method, subsets=subsets)}.safetensors"
+    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets, key: str) -> TrainedHead:
+        path = self._folder / f"{key}.safetensors"
         if path.is_file():
             try:
                 found = load_heads(path).heads[method]
@@ -242,7 +247,8 @@ class _Batch:
 
     def _identity(self, run: HeadRun, method: str, *, subsets: _Subsets) -> str:
         streams = {name: self._fingerprint(run.indexes[name]) for name in METHODS[method].streams}
-        text = file_digest(run.text) if run.text is not None and "text" in METHODS[method].needs else ""
+        uses_text = run.text is not None and "text" in METHODS[method].needs
+        text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
         config = asdict(HeadConfig.from_config(run.variant))
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
@@ -357,7 +363,7 @@ def check_network(path: Path, *, motion: Path | None, split: int) -> Seen:
         features = read_index(motion)
         with open_indexed(features, features.shards[0]) as shard:
             expected = shard.parameters.get("network")
-        if expected != file_digest(path):
+        if expected != read_network_digest(path):
             raise ModelError(
                 f"{path}: expected the motion network behind {motion}, found other weights; "
                 "delete the latter and run again"

@@ -19,23 +19,35 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from moclip.errors import DatasetError
 from moclip.files import replace_atomically
-from moclip.labels import SUBSETS, LabelledVideo, check_name, check_video_path, video_id_of
+from moclip.labels import LabelledVideo
 from moclip.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
+from moclip.manifest_table import COLUMNS, INTEGERS, list_class_names, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "COLUMNS",
+    "UnchangedCheck",
+    "build_manifest",
+    "dataset_signature",
+    "list_class_names",
+    "list_known_videos",
+    "memo_file",
+    "read_manifest",
+    "shard_of",
+    "write_manifest",
+]
 
 _log = logging.getLogger(__name__)
 
-COLUMNS = ("video_id", "path", "class_name", "class_index", "group", "fingerprint", "shard")
 # A killed job loses at most this much hashing.
 SAVE_SECONDS = 20.0
 
-_FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
-_SPLIT_COLUMN = re.compile(r"split_[1-9]\d*")
 _MEMO_CELLS = re.compile(r"\d+ -?\d+ -?\d+ [0-9a-f]{32}")
 # A tick of the clock of a disk, which may keep whole seconds. What changed so lately before it was read may change once
 # more within that tick and look the same: its digest is not remembered. Nor is that of a file from the future.
@@ -45,7 +57,7 @@ _COARSE_TICK_NS, _FINE_TICK_NS = 2 * 10**9, 2 * 10**7
 _Version = tuple[str, int, int, int]
 
 
-def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> pd.DataFrame:
+def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> "pd.DataFrame":
     """Return the manifest of a dataset, from its section of the configuration; sorted by video id.
 
     `memo` is a file that remembers the digests of videos by path, size and time of change, so that only new and changed
@@ -77,6 +89,8 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     }
     for split in listing.splits:
         columns[f"split_{split}"] = [video.subsets[split] for video in videos]
+    import pandas as pd  # noqa: PLC0415 (most of a second)
+
     return _with_types(pd.DataFrame(columns))
 
 
@@ -105,7 +119,7 @@ def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[s
     return found
 
 
-def write_manifest(frame: pd.DataFrame, path: Path) -> None:
+def write_manifest(frame: "pd.DataFrame", path: Path) -> None:
     """Write the manifest as a TSV without quotes, sorted by video id, and rename it into place."""
     with replace_atomically(path) as temporary:
         frame.sort_values("video_id").to_csv(
@@ -113,72 +127,21 @@ def write_manifest(frame: pd.DataFrame, path: Path) -> None:
         )
 
 
-def read_manifest(path: Path) -> pd.DataFrame:
+def read_manifest(path: Path) -> "pd.DataFrame":
     """Return a manifest: text everywhere but in class_index and shard, which are int64; "" where a cell is empty.
 
     Raises:
         DatasetError: The file is missing or is no manifest.
     """
-    try:
-        frame = pd.read_csv(
-            path, sep="\t", dtype=str, na_filter=False, quoting=csv.QUOTE_NONE, lineterminator="\n", encoding="utf-8"
-        )
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: the manifest is missing; build it first") from error
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path}: no manifest: {str(error).splitlines()[0]}; build it again") from error
-    splits = [name for name in frame.columns if _SPLIT_COLUMN.fullmatch(name)]
-    if list(frame.columns) != [*COLUMNS, *splits] or not splits:
-        expected = ", ".join([*COLUMNS, "split_1, ..."])
-        raise DatasetError(
-            f"{path}: expected the columns {expected}; found {', '.join(frame.columns)}; build the manifest again"
-        )
-    for name in splits:
-        for value in set(frame[name]) - {*SUBSETS, ""}:
-            raise DatasetError(f"{path}: {name}: expected train, val, test or nothing, found `{value}`; build it again")
-    try:
-        frame = _with_types(frame)
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(f"{path}: class_index and shard: expected integers: {error}; build it again") from error
-    _check_rows(frame, path=path)
-    return frame
+    import pandas as pd  # noqa: PLC0415 (most of a second)
 
-
-def _check_rows(frame: pd.DataFrame, *, path: Path) -> None:
-    # A manifest may have been edited, or cut short: a path must not leave the root, nor an id stand for two videos.
-    if (frame[["class_index", "shard"]] < 0).any(axis=None):
-        raise DatasetError(f"{path}: class_index and shard: expected numbers from 0; delete it and run again")
-    if not frame["video_id"].is_unique:
-        twice = frame["video_id"][frame["video_id"].duplicated()].iloc[0]
-        raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; delete it and run again")
-    columns = (frame[name].tolist() for name in ("video_id", "path", "class_name", "group", "fingerprint"))
-    for number, (video_id, video_path, class_name, group, fingerprint) in enumerate(
-        zip(*columns, strict=True), start=2
-    ):
-        place = f"{path}, line {number}"
-        is_normal = check_video_path(video_path, place=place) == video_path and video_id_of(video_path) == video_id
-        if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):
-            raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; delete the manifest and run again")
-        check_name(class_name, place=place)
-        check_name(group or video_id, place=place)
-
-
-def list_class_names(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Return the class names of a manifest in the order of their index.
-
-    Raises:
-        DatasetError: The indices are not those of the names, 0, 1, 2, ...
-    """
-    pairs = sorted(set(zip(frame["class_index"].tolist(), frame["class_name"].tolist(), strict=True)))
-    if [index for index, _ in pairs] != list(range(len(pairs))):
-        raise DatasetError("manifest: expected one class name for each class index from 0; build the manifest again")
-    return tuple(name for _, name in pairs)
+    return _with_types(pd.DataFrame(dict(read_table(path).columns)))
 
 
 def dataset_signature(dataset: Mapping[str, Any]) -> str:
     """Return 32 hex digits that change when a video below the root, or a list, is added, removed or changed.
 
-    No video is read: path, size and time of change stand for it. The lists count with their bytes.
+    No video is read: path, size and times stand for it. The lists count with their bytes.
 
     Raises:
         DatasetError: The root or the lists are missing.
@@ -193,7 +156,9 @@ def dataset_signature(dataset: Mapping[str, Any]) -> str:
     for name, entry in walk_videos(Path(dataset["root"])):
         try:
             status = entry.stat()
-            lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\n")
+            # The time of change cannot be set back: it finds a video that was replaced with its size and time kept.
+            changed = status.st_ctime_ns if dataset["fingerprint"] == "content" else 0
+            lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\0{changed}\n")
         except OSError:  # a link to nothing; whether that matters is for the manifest to say
             lines.append(f"root={name}\0missing\n")
     digest.update("".join(sorted(lines)).encode("utf-8", "surrogateescape"))
@@ -206,8 +171,8 @@ def shard_of(video_id: str, *, num_shards: int) -> int:
     return int.from_bytes(digest, "little") % num_shards
 
 
-def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype({name: "int64" if name in {"class_index", "shard"} else "str" for name in frame.columns})
+def _with_types(frame: "pd.DataFrame") -> "pd.DataFrame":
+    return frame.astype({name: "int64" if name in INTEGERS else "str" for name in frame.columns})
 
 
 def _hex(*parts: object) -> str:

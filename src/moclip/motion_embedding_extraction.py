@@ -1,8 +1,6 @@
 """The motion embedding extractor: cached motion vectors through a frozen motion network. No video is opened."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moclip.errors import ModelError
 from moclip.extraction import Extractor, ShardJob, Video, expected_signature, extract_shard, shard_file
 from moclip.features import open_indexed, read_index, write_index
+from moclip.head_files import read_network_digest, read_network_train
 from moclip.motion import motion_from_row
 from moclip.shards import Field, Row, Shard, build_digest
 from moclip.subsets import list_subsets
@@ -66,10 +65,9 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         ModelError: The weights are no trained network, or the backend is not installed.
     """
     test = variant["test"]
-    weights = model.read_bytes()
-    augmented = _augmented_videos(weights, model=model) if test["views"]["count"] else frozenset()
+    augmented = read_network_train(model) if test["views"]["count"] else frozenset()
     parameters = {
-        "network": blake2b(weights, digest_size=16).hexdigest(),
+        "network": read_network_digest(model),
         **embedding_settings(variant),
         "libraries": _libraries(test["backend"]),
     }
@@ -126,17 +124,6 @@ def _libraries(backend: str) -> list[str]:
     except PackageNotFoundError:
         raise ModelError(
             "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
-        ) from None
-
-
-def _augmented_videos(weights: bytes, *, model: Path) -> frozenset[str]:
-    # Read by hand, which saves the seconds that torch takes: 8 bytes that count those of the header, which is JSON.
-    try:
-        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-        return frozenset(json.loads(header["__metadata__"]["moclip"])["train"])
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(
-            f"{model}: expected a trained motion network that names its training videos; delete it and run again"
         ) from None
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.appearance_extraction import build_appearance_extractor, build_encoder_spec
+from moclip.appearance_extraction import build_appearance_extractor
+from moclip.encoder_spec import build_encoder_spec
 from moclip.errors import ConfigError
 from moclip.extraction import Video, finished_rows
 from moclip.metrics import rank_classes, softmax

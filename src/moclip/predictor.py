@@ -21,7 +21,7 @@ from moclip.methods import METHODS
 from moclip.metrics import rank_classes, softmax
 from moclip.motion_embedding_extraction import build_motion_embedding_extractor
 from moclip.run_parts import RunParts, load_run
-from moclip.runs import score_method
+from moclip.scoring import score_method
 from moclip.segments import extract_windows, load_run_encoder
 from moclip.shards import Row
 from moclip.video import libavcodec_version

@@ -14,11 +14,11 @@ from moclip.errors import ConfigError, MoclipError, ModelError
 from moclip.evaluation import read_metrics
 from moclip.features import INDEX_NAME
 from moclip.files import replace_atomically
-from moclip.head_files import HeadFile, load_heads
+from moclip.head_files import HeadFile, load_heads, read_network_digest
 from moclip.manifest import read_manifest
 from moclip.methods import METHODS
 from moclip.run_settings import check_weights, locate_weights, project_of, read_parameters, read_yaml
-from moclip.runs import score_method
+from moclip.scoring import score_method
 from moclip.shards import build_digest
 from moclip.streams import load_stream
 from moclip.subsets import load_labels
@@ -160,7 +160,7 @@ def _check_network(network: Path, *, index: Path) -> None:
     if not network.is_file():
         raise ModelError(f"{network}: the motion network of the run is missing; run the workflow again")
     expected = read_parameters(index).get("network")
-    found = blake2b(network.read_bytes(), digest_size=16).hexdigest()
+    found = read_network_digest(network)
     if found != expected:
         raise ModelError(
             f"{network}: expected the network {expected}, which made the features in {index.parent}, found {found}; "

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from moclip.config import check_config
-from moclip.encoder_spec import LOCAL_DIR, weights_fingerprint
+from moclip.encoder_spec import LOCAL_DIR, build_encoder_spec, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.features import INDEX_NAME, open_indexed, read_index
 
@@ -153,9 +153,6 @@ def check_weights(index: Path, *, variant: Section) -> None:
         ModelError: It has others, or they are missing.
         ShardError: The index or a shard is missing or damaged.
     """
-    # Imported here: the spec is built by a module that opens FFmpeg.
-    from moclip.appearance_extraction import build_encoder_spec  # noqa: PLC0415
-
     expected = read_parameters(index)["weights"]
     found = weights_fingerprint(build_encoder_spec(variant))
     if found != expected:

@@ -1,31 +1,33 @@
 """The test of one run: every method on the test subset, read once, and the files that say what came of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from moclip.class_embeddings import ClassEmbeddings
-from moclip.errors import MoclipError, ModelError
-from moclip.evaluation import MethodLogits, evaluate_run, write_metrics, write_predictions
+from moclip.artifact_cache import artifact_lock, keep, read_artifact
+from moclip.artifact_uses import note_use
+from moclip.class_embeddings import digest_class_embeddings, read_class_embeddings
+from moclip.code_digest import module_path, remember_code_digest
+from moclip.errors import ModelError
+from moclip.evaluation import evaluate_run, write_metrics, write_predictions
 from moclip.features import index_fingerprint, read_index
 from moclip.files import replace_atomically
 from moclip.head_files import HeadFile, check_split, load_heads
 from moclip.head_index import digest_name, file_digest, read_digests
-from moclip.head_math import mix_scores
-from moclip.head_runs import FeatureLoader, check_network, predict_head
+from moclip.head_runs import check_network
 from moclip.labels import SUBSETS
-from moclip.manifest import list_class_names, read_manifest
-from moclip.methods import METHODS
-from moclip.streams import Stream, shared_videos
-from moclip.subsets import load_labels
-from moclip.zero_shot import zero_shot_logits
+from moclip.manifest_table import list_class_names, read_table
+from moclip.scoring import RunScores, list_streams, pack_scores, score_run, unpack_scores
+from moclip.shards import build_digest
+from moclip.subsets import Labels, load_labels
 
-Floats = NDArray[np.float32]
+_log = logging.getLogger(__name__)
+
+_SCORES = "scores.safetensors"
 _LIBRARIES = ("av", "h5py", "numpy", "open_clip_torch", "pandas", "snakemake", "timm", "torch", "torchvision")
 
 
@@ -41,11 +43,13 @@ def write_run(
     seed: int,
     rejected_test_videos: str,
     commit: str,
+    cache_dir: Path,
 ) -> None:
     """Test every method of a run on the test subset and write predictions.tsv, metrics.json and run.yaml.
 
     `inputs` holds the indexes of the streams (`motion`, `appearance`), the class embeddings (`text`) and the motion
-    network behind the first (`network`); `config` the experiment and its variants, resolved.
+    network behind the first (`network`); `config` the experiment and its variants, resolved. Scores of equal models on
+    equal features are taken from `cache_dir`.
 
     Raises:
         DatasetError: A test video, or one of its group, shaped a model that is tested; or it has no features and no
@@ -57,20 +61,22 @@ def write_run(
     seen = [heads.seen]
     if "network" in inputs:
         seen.append(check_network(inputs["network"], motion=inputs["motion"], split=split))
-    tester = _Tester(inputs=inputs, heads=heads, seed=seed)
     experiment = config["experiment"]
+    scores, key = _find_scores(
+        inputs, head=head, heads=heads, methods=experiment["methods"], test=test, seed=seed, cache_dir=cache_dir
+    )
     result = evaluate_run(
-        {method: tester.score(method, test.video_ids) for method in experiment["methods"]},
+        scores.methods,
         test_ids=test.video_ids,
         class_index=test.select(test.video_ids),
-        class_names=list_class_names(read_manifest(manifest)),
-        rejected=tester.rejected(),
+        class_names=list_class_names(read_table(manifest)),
+        rejected=scores.rejected,
         rejected_test_videos=rejected_test_videos,
-        encoders=tester.encoder_states(shots=experiment.get("shots", 0)),
+        encoders=_encoder_states(inputs, shots=experiment.get("shots", 0)),
         trained_on={video_id for part in seen for video_id in part.video_ids},
         groups=test.groups,
         trained_on_groups={group for part in seen for group in part.groups},
-        notes={"chosen": tester.chosen()},
+        notes={"chosen": _list_chosen(heads)},
     )
     write_predictions(folder / "predictions.tsv", result=result)
     write_metrics(folder / "metrics.json", result=result)
@@ -80,15 +86,12 @@ def write_run(
         "commit": commit,
         "config": config,
         "libraries": {name: version(name) for name in _LIBRARIES},
-        "features": {name: _describe_features(inputs[name], split=split) for name in _indexes(inputs)},
+        "features": {name: _describe_features(inputs[name], split=split) for name in list_streams(inputs)},
         "models": {name: file_digest(inputs[name]) for name in ("network", "text") if name in inputs},
         "head": file_digest(head),
     }
     _write_yaml(folder / "run.yaml", document)
-
-
-def _indexes(inputs: Mapping[str, Path]) -> list[str]:
-    return [name for name in ("motion", "appearance") if name in inputs]
+    note_use(cache_dir, output=folder / "predictions.tsv", kind="predictions", keys=[key])
 
 
 def _describe_features(index: Path, *, split: int) -> dict[str, Any]:
@@ -105,77 +108,47 @@ def _load_run_heads(head: Path, *, heads_index: Path, split: int) -> HeadFile:
     return heads
 
 
-def score_method(
-    method: str,
-    video_ids: Sequence[str],
+def _find_scores(
+    inputs: Mapping[str, Path],
     *,
-    streams: Mapping[str, Stream],
-    motion_logits: Callable[[], Stream],
+    head: Path,
     heads: HeadFile,
-    classes: ClassEmbeddings | None,
+    methods: Sequence[str],
+    test: Labels,
     seed: int,
-) -> MethodLogits:
-    """Return the logits of a method for those of some videos that have the features it needs.
-
-    `motion_logits` gives the motion network's own logits, which `motion` and `score_fusion` alone ask for; `seed` is
-    the run's, which shuffles motion.
-
-    Raises:
-        MoclipError: Zero-shot without class embeddings.
-    """
-    ids = shared_videos(video_ids, streams=[streams[name] for name in METHODS[method].streams])
-
-    def score(name: str) -> Floats:
-        if name == "motion":
-            return motion_logits().select(ids)
-        if name == "zero_shot":
-            if classes is None:
-                raise MoclipError("zero_shot: expected class embeddings, found none; name a text variant")
-            return zero_shot_logits(streams["appearance"].select(ids), classes.embeddings)
-        if name == "score_fusion":
-            return mix_scores(score("appearance"), score("motion"), weight=heads.mixes[name]["motion"])
-        return predict_head(name, heads.heads[name], ids, streams=streams, seed=seed)
-
-    return MethodLogits(video_ids=tuple(ids), logits=np.asarray(score(method), dtype=np.float32))
+    cache_dir: Path,
+) -> tuple[RunScores, str]:
+    """Return the scores of every method, from the cache if it has them, and their key."""
+    split = heads.seen.split
+    content = {name: index_fingerprint(inputs[name], split=split, subsets=["test"]) for name in list_streams(inputs)}
+    text = digest_class_embeddings(inputs["text"]) if "text" in inputs else ""
+    code = remember_code_digest(module_path("moclip.scoring"), memo=cache_dir / "code")
+    key = build_digest(code, version("numpy"), file_digest(head), content, text, sorted(methods), test.video_ids, seed)
+    with artifact_lock(cache_dir, kind="predictions", key=key):
+        found = read_artifact(cache_dir, kind="predictions", key=key)
+        if found is not None:
+            _log.info("scores taken from the cache")
+            return unpack_scores(found[_SCORES]), key
+        scores = score_run(inputs, heads=heads, methods=methods, test_ids=test.video_ids, seed=seed)
+        keep(cache_dir, kind="predictions", key=key, files={_SCORES: pack_scores(scores)})
+        _log.info("scores computed")
+    return scores, key
 
 
-class _Tester:
-    """The models of a run, ready to be asked about videos."""
+def _encoder_states(inputs: Mapping[str, Path], *, shots: int) -> dict[str, str]:
+    """Return the state of each encoder; one that saw more labels than a few-shot run is marked."""
+    states = {name: str(read_index(inputs[name]).provenance["state"]) for name in list_streams(inputs)}
+    if shots and "motion" in states:
+        states["motion"] += " on all training videos"
+    if "text" in inputs:
+        states["text"] = read_class_embeddings(inputs["text"]).state
+    return states
 
-    def __init__(self, *, inputs: Mapping[str, Path], heads: HeadFile, seed: int) -> None:
-        self._inputs, self._heads, self._seed = inputs, heads, seed
-        self._load = FeatureLoader()
-        self._streams = {name: self._load.stream(inputs[name]) for name in _indexes(inputs)}
 
-    def score(self, method: str, test_ids: Sequence[str]) -> MethodLogits:
-        """Return the logits of a method for the test videos that have what it reads."""
-        return score_method(
-            method,
-            test_ids,
-            streams=self._streams,
-            motion_logits=lambda: self._load.stream(self._inputs["motion"], field="logits"),
-            heads=self._heads,
-            classes=self._load.text(self._inputs["text"]) if "text" in self._inputs else None,
-            seed=self._seed,
-        )
-
-    def rejected(self) -> dict[str, str]:
-        """Return the reason of every video that a stream has no features of."""
-        return {video_id: reason for stream in self._streams.values() for video_id, reason in stream.rejected.items()}
-
-    def encoder_states(self, *, shots: int) -> dict[str, str]:
-        """Return the state of each encoder; one that saw more labels than a few-shot run says so."""
-        states = {name: str(read_index(self._inputs[name]).provenance["state"]) for name in _indexes(self._inputs)}
-        if shots and "motion" in states:
-            states["motion"] += " on all training videos"
-        if "text" in self._inputs:
-            states["text"] = self._load.text(self._inputs["text"]).state
-        return states
-
-    def chosen(self) -> dict[str, dict[str, float]]:
-        """Return what validation chose: the epoch of each head, the weight of each mix, and the like."""
-        heads = {name: {"epoch": head.best_epoch, **head.chosen} for name, head in self._heads.heads.items()}
-        return {**heads, **{name: dict(mix) for name, mix in self._heads.mixes.items()}}
+def _list_chosen(heads: HeadFile) -> dict[str, dict[str, float]]:
+    """Return the choices made on validation: the epoch of each head, the weight of each mix, and the like."""
+    chosen = {name: {"epoch": head.best_epoch, **head.chosen} for name, head in heads.heads.items()}
+    return {**chosen, **{name: dict(mix) for name, mix in heads.mixes.items()}}
 
 
 def _write_yaml(path: Path, document: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.appearance_extraction import build_encoder_spec
+from moclip.encoder_spec import build_encoder_spec
 from moclip.frames import read_frame_facts, read_frames
 from moclip.motion import MotionVectors, motion_to_row
 from moclip.motion_amount import motion_amounts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import DatasetError
 from moclip.labels import SUBSETS
-from moclip.manifest import read_manifest
+from moclip.manifest_table import read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,13 @@ LEARNED = ("train", "val")
 
 def list_subsets(manifest: Path) -> dict[str, frozenset[str]]:
     """Return the ids of the videos of every subset of every split of a manifest, by names such as `split_1/train`."""
-    frame = read_manifest(manifest)
-    splits = [name for name in frame.columns if name.startswith("split_")]
-    return {
-        f"{split}/{subset}": frozenset(frame.loc[frame[split] == subset, "video_id"])
-        for split in splits
-        for subset in SUBSETS
-    }
+    table = read_table(manifest)
+    found: dict[str, set[str]] = {f"{split}/{subset}": set() for split in table.splits for subset in SUBSETS}
+    for split in table.splits:
+        for video_id, subset in zip(table["video_id"], table[split], strict=True):
+            if subset:
+                found[f"{split}/{subset}"].add(video_id)
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def load_labels(manifest: Path, *, split: int, subset: str) -> Labels:
@@ -56,15 +56,14 @@ def load_labels(manifest: Path, *, split: int, subset: str) -> Labels:
     Raises:
         DatasetError: The dataset has no such split.
     """
-    frame = read_manifest(manifest)
+    table = read_table(manifest)
     column = f"split_{split}"
-    if column not in frame.columns:
-        known = ", ".join(name.removeprefix("split_") for name in frame.columns if name.startswith("split_"))
+    if column not in table.splits:
+        known = ", ".join(name.removeprefix("split_") for name in table.splits)
         raise DatasetError(f"{manifest}: expected split {split}, found {known}; change `splits` of the experiment")
-    rows = frame[frame[column] == subset].sort_values("video_id")
-    ids = [str(video_id) for video_id in rows["video_id"]]
+    rows = [row for row in table.rows("video_id", "class_index", "group", column) if row[3] == subset]
     return Labels(
-        video_ids=tuple(ids),
-        class_index=dict(zip(ids, map(int, rows["class_index"]), strict=True)),
-        groups=dict(zip(ids, map(str, rows["group"]), strict=True)),
+        video_ids=tuple(row[0] for row in rows),
+        class_index={row[0]: row[1] for row in rows},
+        groups={row[0]: row[2] for row in rows},
     )

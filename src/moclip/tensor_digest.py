@@ -1,5 +1,6 @@
 """A digest over named arrays, kept in the file that holds them: weights with a flipped bit are still numbers. Pure."""
 
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +24,28 @@ def digest_tensors(tensors: Mapping[str, NDArray[Any]]) -> str:
         digest.update(f"{name}\0{array.dtype.str}\0{value.shape}\0".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def replace_note(content: bytes, *, changes: Mapping[str, Any]) -> bytes:
+    """Return a safetensors file, as bytes, in which some entries of its `moclip` note have other values.
+
+    The tensors stay as they are, and their digest with them; a file whose note holds these values already, too.
+
+    Raises:
+        ValueError: The bytes are no safetensors file with such a note.
+    """
+    size = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + size])
+        note = json.loads(header["__metadata__"]["moclip"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no note of moclip ({error})") from None
+    if {**note, **changes} == note:
+        return content
+    header["__metadata__"]["moclip"] = json.dumps({**note, **changes}, sort_keys=True)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def check_tensors(tensors: Mapping[str, NDArray[Any]], *, about: Mapping[str, Any]) -> None:

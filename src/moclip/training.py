@@ -1,42 +1,27 @@
-"""Training of the motion network of a split and seed on cached motion. No video is opened.
+"""Training of the motion network of a split and seed: taken from the cache, or trained. No video is opened."""
 
-Only training and validation videos are ever read here; the test subset is the business of `runs.write_run`.
-"""
-
-import csv
 import logging
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import astuple, fields
-from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-
-from moclip.code_digest import code_digest
-from moclip.features import index_fingerprint, locate_videos
-from moclip.files import replace_atomically
-from moclip.manifest import list_class_names, read_manifest
-from moclip.motion import MotionVectors, motion_from_row
-from moclip.motion_checkpoint import Epoch
-from moclip.motion_loader import Sample
-from moclip.motion_network import save_network
-from moclip.motion_torch import prepare_torch
-from moclip.motion_training import TrainedNetwork, train_motion_network
-from moclip.shards import Shard, build_digest
+from moclip.artifact_cache import artifact_lock, keep, read_artifact, write_files
+from moclip.artifact_uses import note_use
+from moclip.code_digest import module_path, remember_code_digest
+from moclip.features import index_fingerprint
+from moclip.head_index import file_digest
+from moclip.manifest_table import list_class_names, read_table
+from moclip.shards import build_digest
 from moclip.subsets import LEARNED, Labels, load_labels
+from moclip.tensor_digest import replace_note
+from moclip.versions import NETWORK_VERSION
 
 _log = logging.getLogger(__name__)
 
-# Motion kept in memory while a network trains, packed as it is stored (about 0.13 MB for 170 frames of 340 x 256 px, so
-# that the 9,537 videos of a split of UCF101 fit); what is beyond is read from the shards in every epoch.
-_KEPT_BYTES = 4 * 2**30
-# Keys of a variant that no weight depends on.
-_NOT_OF_TRAINING = ("test", "loaders")
+# Keys of a variant that no weight depends on, or that enter the identity by content.
+_NOT_OF_TRAINING = ("motion", "weights", "test", "loaders")
+_NAMES = ("model.safetensors", "history.tsv")
 
 
 def train_network(
@@ -50,90 +35,81 @@ def train_network(
     seed: int,
     cache_dir: Path,
 ) -> None:
-    """Train the motion network of a split and seed from cached motion, and write it and its learning curve.
+    """Write the motion network of a split and seed and its learning curve: from the cache, or trained on cached motion.
 
-    A stopped training goes on from its last whole epoch, whose state lies in `cache_dir`.
+    Equal content gives one network, for any name of variant, class or dataset. Of two jobs that need it at the same
+    time, one trains and the other waits. A stopped training continues after its last whole epoch, whose state is kept
+    in `cache_dir`.
+
+    Raises:
+        DatasetError: The dataset has no such split, or no training videos.
+        ModelError: Backbone, weights or device are not there.
     """
-    prepare_torch(threads=variant["threads"])
-    train, val = (load_labels(manifest, split=split, subset=subset) for subset in ("train", "val"))
-    num_classes = len(list_class_names(read_manifest(manifest)))
-    source = _MotionSource(motion_index, video_ids=[*train.video_ids, *val.video_ids])
-    recipe = {key: value for key, value in variant.items() if key not in _NOT_OF_TRAINING}
-    labels = [[subset.video_ids, sorted(subset.class_index.items())] for subset in (train, val)]
-    motion = index_fingerprint(motion_index, split=split, subsets=LEARNED)
-    identity = build_digest(motion, labels, recipe, split, seed, code_digest(Path(__file__)))
-    checkpoint = cache_dir / "training" / f"{identity}.safetensors"
-    with source:
-        trained = train_motion_network(
-            source.samples(train),
-            source.samples(val),
-            num_classes=num_classes,
-            variant=variant,
-            seed=seed,
-            checkpoint=checkpoint,
-        )
-    about = {
+    train, val = (load_labels(manifest, split=split, subset=subset) for subset in LEARNED)
+    about: dict[str, Any] = {
         "trained_on": sorted([*train.video_ids, *val.video_ids]),
         "trained_on_groups": sorted({*train.groups.values(), *val.groups.values()}),
         "train": sorted(train.video_ids),
         "split": split,
         "seed": seed,
-        "best_epoch": trained.best_epoch,
-        "motion": motion,
+        "motion": index_fingerprint(motion_index, split=split, subsets=LEARNED),
     }
-    _write_network_history(history, trained=trained)
-    save_network(trained.network, output, about=about)
-    checkpoint.unlink(missing_ok=True)
+    num_classes = len(list_class_names(read_table(manifest)))
+    key = _identity(about, labels=(train, val), num_classes=num_classes, variant=variant, cache_dir=cache_dir)
+    outputs = dict(zip(_NAMES, (output, history), strict=True))
+    with artifact_lock(cache_dir, kind="networks", key=key):
+        if not _restore(outputs, groups=about["trained_on_groups"], cache_dir=cache_dir, key=key):
+            # Imported here: a network in the cache needs none of the seconds that torch takes.
+            from moclip.network_training import write_network  # noqa: PLC0415
+
+            checkpoint = cache_dir / "training" / f"{key}.safetensors"
+            write_network(
+                output,
+                history=history,
+                labels=(train, val),
+                motion_index=motion_index,
+                num_classes=num_classes,
+                variant=variant,
+                seed=seed,
+                checkpoint=checkpoint,
+                about=about,
+            )
+            files = {name: path.read_bytes() for name, path in outputs.items()}
+            keep(cache_dir, kind="networks", key=key, files=files)
+            # Only now: if the cache cannot be written, the next attempt has nothing left to train.
+            checkpoint.unlink(missing_ok=True)
+            _log.info("network trained")
+    note_use(cache_dir, output=output, kind="networks", keys=[key])
 
 
-class _MotionSource:
-    """The cached motion of some videos, for any thread; shards stay open, and packed rows in memory up to a bound."""
-
-    def __init__(self, index: Path, *, video_ids: Sequence[str]) -> None:
-        self._places = locate_videos(index, video_ids=video_ids)
-        self._shards: dict[Path, Shard] = {}
-        self._opened = ExitStack()
-        self._kept: dict[str, Mapping[str, Any]] = {}
-        self._num_bytes = 0
-        self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._opened.close()
-
-    def samples(self, labels: Labels) -> list[Sample]:
-        """Return the videos of a subset that have motion."""
-        ids = [video_id for video_id in labels.video_ids if video_id in self._places]
-        if len(ids) < len(labels.video_ids):
-            _log.warning("%d videos have no motion and are left out", len(labels.video_ids) - len(ids))
-        return [
-            Sample(video_id=video_id, class_index=labels.class_index[video_id], motion=partial(self._load, video_id))
-            for video_id in ids
-        ]
-
-    def _load(self, video_id: str) -> MotionVectors:
-        with self._lock:
-            row = self._kept.get(video_id) or self._read(video_id)
-        return motion_from_row(row)
-
-    def _read(self, video_id: str) -> Mapping[str, Any]:
-        path = self._places[video_id]
-        if path not in self._shards:
-            self._shards[path] = self._opened.enter_context(Shard(path))
-        row = self._shards[path].read_row(video_id).values
-        size = sum(np.asarray(value).nbytes for value in row.values())
-        if self._num_bytes + size <= _KEPT_BYTES:
-            self._num_bytes += size
-            self._kept[video_id] = row
-        return row
+def _restore(outputs: Mapping[str, Path], *, groups: Sequence[str], cache_dir: Path, key: str) -> bool:
+    """Write a network from the cache, noting the groups of its videos as they are now; return True if it is there."""
+    found = read_artifact(cache_dir, kind="networks", key=key)
+    if found is None or found.keys() != outputs.keys():
+        return False
+    model = replace_note(found[_NAMES[0]], changes={"trained_on_groups": groups})
+    write_files({**found, _NAMES[0]: model}, outputs=outputs)
+    _log.info("network taken from the cache")
+    return True
 
 
-def _write_network_history(path: Path, *, trained: TrainedNetwork) -> None:
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow([*(field.name for field in fields(Epoch)), "chosen"])
-        for entry in trained.history:
-            cells = ["" if isinstance(x, float) and math.isnan(x) else x for x in astuple(entry)]
-            table.writerow([*cells, int(entry.epoch == trained.best_epoch)])
+def _identity(
+    about: Mapping[str, Any],
+    *,
+    labels: tuple[Labels, Labels],
+    num_classes: int,
+    variant: Mapping[str, Any],
+    cache_dir: Path,
+) -> str:
+    """Return the digest of all that a network and its learning curve depend on.
+
+    Groups and names of classes change no weight, and are left out.
+    """
+    content = {name: value for name, value in about.items() if name != "trained_on_groups"}
+    recipe = {key: value for key, value in variant.items() if key not in _NOT_OF_TRAINING}
+    weights = str(variant["weights"])
+    start = file_digest(Path(weights)) if Path(weights).is_file() else weights
+    classes = [sorted(part.class_index.items()) for part in labels]
+    libraries = [version(name) for name in ("torch", "timm", "numpy")]
+    code = remember_code_digest(module_path("moclip.motion_training"), memo=cache_dir / "code")
+    return build_digest(NETWORK_VERSION, content, classes, num_classes, recipe, start, libraries, code)

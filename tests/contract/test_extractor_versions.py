@@ -45,11 +45,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "504e3b060bc35b52"),
+    "APPEARANCE_VERSION": (2, "95340a733ee82c6e"),
     "FRAMES_VERSION": (3, "a18cffac280b927c"),
-    "MOTION_EMBEDDING_VERSION": (2, "56ecb17e468b7ea3"),
+    "MOTION_EMBEDDING_VERSION": (2, "c7bac96e5275bdee"),
     "MOTION_VERSION": (3, "a277eb6fcf64711c"),
-    "TEXT_VERSION": (1, "1a9e43837c194ad6"),
+    "TEXT_VERSION": (1, "1f912fb9136f2d99"),
 }
 
 

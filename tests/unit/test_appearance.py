@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from moclip.appearance import Encoder, build_class_embeddings, load_encoder
-from moclip.encoder_spec import EncoderSpec, weights_fingerprint
+from moclip.encoder_spec import CONFIG_NAME, EncoderSpec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import ModelError
 from moclip.zero_shot import zero_shot_logits
 
@@ -497,3 +497,19 @@ def test_a_real_encoder_puts_frames_of_one_video_together(shared_dir: Path) -> N
     np.testing.assert_allclose(found, open_clip_embeddings(folder, images), rtol=1e-5, atol=2e-5)  # values reach 5
     cosines = zero_shot_logits(found, found) - 200 * np.eye(6, dtype=np.float32)
     assert cosines.argmax(1).tolist() == [1, 0, 3, 2, 5, 4]
+
+
+def test_only_what_is_loaded_from_a_folder_counts(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    before = weights_fingerprint(local(folder)), tokenizer_fingerprint(local(folder))
+    config = folder / CONFIG_NAME
+    config.write_text(json.dumps(dict(reversed(json.loads(config.read_text()).items())), indent=7))
+    for name in ("README.md", "open_clip_pytorch_model.bin", "tokenizer.json"):
+        (folder / name).write_text("a note")
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert (weights_fingerprint(local(moved)), tokenizer_fingerprint(local(moved))) == before
+    document = json.loads((moved / CONFIG_NAME).read_text())
+    document["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "t"
+    (moved / CONFIG_NAME).write_text(json.dumps(document))
+    assert weights_fingerprint(local(moved)) != before[0]
+    assert [name for name, _ in tokenizer_fingerprint(local(moved))] == ["tokenizer.json"]

@@ -16,12 +16,13 @@ from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation import read_metrics
 from moclip.extraction import Extractor, Video
 from moclip.features import read_index
-from moclip.head_files import HeadConfig, load_heads
+from moclip.head_files import HeadConfig, load_heads, read_network_digest
 from moclip.head_index import file_digest, read_digests
 from moclip.head_runs import HeadRun, build_inputs, train_batch
 from moclip.runs import write_run
 from moclip.shards import Field, Row
 from moclip.streams import load_stream
+from moclip.tensor_digest import DIGEST_KEY, digest_tensors
 from tests.unit.test_features import build
 
 NUM_CLASSES, NUM_GROUPS = 3, 8
@@ -157,6 +158,7 @@ class World:
             seed=run.seed,
             rejected_test_videos="wrong",
             commit="abc",
+            cache_dir=self.folder / "cache",
         )
         return read_metrics(run.output.parent / "metrics.json")
 
@@ -174,8 +176,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
             "trained_on_groups": sorted(set(seen["group"])),
         }
         weights = {"w": np.full(2, split, np.float32)}
+        about[DIGEST_KEY] = digest_tensors(weights)
         save_file(weights, world.network(split), metadata={"moclip": json.dumps(about)})
-        network = file_digest(world.network(split))
+        network = read_network_digest(world.network(split))
         build_features(world.motion(split).parent, parameters={"network": network}, num_frames=1)
     build_features(world.folder / "appearance", parameters={"a": 1, "b": 2}, num_frames=3, noise=1.5)
     text = {"state": "trained", "class_names": [f"c{c}" for c in range(NUM_CLASSES)]}
@@ -240,7 +243,7 @@ def test_pooled_inputs_are_the_frames_of_each_video(made: World) -> None:
 
 
 def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None:
-    network = file_digest(made.network(1))
+    network = read_network_digest(made.network(1))
     folder = made.folder / "viewed"
     build_features(folder, parameters={"network": network}, num_frames=1, noise=0.1, num_views=4)
     longer = {**HEAD, "epochs": 30}
@@ -334,7 +337,7 @@ def test_shuffled_motion_is_the_same_motion_dealt_out_to_other_videos(made: Worl
 
 def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> None:
     # Appearance is noise here and motion clear, so that all that a head can know of the class is in its own motion.
-    network = {"network": file_digest(made.network(1))}
+    network = {"network": read_network_digest(made.network(1))}
     clear = build_features(made.folder / "clear", parameters=network, num_frames=1, noise=0.1)
     noise = build_features(
         made.folder / "noise", parameters={"n": 1, "o": 2, "i": 3}, num_frames=1, noise=0.1, signal=0.0
@@ -386,9 +389,9 @@ def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tm
     run = made.run("leaky")
     made.train(run)
     leaky = tmp_path / "network.safetensors"
-    about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"]}
+    about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"], DIGEST_KEY: "0" * 32}
     save_file({"w": np.zeros(2, np.float32)}, leaky, metadata={"moclip": json.dumps(about)})
-    motion = build_features(tmp_path / "motion", parameters={"network": file_digest(leaky)}, num_frames=1)
+    motion = build_features(tmp_path / "motion", parameters={"network": read_network_digest(leaky)}, num_frames=1)
     with pytest.raises(DatasetError, match=r"2 test videos are of groups.*c1/g0_0 \(group c1/g0\)"):
         made.test(run, network=leaky, motion=motion)
 

@@ -1,5 +1,6 @@
 """The recipe is applied to the number, and a training that is killed goes on to the same bits."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -220,7 +222,72 @@ def test_without_memory_for_its_motion_a_training_reads_the_shards_and_gives_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, kept in (("kept", 2**30), ("read", 0)):
-        monkeypatch.setattr("moclip.training._KEPT_BYTES", kept)
+        monkeypatch.setattr("moclip.network_training._KEPT_BYTES", kept)
         write_dataset(tmp_path / name)
         train_dataset(tmp_path / name, train={**TRAIN, "epochs": 1})
     assert (tmp_path / "kept/model").read_bytes() == (tmp_path / "read/model").read_bytes()
+
+
+def test_equal_content_trains_once_for_any_name_and_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_dataset(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    backbone = timm.create_model("test_efficientnet", num_classes=0)
+    save_file({name: value.contiguous() for name, value in backbone.state_dict().items()}, weights)
+    settings: dict[str, Any] = {"train": {**TRAIN, "epochs": 1, "freeze_norm": True}, "weights": str(weights)}
+    train_dataset(tmp_path, **settings)
+    fresh = {name: (tmp_path / name).read_bytes() for name in ("model", "history.tsv")}
+    assert caplog.messages.count("network trained") == 1
+    moved = weights.rename(tmp_path / "elsewhere.safetensors")
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text(manifest.read_text().replace("\tc1\t", "\trenamed\t"))
+    for name in fresh:
+        (tmp_path / name).unlink()
+    train_dataset(tmp_path, **{**settings, "weights": str(moved)}, motion="another name", loaders=1, test={})
+    assert {name: (tmp_path / name).read_bytes() for name in fresh} == fresh
+    (tmp_path / "model").write_bytes(b"edited by hand")
+    train_dataset(tmp_path, **{**settings, "weights": str(moved)})
+    assert (tmp_path / "model").read_bytes() == fresh["model"]
+    assert [line for line in caplog.messages if line.startswith("network t")] == [
+        "network trained",
+        *["network taken from the cache"] * 2,
+    ]
+
+
+def test_a_network_from_the_cache_notes_the_groups_as_a_fresh_one_does(tmp_path: Path) -> None:
+    for name in ("fresh", "cached"):
+        write_dataset(tmp_path / name)
+        manifest = tmp_path / name / "manifest.tsv"
+        if name == "cached":
+            train_dataset(tmp_path / name, train={**TRAIN, "epochs": 1})
+        manifest.write_text(manifest.read_text().replace("\tg3\t", '\tn\u00e9w "g"\\\t'))
+        train_dataset(tmp_path / name, train={**TRAIN, "epochs": 1})
+    assert (tmp_path / "cached/model").read_bytes() == (tmp_path / "fresh/model").read_bytes()
+    assert 'n\u00e9w "g"\\' in load_network(tmp_path / "cached/model").about["trained_on_groups"]
+
+
+def test_a_damaged_network_in_the_cache_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_dataset(tmp_path)
+    train_dataset(tmp_path, train={**TRAIN, "epochs": 1})
+    fresh = (tmp_path / "model").read_bytes()
+    (entry,) = (tmp_path / "cache/networks").glob("[!.]*")
+    (entry / "model.safetensors").write_bytes(fresh[:-1] + b"x")
+    train_dataset(tmp_path, train={**TRAIN, "epochs": 1})
+    assert "a damaged entry of the cache" in caplog.text
+    assert (tmp_path / "model").read_bytes() == (entry / "model.safetensors").read_bytes() == fresh
+
+
+def test_a_cache_that_cannot_be_written_fails_the_job_and_keeps_what_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_dataset(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("moclip.training.keep", full)
+        with pytest.raises(OSError, match="No space left"):
+            train_dataset(tmp_path, train={**TRAIN, "epochs": 2})
+    monkeypatch.setattr("moclip.motion_training._Trainer.run_epoch", full)
+    train_dataset(tmp_path, train={**TRAIN, "epochs": 2})
+    assert load_network(tmp_path / "model").about["best_epoch"] in {1, 2}

@@ -4,10 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from moclip.workflow.records import read_record
+
 
 def run(tmp_path: Path, body: str) -> "subprocess.CompletedProcess[str]":
     code = "from moclip.stage import stage\nfrom moclip.errors import DatasetError\n"
-    code += f"with stage({str(tmp_path / 'log')!r}):\n"
+    code += "from types import SimpleNamespace\n"
+    code += f"job = SimpleNamespace(log=[{str(tmp_path / 'log')!r}], output=[{str(tmp_path / 'out')!r}], "
+    code += "rule='r', params={'cfg': '1'})\nopen(job.output[0], 'w').write('made')\n"
+    code += "with stage(job):\n"
     code += "".join(f"    {line}\n" for line in body.splitlines())
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
@@ -43,3 +48,13 @@ finally:
     open({str(marker)!r}, "w").close()"""
     assert run(tmp_path, body).returncode == 143
     assert marker.exists()
+
+
+def test_a_job_that_succeeds_leaves_a_record_and_a_failed_one_none(tmp_path: Path) -> None:
+    assert run(tmp_path, "raise DatasetError('x')").returncode == 2
+    assert read_record([str(tmp_path / "out")]) is None
+    assert run(tmp_path, "pass").returncode == 0
+    record = read_record([str(tmp_path / "out")])
+    assert record is not None
+    assert (record["rule"], record["params"]) == ("r", {"cfg": "1"})
+    assert list(record["outputs"]) == [str(tmp_path / "out")]

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +205,15 @@ class Checkout:
         self.write_lists(lines)
 
     def copy(self, folder: Path) -> "Checkout":
-        """Return a copy in another folder, with the times of files and the links among them."""
+        """Return a copy in another folder, with the times of all files and the links among them.
+
+        The times of change of its videos are new, so its manifest is made again here and not in the run of a test.
+        """
         subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)
-        return Checkout(folder=folder, config=copy.deepcopy(self.config), python=self.python)
+        copied = replace(self, folder=folder, config=copy.deepcopy(self.config))
+        if (copied.results / "manifest.tsv").is_file():
+            copied.run("results/toy/manifest.tsv")
+        return copied
 
     def write_config(self) -> None:
         """Write the configuration."""

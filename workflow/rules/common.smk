@@ -5,14 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from moclip.code_digest import script_digests
 from moclip.config import check_config
 from moclip.errors import MoclipError
 from moclip.manifest import dataset_signature
-from moclip.workflow.content import Contents
-from moclip.workflow.plan import Plan
+from moclip.workflow.plan import open_plan
 from moclip.workflow.resources import JobResources
-from moclip.workflow.signatures import PENDING
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
 ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
@@ -44,22 +41,7 @@ CONFIG, LISTING = checked_config()
 config.clear()
 config.update(CONFIG)
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-CODE = script_digests(SCRIPTS, memo=Path(CONFIG["cache_dir"], "code")) if workflow.is_main_process else {}
-
-
-def listing_sig():
-    """The signature of the dataset's listing; of rendered videos, once they exist."""
-    if LISTING is not None:
-        return f"sig:{LISTING}"
-    return f"sig:{dataset_signature(CONFIG['dataset'])}" if Path(plan.complete).is_file() else PENDING
-
-
-plan = Plan(
-    CONFIG,
-    code=lambda rule: f"code:{CODE.get(rule, 'not compared here')}",
-    listing=listing_sig,
-    contents=Contents(CONFIG["cache_dir"]),
-)
+plan = open_plan(CONFIG, scripts=SCRIPTS, listing=LISTING, is_main=workflow.is_main_process)
 paths = plan.paths
 resource = JobResources(plan, is_local=workflow.local_exec)
 
@@ -88,7 +70,7 @@ def inputs(rule, *names, **fixed):
         def of(wildcards):
             check_results_once()
             job = plan.job(rule, **fixed, **dict(wildcards.items()))
-            found = job.gate_files if name == "gates" else job.input_files(name)
+            found = job.gate_files(named=names) if name == "gates" else job.input_files(name)
             found = found if name in job.follows else [ancient(file) for file in found]
             return found[0] if name in job.single else found
 

@@ -37,7 +37,7 @@ def check_results_once():
     if runs:
         remove_outputs(findings)
         reset_future_times(plan)
-    orphans = list_orphans(plan)
+    orphans = list_orphans([plan])
     if orphans:
         print(
             f"note: {len(orphans)} files in {paths.results} belong to no experiment of this configuration, such as "

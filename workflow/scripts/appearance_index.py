@@ -13,5 +13,6 @@ with stage(snakemake):
         root=Path(dataset["root"]),
         num_shards=dataset["num_shards"],
         output=Path(snakemake.output.index),
+        cache_dir=Path(snakemake.config["cache_dir"]),
         motion_index=Path(snakemake.input.motion) if snakemake.input.motion else None,
     )

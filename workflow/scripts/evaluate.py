@@ -19,5 +19,6 @@ with stage(snakemake):
         split=int(snakemake.wildcards.split),
         seed=int(snakemake.wildcards.seed),
         rejected_test_videos=snakemake.params.policy,
+        cache_dir=Path(snakemake.config["cache_dir"]),
         commit=read_commit(Path(snakemake.scriptdir)),
     )

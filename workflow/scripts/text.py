@@ -12,4 +12,5 @@ with stage(snakemake):
         manifest=Path(snakemake.input.manifest),
         variant=variant,
         appearance=snakemake.config["appearance"][variant["appearance"]],
+        cache_dir=Path(snakemake.config["cache_dir"]),
     )

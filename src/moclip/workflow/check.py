@@ -7,12 +7,17 @@ them again, from the cache. So a lost `.snakemake` folder, an edited or a damage
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from moclip.file_digests import digest_file, stat_version
 from moclip.workflow.paths import STAGE_FOLDERS
 from moclip.workflow.plan import Job, Plan
-from moclip.workflow.records import digest_file, read_record, record_path, stat_version, store_record
+from moclip.workflow.records import read_record, record_path, store_record
+
+# Files that commands store in the folder of a run.
+_KEPT_NAMES = frozenset({"calibration.json"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +98,29 @@ def reset_future_times(plan: Plan) -> None:
                 os.utime(file)
 
 
-def list_orphans(plan: Plan) -> list[str]:
-    """Return the files below the dataset's results that belong to no job of the configuration, sorted."""
-    wanted = set(plan.targets())
-    found = []
-    for stage in STAGE_FOLDERS:
-        for folder, _, names in os.walk(f"{plan.paths.results}/{stage}"):
-            found += [f"{folder}/{name}" for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file not in wanted and Path(file).name != "calibration.json")
+def list_orphans(plans: Sequence[Plan]) -> list[str]:
+    """Return the files in the results of the plans' datasets that belong to no job of any plan, sorted."""
+    wanted = {file for plan in plans for file in plan.targets()}
+    folders = {f"{plan.paths.results}/{stage}" for plan in plans for stage in STAGE_FOLDERS}
+    found = [
+        f"{folder}/{name}"
+        for top in folders
+        for folder, _, names in os.walk(top)
+        for name in names
+        if not name.startswith(".") and name not in _KEPT_NAMES
+    ]
+    return sorted(file for file in found if file not in wanted)
+
+
+def remove_orphans(files: Iterable[str]) -> list[str]:
+    """Remove files that belong to no job, with their records and the folders that become empty; return a line each."""
+    lines = []
+    for file in files:
+        path = Path(file)
+        path.unlink()
+        record_path(path).unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is not empty stays
+            for folder in path.parents:
+                folder.rmdir()
+        lines.append(f"removed {file}: it belongs to no experiment")
+    return lines

@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
+from moclip.code_digest import script_digests
 from moclip.config import Run, list_network_runs, list_runs, list_used
+from moclip.manifest import dataset_signature
 from moclip.methods import list_heads, reads
 from moclip.motion_embedding_extraction import embedding_settings
 from moclip.subsets import LEARNED
@@ -82,10 +84,9 @@ class Job:
         """Return the files of an input."""
         return [job.outputs[output] for job, output in self.inputs.get(name, ())]
 
-    @cached_property
-    def gate_files(self) -> list[str]:
-        """Return the files of the gates above it that are no other input."""
-        own = {file for name in self.inputs for file in self.input_files(name)}
+    def gate_files(self, *, named: Sequence[str]) -> list[str]:
+        """Return the files of the gates above it that are not among the named inputs."""
+        own = {file for name in named for file in self.input_files(name)}
         return [file for gate in self.gates for file in gate.outputs.values() if file not in own]
 
 
@@ -271,7 +272,7 @@ class Plan:
             encoder = {key: appearance[key] for key in ("untrained", "device", "precision")}
             return {
                 "cfg": to_json({"text": prompts, "encoder": encoder}),
-                "encoder": self._encoder(entry["appearance"]),
+                "encoder": f"{self._encoder(entry['appearance'])} {self._contents.tokenizer(appearance)}",
                 "sig": self.signatures.classes(),
             }
 
@@ -641,6 +642,29 @@ class Plan:
 
         inputs = {"manifest": self._base, **tables, **lists, "heads": heads, "indexes": indexes}
         return inputs, params, {"follows": frozenset({*tables, "metrics", "mistakes"})}
+
+
+def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None, is_main: bool = True) -> Plan:
+    """Return the plan of a checked configuration whose rules run the scripts of a folder.
+
+    `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
+    A process that only runs one job of the plan (`is_main` false) compares no code.
+    """
+    dataset = config["dataset"]
+    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code")) if is_main else {}
+
+    def sign_listing() -> str:
+        if listing is None and plan.complete and not Path(plan.complete).is_file():
+            return PENDING  # rendered videos that do not exist yet
+        return f"sig:{listing or dataset_signature(dataset)}"
+
+    plan = Plan(
+        config,
+        code=lambda rule: f"code:{digests.get(rule, 'not compared here')}",
+        listing=sign_listing,
+        contents=Contents(config["cache_dir"]),
+    )
+    return plan
 
 
 def _unique(pairs: Iterator[tuple[Job, str]]) -> list[tuple[Job, str]]:

@@ -6,10 +6,10 @@ the plan before a run.
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
+from moclip.file_digests import digest_file, stat_version
 from moclip.files import replace_atomically
 
 _FORMAT = 1
@@ -49,15 +49,3 @@ def read_record(outputs: Sequence[str]) -> dict[str, Any] | None:
 
 def _describe(path: Path) -> list[Any]:
     return [digest_file(path), *stat_version(path)]
-
-
-def digest_file(path: Path) -> str:
-    """Return 32 hex digits over the bytes of a file."""
-    with path.open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
-
-
-def stat_version(path: Path) -> list[int]:
-    """Return size, mtime, ctime (both in ns) and inode of a file: while they are the same, so are its bytes."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

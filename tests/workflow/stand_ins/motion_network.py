@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from moclip.files import replace_atomically
+from moclip.tensor_digest import DIGEST_KEY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class SavedNetwork:
 
 def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any], **others: Any) -> None:
     """Write the network, and `about` beside it, where the real one has it."""
-    note = {"weights": network.weights, "num_classes": network.num_classes, **about}
+    note = {"weights": network.weights, "num_classes": network.num_classes, DIGEST_KEY: network.weights, **about}
     with replace_atomically(path) as temporary:
         save_file({}, str(temporary), metadata={"moclip": json.dumps(note, sort_keys=True)})
 

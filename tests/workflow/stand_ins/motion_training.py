@@ -1,7 +1,6 @@
 """Training as a digest of all that is seen."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,8 +11,6 @@ from moclip.motion import MotionVectors
 from moclip.motion_checkpoint import Epoch
 from moclip.motion_loader import Sample
 from moclip.motion_network import MotionNetwork
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +33,12 @@ def train_motion_network(
     **others: Any,
 ) -> TrainedNetwork:
     """Return a network that follows from every sample, the variant and the seed."""
-    seen = {key: value for key, value in variant.items() if key != "test"}
+    seen = {key: value for key, value in variant.items() if key not in {"motion", "weights", "test", "loaders"}}
+    weights = Path(variant["weights"])
     digest = blake2b(json.dumps([seen, seed], sort_keys=True).encode(), digest_size=8)
+    digest.update(weights.read_bytes() if weights.is_file() else str(weights).encode())
     for sample in [*train, *val]:
         digest.update(f"{sample.video_id} {sample.class_index}".encode() + _see(sample.motion()))
-    _log.info("network trained")
     entry = Epoch(epoch=1, learning_rate=0.1, train_loss=1.0, train_top_1=0.5, val_loss=1.0, val_top_1=0.5)
     network = MotionNetwork(weights=digest.hexdigest(), num_classes=num_classes)
     return TrainedNetwork(network=network, history=(entry,), best_epoch=1)

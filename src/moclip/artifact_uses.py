@@ -1,0 +1,59 @@
+"""Which outputs were made from which artifacts of a cache, so that those of no output can be removed.
+
+Each job that takes or makes an artifact leaves one small file in `<cache>/uses/`, named by its output. An artifact is
+in use if one of the outputs that the given configurations ask for was last made from it. The output need not exist:
+results may be deleted and come back from the cache. Removing too much costs computing and nothing else.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from moclip.artifact_cache import Artifact, list_artifacts
+from moclip.files import replace_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactUse:
+    """One artifact, and the outputs of the given configurations that were made from it, sorted."""
+
+    artifact: Artifact
+    used_by: tuple[str, ...]
+
+
+def note_use(cache_dir: Path, *, output: Path, kind: str, keys: Sequence[str]) -> None:
+    """Note the artifacts that an output was made from, in place of the ones noted before.
+
+    Raises:
+        OSError: The cache cannot be written, such as on a full disk.
+    """
+    place = str(output.resolve())
+    name = blake2b(place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    document = {"output": place, "kind": kind, "keys": sorted(keys)}
+    with replace_atomically(cache_dir / "uses" / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def list_artifact_uses(cache_dir: Path, *, outputs: Iterable[Path]) -> list[ArtifactUse]:
+    """Return every artifact of a cache with those of some outputs that use it; unused artifacts come last."""
+    wanted = {str(output.resolve()): str(output) for output in outputs}
+    users: dict[tuple[str, str], list[str]] = {}
+    for output, kind, keys in _read_uses(cache_dir):
+        for key in keys if output in wanted else ():
+            users.setdefault((kind, key), []).append(wanted[output])
+    found = [
+        ArtifactUse(artifact=artifact, used_by=tuple(sorted(users.get((artifact.kind, artifact.key), ()))))
+        for artifact in list_artifacts(cache_dir)
+    ]
+    return sorted(found, key=lambda use: (not use.used_by, use.artifact.kind, use.artifact.key))
+
+
+def _read_uses(cache_dir: Path) -> Iterator[tuple[str, str, Collection[str]]]:
+    for path in sorted((cache_dir / "uses").glob("[!.]*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            yield document["output"], document["kind"], document["keys"]
+        except (OSError, ValueError, LookupError, TypeError):  # its artifact counts as unused, and is made again
+            continue
