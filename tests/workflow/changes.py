@@ -4,7 +4,8 @@ Rows, networks, heads and class embeddings are written here by hand, with the re
 minimal: content that was computed before is never computed again. The jobs follow from the rules of the workflow. They
 are recorded in change_table.tsv and compared exactly:
 
-    python -m tests.workflow.changes                     print the table for docs/caching.md
+    python -m tests.workflow.changes                     print the table
+    python -m tests.workflow.changes --page              write it into docs/caching.md
     python -m tests.workflow.changes --record [NAME...]  run the changes and record their jobs
 
 The numbers follow from the project (`checkout`). A motion network is trained for each split with the seeds 0 and 1, so
@@ -27,6 +28,7 @@ from pathlib import Path
 from moclip.manifest import read_manifest
 from tests.workflow import edits as e
 from tests.workflow.checkout import Checkout, Work, id_of, new_checkout, path_of
+from tests.workflow.conftest import REPOSITORY
 from tests.workflow.edits import Edit
 from tests.workflow.fresh import look_at_step, show_jobs
 from tests.workflow.warm import warm_python
@@ -719,6 +721,14 @@ def format_table() -> str:
     return "\n".join(lines)
 
 
+def write_page() -> None:
+    """Replace the table of docs/caching.md."""
+    path = REPOSITORY / "docs/caching.md"
+    page = path.read_text()
+    begin = page.index("| change | jobs")
+    path.write_text(page[:begin] + format_table() + page[page.index("\n\n", begin) :])
+
+
 def _describe(rows: Rows) -> str:
     # Feature sets of one stage that compute the same rows share an entry.
     found: dict[str, list[str]] = {}
@@ -778,9 +788,13 @@ def main() -> None:
     parser.add_argument(
         "--record", action="store_true", help="run the changes; record the jobs of those that are right"
     )
+    parser.add_argument("--page", action="store_true", help="write the table into docs/caching.md")
     parser.add_argument("--part", default="1/1", help="which part of the changes, such as 2/3")
     parser.add_argument("names", nargs="*", help="parts of the names of changes; all without any")
     options = parser.parse_args()
+    if options.page:
+        write_page()
+        return
     if not options.record:
         sys.stdout.write(format_table() + "\n")
         return
