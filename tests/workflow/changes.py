@@ -93,7 +93,7 @@ class Step:
 class Change:
     """One line of the table, which takes one step or several.
 
-    `sample` marks the lines that run with all tests; CHANGES=all runs every line.
+    `sample` marks the lines that run with all tests; CHANGES=all runs every line, CHANGES=1/3 a third of them.
     """
 
     name: str
