@@ -8,10 +8,11 @@ from typing import Any
 from moclip.appearance_extraction import build_appearance_extractor
 from moclip.config import list_network_runs, list_runs, list_used
 from moclip.extraction import Extractor, Video, group_videos, shard_file
-from moclip.features import open_indexed, read_index
-from moclip.motion_embedding_extraction import build_motion_embedding_extractor
+from moclip.features import read_index
+from moclip.motion_embedding_extraction import build_motion_embedding_extractor, list_motion
 from moclip.motion_extraction import build_motion_extractor
 from moclip.row_cache import pool_folder
+from moclip.workflow.paths import group_motion_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +109,5 @@ def list_shard_videos(
     if feature_set.motion is None:
         grouped = group_videos(manifest, root=root)
         return {shard_file(shard): grouped.get(shard, []) for shard in range(num_shards)}
-    index = read_index(feature_set.motion)
-    videos: dict[str, Sequence[Video]] = {}
-    for entry in index.shards:
-        # The fingerprint of a video is here the digest of its motion.
-        with open_indexed(index, entry) as shard:
-            table = zip(shard.video_ids, shard.digests, strict=True)
-            videos[entry.file] = [Video(video_id=name, path=shard.path, fingerprint=digest) for name, digest in table]
-    return videos
+    groups = group_motion_shards(len(read_index(feature_set.motion).shards))
+    return {shard_file(number): list_motion(feature_set.motion, shards=shards) for number, shards in enumerate(groups)}

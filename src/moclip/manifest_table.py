@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,18 @@ def read_table(path: Path) -> ManifestTable:
         DatasetError: The file is missing or is no manifest.
     """
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        status = path.stat()
+        # A job asks for several parts of one manifest: it is read once for each state of the file.
+        return _read_state(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: the manifest is missing; build it first") from error
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path}: no manifest: {str(error).splitlines()[0]}; build it again") from error
+
+
+@lru_cache(maxsize=1)
+def _read_state(path: Path, state: tuple[int, ...]) -> ManifestTable:
+    lines = path.read_bytes().decode("utf-8").split("\n")
     header, *rows = (line.split("\t") for line in lines if line) if any(lines) else ([],)
     if not header:
         raise DatasetError(f"{path}: no manifest: it is empty; build it again")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from moclip.motion import motion_from_row
 from moclip.shards import Field, Row, Shard, build_digest
 from moclip.subsets import list_subsets
 from moclip.versions import MOTION_EMBEDDING_VERSION
+from moclip.workflow.paths import group_motion_shards
 
 if TYPE_CHECKING:
     from moclip.motion_embedding import MotionItem
@@ -24,30 +26,34 @@ _VIEW_SETTINGS = ("scales", "flip")
 def extract_motion_embedding_shard(
     job: ShardJob, *, variant: Mapping[str, Any], motion_index: Path, model: Path
 ) -> None:
-    """Write the motion embeddings and logits of the videos in one motion shard."""
+    """Write the motion embeddings and logits of the videos in the motion shards behind one shard."""
     extractor = build_motion_embedding_extractor(variant, model=model)
-    extract_shard(extractor, videos=_list_motion(motion_index, shard=job.shard), job=job)
+    shards = group_motion_shards(job.num_shards)[job.shard]
+    extract_shard(extractor, videos=list_motion(motion_index, shards=shards), job=job)
 
 
 def index_motion_embedding(
     variant: Mapping[str, Any], *, manifest: Path, motion_index: Path, model: Path, num_shards: int, output: Path
 ) -> None:
-    """Write the index over the motion embedding shards beside `output`, each checked against its motion shard."""
+    """Write the index over the motion embedding shards next to `output`, each checked against its motion shards."""
     extractor = build_motion_embedding_extractor(variant, model=model)
     signatures = {
-        shard_file(shard): expected_signature(extractor, _list_motion(motion_index, shard=shard))
-        for shard in range(num_shards)
+        shard_file(number): expected_signature(extractor, list_motion(motion_index, shards=shards))
+        for number, shards in enumerate(group_motion_shards(num_shards))
     }
     write_index(output, signatures=signatures, subsets=list_subsets(manifest))
 
 
-def _list_motion(motion_index: Path, *, shard: int) -> list[Video]:
-    # The fingerprint of a video is here the digest of its motion: the same vectors give the same embedding.
+def list_motion(motion_index: Path, *, shards: Sequence[int]) -> list[Video]:
+    """Return the videos of some motion shards, each with the digest of its motion as its fingerprint."""
     index = read_index(motion_index)
-    indexed = next(entry for entry in index.shards if entry.file == shard_file(shard))
-    with open_indexed(index, indexed) as opened:
-        table = zip(opened.video_ids, opened.digests, strict=True)
-        return [Video(video_id=video_id, path=opened.path, fingerprint=digest) for video_id, digest in table]
+    entries = {entry.file: entry for entry in index.shards}
+    videos: list[Video] = []
+    for shard in shards:
+        with open_indexed(index, entries[shard_file(shard)]) as opened:
+            table = zip(opened.video_ids, opened.digests, strict=True)
+            videos += [Video(video_id=name, path=opened.path, fingerprint=digest) for name, digest in table]
+    return videos
 
 
 def embedding_settings(variant: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,16 +89,15 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         from moclip.motion_torch import prepare_torch  # noqa: PLC0415
 
         rejects: list[Row] = []
-        with Shard(videos[0].path) as shard:
-            prepare_torch(threads=variant["threads"])
-            keys = {video.video_id: key_of(video) for video in videos}
-            items = _read_motions(shard, videos, keys=keys, rejects=rejects)
-            network = load_network(model).network
-            for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
-                values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
-                if test["views"]["count"]:
-                    values["views"] = embedded.views
-                yield Row(video_id=embedded.video_id, row_key=keys[embedded.video_id], values=values)
+        prepare_torch(threads=variant["threads"])
+        keys = {video.video_id: key_of(video) for video in videos}
+        items = _read_motions(videos, keys=keys, rejects=rejects)
+        network = load_network(model).network
+        for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
+            values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
+            if test["views"]["count"]:
+                values["views"] = embedded.views
+            yield Row(video_id=embedded.video_id, row_key=keys[embedded.video_id], values=values)
         yield from rejects
 
     return Extractor(
@@ -127,13 +132,10 @@ def _libraries(backend: str) -> list[str]:
         ) from None
 
 
-def _read_motions(
-    shard: Shard, videos: Sequence[Video], *, keys: Mapping[str, str], rejects: list[Row]
-) -> "Iterator[MotionItem]":
+def _read_motions(videos: Sequence[Video], *, keys: Mapping[str, str], rejects: list[Row]) -> "Iterator[MotionItem]":
     from moclip.motion_embedding import MotionItem  # noqa: PLC0415
 
-    for video in videos:
-        row = shard.read_row(video.video_id)
+    for video, row in _read_rows(videos):
         key = keys[video.video_id]
         if row.reject_reason:
             rejects.append(
@@ -147,3 +149,11 @@ def _read_motions(
             )
         else:
             yield MotionItem(video_id=video.video_id, key=video.fingerprint, motion=motion_from_row(row.values))
+
+
+def _read_rows(videos: Sequence[Video]) -> Iterator[tuple[Video, Row]]:
+    # One shard is open at a time; the videos are listed by shard.
+    for path, group in groupby(videos, key=lambda video: video.path):
+        with Shard(path) as shard:
+            for video in group:
+                yield video, shard.read_row(video.video_id)

@@ -47,7 +47,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "95340a733ee82c6e"),
     "FRAMES_VERSION": (3, "a18cffac280b927c"),
-    "MOTION_EMBEDDING_VERSION": (2, "c7bac96e5275bdee"),
+    "MOTION_EMBEDDING_VERSION": (2, "6796b32f65826054"),
     "MOTION_VERSION": (3, "a277eb6fcf64711c"),
     "TEXT_VERSION": (1, "1f912fb9136f2d99"),
 }

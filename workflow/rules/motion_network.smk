@@ -56,7 +56,7 @@ rule motion_embedding_shard:
     threads: lambda wildcards: resource.network_threads(wildcards.variant)
     resources:
         runtime=lambda wildcards, attempt: resource.minutes(resource.embedding_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: resource.mem_mb(4000, attempt, each=2, shard=wildcards.shard),
+        mem_mb=lambda wildcards, attempt: resource.embedding_mb(4000, attempt, each=2, shard=wildcards.shard),
         gpu=lambda wildcards: resource.network_gpus(wildcards.variant),
     params:
         **params("motion_embedding_shard", "cfg", "sig", "network"),

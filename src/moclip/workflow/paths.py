@@ -51,6 +51,23 @@ STAGE_FOLDERS = (
 )
 
 
+# A job that embeds motion covers several motion shards, since starting it takes longer than embedding a few videos; but
+# never so many that fewer than this many jobs could run at the same time.
+_MOTION_SHARDS_PER_JOB, _FEWEST_JOBS = 8, 8
+
+
+def group_motion_shards(num_shards: int) -> list[tuple[int, ...]]:
+    """Return the motion shards behind each shard of motion embeddings.
+
+    >>> group_motion_shards(3)
+    [(0,), (1,), (2,)]
+    >>> len(group_motion_shards(130))
+    17
+    """
+    count = min(num_shards, max(_FEWEST_JOBS, -(-num_shards // _MOTION_SHARDS_PER_JOB)))
+    return [tuple(range(first, num_shards, count)) for first in range(count)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Paths:
     """Paths of the results, logs and benchmarks of one dataset, relative to the working directory."""

@@ -23,7 +23,7 @@ from moclip.methods import list_heads, reads
 from moclip.motion_embedding_extraction import embedding_settings
 from moclip.subsets import LEARNED
 from moclip.workflow.content import Contents
-from moclip.workflow.paths import Paths
+from moclip.workflow.paths import Paths, group_motion_shards
 from moclip.workflow.signatures import PENDING, Signatures, parse_content
 
 Params = dict[str, str]
@@ -112,6 +112,7 @@ class Plan:
         self._jobs: dict[tuple[str, ...], Job] = {}
         dataset = config["dataset"]
         self.shards = range(dataset["num_shards"])
+        self.embedded = group_motion_shards(dataset["num_shards"])
         self.complete = str(Path(dataset["root"]).parent / "complete.json") if dataset["generate"] == "demo" else ""
         self.runs = list_runs(config)
         self.network_runs = list_network_runs(config)
@@ -318,7 +319,9 @@ class Plan:
         def params() -> Params:
             return {
                 "cfg": self._embedding_cfg(variant),
-                "sig": self.signatures.shard_rows(motion.outputs[index], shard),
+                "sig": _join(
+                    self.signatures.shard_rows(motion.outputs[index], one) for one in self.embedded[int(shard)]
+                ),
                 "network": self.signatures.model(network.outputs[model]),
             }
 
@@ -337,7 +340,8 @@ class Plan:
             }
 
         place = {"variant": variant, "split": split, "seed": seed}
-        shards = [(self.job("motion_embedding_shard", **place, shard=shard), "shard") for shard in self.shards]
+        numbers = range(len(self.embedded))
+        shards = [(self.job("motion_embedding_shard", **place, shard=number), "shard") for number in numbers]
         inputs = {"manifest": self._base, "motion": (motion, index), "model": (network, model), "shards": shards}
         return inputs, params, {"follows": frozenset({"shards"})}
 

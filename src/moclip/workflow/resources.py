@@ -20,6 +20,7 @@ class JobResources:
     def __init__(self, plan: Plan, *, is_local: bool) -> None:
         """Take the plan, and whether jobs run on this machine."""
         self._config, self._signatures, self._is_local = plan.config, plan.signatures, is_local
+        self._embedded = plan.embedded
 
     def minutes(self, seconds: float, attempt: int) -> int:
         """Return minutes for a job that is expected to compute for some seconds."""
@@ -27,7 +28,17 @@ class JobResources:
 
     def mem_mb(self, start: float, attempt: int, *, each: float = 0, shard: str | None = None) -> int:
         """Return megabytes for a job that holds the data of some videos on top of what it starts with."""
-        return math.ceil(start + each * self._signatures.num_videos(shard)) * int(2 ** (attempt - 1))
+        return self._mem_mb(start + each * self._signatures.num_videos(shard), attempt)
+
+    def embedding_mb(self, start: float, attempt: int, *, each: float, shard: str) -> int:
+        """Return megabytes for a job that embeds the motion behind one shard of motion embeddings."""
+        return self._mem_mb(start + each * self._num_embedded(shard), attempt)
+
+    def _mem_mb(self, megabytes: float, attempt: int) -> int:
+        return math.ceil(megabytes) * int(2 ** (attempt - 1))
+
+    def _num_embedded(self, shard: str) -> int:
+        return sum(self._signatures.num_videos(one) for one in self._embedded[int(shard)])
 
     def decoding_mb(self, start: float, attempt: int, *, each: float, shard: str) -> int:
         """Return megabytes for a job that decodes.
@@ -84,7 +95,7 @@ class JobResources:
         passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
         passes += test["views"]["count"] * test["views"]["num_segments"]
         each = 0.02 if self._gpus(entry["device"]) else 0.2
-        return float(self._signatures.num_videos(wildcards.shard) * (1 + passes * each))
+        return float(self._num_embedded(wildcards.shard) * (1 + passes * each))
 
     def training_seconds(self, wildcards: Any) -> float:
         """Return seconds for a forward and a backward pass for each segment of each video, in every epoch."""
