@@ -172,7 +172,7 @@ KEYS = (
     change("report.mistakes: 0", e.set_key("report.mistakes", 0)),
     change("dataset.rejected_test_videos", e.set_key("dataset.rejected_test_videos", "leave_out")),
     # 8 of `fusion`, 2 of `frames`, 2 of `vectors`.
-    change("head.learning_rate", e.set_key("head.mlp.learning_rate", 0.01), heads=12, sample=True),
+    change("head.learning_rate", e.set_key("head.mlp.learning_rate", 0.01), heads=12),
     # 4 of `probe`, 2 of `still`.
     Change(
         name="head.epochs 1, 2 and 1 again",
@@ -262,7 +262,7 @@ KEYS = (
 )
 
 EXPERIMENTS = (
-    change("an experiment removed", e.remove_experiment("frames"), sample=True),
+    change("an experiment removed", e.remove_experiment("frames")),
     change("the first experiment removed", e.remove_experiment("fusion")),
     change("experiments in another order", e.order_experiments("vectors", "still")),
     change(
@@ -302,7 +302,6 @@ EXPERIMENTS = (
             e.add_entry("motion_network", "twin", like="tiny", motion="copy"),
             e.add_entry("experiments", "again", like="vectors", motion_network="twin"),
         ),
-        sample=True,
     ),
     change(
         "a second appearance and head variant with equal parameters",
@@ -329,7 +328,6 @@ VIDEOS = (
         rows={**rows_of(24), **EMBEDDED_1, **rows_of(24, *EMBEDDINGS_2)},
         networks=2,
         heads=9,
-        sample=True,
     ),
     change(
         "a video added to test",
@@ -378,7 +376,6 @@ VIDEOS = (
         rows=EMBEDDED_1,
         networks=2,
         heads=9,
-        sample=True,
     ),
     change(
         "a training label corrected",
@@ -439,7 +436,7 @@ VIDEOS = (
 _SHORT = e.prompts_of("a film of {}.")
 FILES = (
     # The head of `still` begins as its prompts.
-    change("a prompt edited", e.write_file(e.TEMPLATES, _SHORT), texts=1, heads=1, sample=True),
+    change("a prompt edited", e.write_file(e.TEMPLATES, _SHORT), texts=1, heads=1),
     change("a prompt edited that trains no head", e.write_file("prompts/short.yaml", _SHORT), texts=1),
     change(
         "a phrase edited",
