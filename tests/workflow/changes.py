@@ -274,7 +274,7 @@ EXPERIMENTS = (
         e.add_entry("experiments", "few", appearance="clip", head="mlp", methods=["appearance"], seeds=[0], shots=1),
         heads=1,
     ),
-    # The networks of `fusion` have this seed. 2 heads on 2 splits; `still` trained one of them, appearance on the second.
+    # The networks of `fusion` have this seed. 2 heads on 2 splits; `still` trained one of these four.
     change("a seed that another experiment has", e.set_key("experiments.probe.seeds", [0, 1]), heads=3),
     change(
         "a seed that no experiment has",
