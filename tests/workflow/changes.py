@@ -4,7 +4,8 @@ Rows, networks, heads and class embeddings are written here by hand, with the re
 minimal: content that was computed before is never computed again. The jobs follow from the rules of the workflow. They
 are recorded in change_table.tsv and compared exactly:
 
-    python -m tests.workflow.changes                     print the table for docs/caching.md
+    python -m tests.workflow.changes                     print the table
+    python -m tests.workflow.changes --page              write it into docs/caching.md
     python -m tests.workflow.changes --record [NAME...]  run the changes and record their jobs
 
 The numbers follow from the project (`checkout`). A motion network is trained for each split with the seeds 0 and 1, so
@@ -27,6 +28,7 @@ from pathlib import Path
 from moclip.manifest import read_manifest
 from tests.workflow import edits as e
 from tests.workflow.checkout import Checkout, Work, id_of, new_checkout, path_of
+from tests.workflow.conftest import REPOSITORY
 from tests.workflow.edits import Edit
 from tests.workflow.fresh import look_at_step, show_jobs
 from tests.workflow.warm import warm_python
@@ -91,7 +93,7 @@ class Step:
 class Change:
     """One line of the table, which takes one step or several.
 
-    `sample` marks the lines that run with all tests; CHANGES=all runs every line.
+    `sample` marks the lines that run with all tests; CHANGES=all runs every line, CHANGES=1/3 a third of them.
     """
 
     name: str
@@ -170,7 +172,7 @@ KEYS = (
     change("report.mistakes: 0", e.set_key("report.mistakes", 0)),
     change("dataset.rejected_test_videos", e.set_key("dataset.rejected_test_videos", "leave_out")),
     # 8 of `fusion`, 2 of `frames`, 2 of `vectors`.
-    change("head.learning_rate", e.set_key("head.mlp.learning_rate", 0.01), heads=12, sample=True),
+    change("head.learning_rate", e.set_key("head.mlp.learning_rate", 0.01), heads=12),
     # 4 of `probe`, 2 of `still`.
     Change(
         name="head.epochs 1, 2 and 1 again",
@@ -260,7 +262,7 @@ KEYS = (
 )
 
 EXPERIMENTS = (
-    change("an experiment removed", e.remove_experiment("frames"), sample=True),
+    change("an experiment removed", e.remove_experiment("frames")),
     change("the first experiment removed", e.remove_experiment("fusion")),
     change("experiments in another order", e.order_experiments("vectors", "still")),
     change(
@@ -272,7 +274,7 @@ EXPERIMENTS = (
         e.add_entry("experiments", "few", appearance="clip", head="mlp", methods=["appearance"], seeds=[0], shots=1),
         heads=1,
     ),
-    # The networks of `fusion` have this seed; 2 methods on 2 splits, one of which `still` has trained.
+    # The networks of `fusion` have this seed. 2 heads on 2 splits; `still` trained one of these four.
     change("a seed that another experiment has", e.set_key("experiments.probe.seeds", [0, 1]), heads=3),
     change(
         "a seed that no experiment has",
@@ -300,7 +302,6 @@ EXPERIMENTS = (
             e.add_entry("motion_network", "twin", like="tiny", motion="copy"),
             e.add_entry("experiments", "again", like="vectors", motion_network="twin"),
         ),
-        sample=True,
     ),
     change(
         "a second appearance and head variant with equal parameters",
@@ -327,7 +328,6 @@ VIDEOS = (
         rows={**rows_of(24), **EMBEDDED_1, **rows_of(24, *EMBEDDINGS_2)},
         networks=2,
         heads=9,
-        sample=True,
     ),
     change(
         "a video added to test",
@@ -376,7 +376,6 @@ VIDEOS = (
         rows=EMBEDDED_1,
         networks=2,
         heads=9,
-        sample=True,
     ),
     change(
         "a training label corrected",
@@ -437,7 +436,7 @@ VIDEOS = (
 _SHORT = e.prompts_of("a film of {}.")
 FILES = (
     # The head of `still` begins as its prompts.
-    change("a prompt edited", e.write_file(e.TEMPLATES, _SHORT), texts=1, heads=1, sample=True),
+    change("a prompt edited", e.write_file(e.TEMPLATES, _SHORT), texts=1, heads=1),
     change("a prompt edited that trains no head", e.write_file("prompts/short.yaml", _SHORT), texts=1),
     change(
         "a phrase edited",
@@ -719,6 +718,14 @@ def format_table() -> str:
     return "\n".join(lines)
 
 
+def write_page() -> None:
+    """Replace the table of docs/caching.md."""
+    path = REPOSITORY / "docs/caching.md"
+    page = path.read_text()
+    begin = page.index("| change | jobs")
+    path.write_text(page[:begin] + format_table() + page[page.index("\n\n", begin) :])
+
+
 def _describe(rows: Rows) -> str:
     # Feature sets of one stage that compute the same rows share an entry.
     found: dict[str, list[str]] = {}
@@ -778,9 +785,13 @@ def main() -> None:
     parser.add_argument(
         "--record", action="store_true", help="run the changes; record the jobs of those that are right"
     )
+    parser.add_argument("--page", action="store_true", help="write the table into docs/caching.md")
     parser.add_argument("--part", default="1/1", help="which part of the changes, such as 2/3")
     parser.add_argument("names", nargs="*", help="parts of the names of changes; all without any")
     options = parser.parse_args()
+    if options.page:
+        write_page()
+        return
     if not options.record:
         sys.stdout.write(format_table() + "\n")
         return

@@ -212,7 +212,7 @@ class Checkout:
         subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)
         copied = replace(self, folder=folder, config=copy.deepcopy(self.config))
         if (copied.results / "manifest.tsv").is_file():
-            copied.run("results/toy/manifest.tsv")
+            copied.run("results/toy/manifest.tsv", keep_logs=True)
         return copied
 
     def write_config(self) -> None:
@@ -231,9 +231,10 @@ class Checkout:
         """Return the environment in which the copy of the library is imported."""
         return {**os.environ, "PYTHONPATH": str(self.code / "src"), "OMP_NUM_THREADS": "1"}
 
-    def run(self, *arguments: str, check: bool = True, cores: int = 2) -> "Work":
-        """Run the workflow, and return the work that it did."""
-        shutil.rmtree(self.project / "logs", ignore_errors=True)
+    def run(self, *arguments: str, check: bool = True, cores: int = 2, keep_logs: bool = False) -> "Work":
+        """Run the workflow, and return the work that it did; with `keep_logs` that of the logs there before as well."""
+        if not keep_logs:
+            shutil.rmtree(self.project / "logs", ignore_errors=True)
         command = self.command(*arguments, cores=cores)
         done = subprocess.run(
             command,

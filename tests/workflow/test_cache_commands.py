@@ -76,20 +76,20 @@ def test_cache_tells_what_no_experiment_uses_and_removes_only_that(checkout: Che
     removed = ask(checkout, "cache", "--remove-unused")
     assert removed.output.count("removed results/.cache/motion/") == 1
     assert len(list((checkout.project / "results/.cache/motion").glob("*"))) == 0
-    assert len(list((checkout.project / "results/.cache/appearance").glob("*"))) == 1
+    assert len(list((checkout.project / "results/.cache/appearance").glob("*"))) == 2
 
 
 def test_plan_counts_what_the_next_run_lacks(checkout: Checkout) -> None:
     done = ask(checkout, "plan")
-    assert "16 videos (0 new or changed)" in done.output
-    assert done.output.count(" 0 of 16 rows") == 3
+    assert "24 videos (0 new or changed)" in done.output
+    assert done.output.count(" 0 of 24 rows") == 7
     write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
     lines = ask(checkout, "plan").output.splitlines()
-    assert lines[0].startswith("16 videos (1 new or changed)")
+    assert lines[0].startswith("24 videos (1 new or changed)")
     for name in ("motion/original", "appearance/clip"):
         line = next(line for line in lines if line.endswith(name))
-        assert line.split()[:3] == ["1", "of", "16"]
-        assert "measured in 2 jobs" in line
+        assert line.split()[:3] == ["1", "of", "24"]
+        assert "measured in 3 jobs" in line
 
 
 def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout,
     for stream in ("motion/original", "appearance/clip"):
         for name in ("shard-0.h5", "shard-1.h5", "index.json"):
             assert (one.results / stream / name).read_bytes() == (other.results / stream / name).read_bytes()
-    assert len(computed) == len(set(computed)) == 16, "a row was computed twice, or not at all"
+    assert len(computed) == len(set(computed)) == 24, "a row was computed twice, or not at all"
 
 
 def test_a_rule_to_stop_at_is_refused_since_snakemake_would_lose_it(checkout: Checkout) -> None:

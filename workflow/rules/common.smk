@@ -120,7 +120,3 @@ def refuse_partial_runs(settings):
             "--rerun-triggers: expected `mtime params input` among them, without which changes are not seen; "
             "drop the option"
         )
-
-
-if workflow.is_main_process and workflow.dag_settings is not None:
-    refuse_partial_runs(workflow.dag_settings)

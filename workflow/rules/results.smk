@@ -25,6 +25,7 @@ def check_results_once():
     if CHECKED or not workflow.is_main_process:
         return
     CHECKED.append(True)
+    refuse_partial_runs(workflow.dag_settings)
     if workflow.executor_plugin is None or is_locked():
         return
     findings = check_results(plan, noted_params=noted_params)
