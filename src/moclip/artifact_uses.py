@@ -1,9 +1,9 @@
 """Which outputs were made from which artifacts of a cache, so that those of no output can be removed.
 
-Each job that takes or makes an artifact leaves two small files: one in `<cache>/uses/`, named by its output, and one next
-to the output (`.<name>.uses`). An artifact is in use if one of the outputs that the given configurations ask for was last
-made from it. The first file finds the artifacts of results that were deleted, the second those of a project that was
-copied or moved. Removing too much costs computing and nothing else.
+Each job that takes or makes an artifact leaves two small files: one in `<cache>/uses/`, named by its output, and one
+next to the output (`.<name>.uses`). An artifact is in use if one of the outputs that the given configurations ask for
+was last made from it. The first file finds the artifacts of results that were deleted, the second those of a project
+that was copied or moved. Removing too much costs computing and nothing else.
 """
 
 import json

@@ -127,9 +127,14 @@ class Project:
         return self.folder / "results/toy"
 
     def copy(self, folder: Path) -> "Project":
-        """Return the same project in another folder, times of files kept."""
+        """Return a copy of the project in another folder.
+
+        The times of change of its videos are new, so its manifest is made again here and not in the run of a test.
+        """
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder=folder, config=copy.deepcopy(self.config))
+        copied = Project(folder=folder, config=copy.deepcopy(self.config))
+        copied.run("--", "results/toy/manifest.tsv")
+        return copied
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_cache_tells_what_no_experiment_uses_and_removes_only_that(checkout: Che
     assert " 0 B unused" in ask(checkout, "cache").output
     checkout.config["motion"]["original"]["source"] = "auto"
     told = ask(checkout, "cache")
-    assert told.output.count("no experiment") == 1
+    assert told.output.count("  no experiment") == 1
     removed = ask(checkout, "cache", "--remove-unused")
     assert removed.output.count("removed results/.cache/motion/") == 1
     assert len(list((checkout.project / "results/.cache/motion").glob("*"))) == 0

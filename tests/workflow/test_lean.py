@@ -29,11 +29,16 @@ class Files(SimpleNamespace):
         return getattr(self, name)
     def __getattr__(self, name):
         return ""
-    def get(self, name):
-        return getattr(self, name)
+    def __iter__(self):
+        return iter(vars(self).values())
+    def get(self, name, default=""):
+        return vars(self).get(name, default)
+    def items(self):
+        return vars(self).items()
 job = json.loads(sys.argv[2])
 parts = {name: Files(**job[name]) for name in ("input", "output", "wildcards", "params")}
-snakemake = SimpleNamespace(**parts, config=job["config"], log=[job["log"]], threads=1, scriptdir=job["scriptdir"])
+own = {"config": job["config"], "scriptdir": job["scriptdir"], "log": [job["log"]], "threads": 1, "rule": "a rule"}
+snakemake = SimpleNamespace(**parts, **own)
 runpy.run_path(sys.argv[1], init_globals={"snakemake": snakemake})
 print(json.dumps(sorted(sys.modules)))
 """
