@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from moclip import row_cache
 from moclip.extraction import Extractor, ShardJob, Video, extract_shard, list_videos
@@ -35,12 +36,14 @@ def slowed(extractor: Extractor, *, seconds: float) -> Extractor:
 
 
 def main(root: Path, results: Path, cache: Path, seconds: float) -> None:
-    with stage(results / "job.log"):
+    output = results / "shard-0.h5"
+    with stage(
+        SimpleNamespace(log=[results / "job.log"], output=[str(output)], input={}, params={}, rule="motion_shard")
+    ):
         row_cache.FLUSH_SECONDS = 0.0  # as if each video had taken long
         manifest = results / "manifest.tsv"
         write_manifest(build_manifest(dataset_of(root), memo=cache / "memo.tsv"), manifest)
         videos = list_videos(manifest, root=root, shard=0)
-        output = results / "shard-0.h5"
         job = ShardJob(
             dataset="small", root=root, shard=0, num_shards=1, output=output, cache_dir=cache, fingerprint="content"
         )
