@@ -41,9 +41,10 @@ CONFIG, LISTING = checked_config()
 config.clear()
 config.update(CONFIG)
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-plan = open_plan(CONFIG, scripts=SCRIPTS, listing=LISTING, is_main=workflow.is_main_process)
+plan = open_plan(CONFIG, scripts=SCRIPTS, listing=LISTING)
 paths = plan.paths
-resource = JobResources(plan, is_local=workflow.local_exec)
+# Snakemake knows where jobs run only after it has read the rules.
+resource = JobResources(plan, is_local=lambda: workflow.local_exec)
 
 
 wildcard_constraints:

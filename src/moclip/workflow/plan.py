@@ -653,14 +653,13 @@ class Plan:
         return inputs, params, {"follows": frozenset({*tables, "metrics", "mistakes"})}
 
 
-def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None, is_main: bool = True) -> Plan:
+def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None) -> Plan:
     """Return the plan of a checked configuration whose rules run the scripts of a folder.
 
     `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
-    A process that only runs one job of the plan (`is_main` false) compares no code.
     """
     dataset = config["dataset"]
-    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code")) if is_main else {}
+    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
 
     def sign_listing() -> str:
         if listing is None and plan.complete and not Path(plan.complete).is_file():
@@ -669,7 +668,7 @@ def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None =
 
     plan = Plan(
         config,
-        code=lambda rule: f"code:{digests.get(rule, 'not compared here')}",
+        code=lambda rule: f"code:{digests[rule]}",
         listing=sign_listing,
         contents=Contents(config["cache_dir"]),
     )

@@ -5,7 +5,7 @@ engine asks again when the manifest exists, and before each attempt.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moclip.devices import has_gpu
@@ -17,8 +17,8 @@ _START_SECONDS = 300  # a slow shared folder, imports, the weights of a large mo
 class JobResources:
     """What the jobs of a plan ask for, by rule and wildcards."""
 
-    def __init__(self, plan: Plan, *, is_local: bool) -> None:
-        """Take the plan, and whether jobs run on this machine."""
+    def __init__(self, plan: Plan, *, is_local: Callable[[], bool]) -> None:
+        """Take the plan, and a function that tells whether jobs run on this machine."""
         self._config, self._signatures, self._is_local = plan.config, plan.signatures, is_local
         self._embedded = plan.embedded
 
@@ -51,7 +51,7 @@ class JobResources:
 
     def _gpus(self, device: str) -> int:
         # One, unless the device is `cpu`, or `auto` where jobs run on this machine and it has none.
-        if device == "auto" and self._is_local:
+        if device == "auto" and self._is_local():
             return int(has_gpu())
         return int(device != "cpu")
 
