@@ -1,5 +1,6 @@
 # make demo   render the demo videos, run the whole workflow on them, print the table of results
-# make test   every test          make check   format, lint, types, workflow lint, fast tests
+# make test   the tests of every module and one whole run, in minutes      make test-all   every test, in half an hour
+# make check  format, lint, types, workflow lint, fast tests
 # make change-table, make fuzz-cache   long tests of the cache (docs/caching.md)
 # make fuzz   thousands of damaged files (FUZZ_CASES= of each kind, FUZZ_SEED= to begin with); make faults   every fault
 # make audit  known vulnerabilities of the locked packages; asks PyPI (docs/reliability.md)
@@ -15,9 +16,10 @@ READY := .venv/ready
 # Of what the extra `export` draws in, requirements.lock has the rest already.
 LOCKED := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
 PYTEST := $(BIN)/python -m pytest
+ONE_RUN := tests/workflow/test_demo.py
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench export change-table fuzz-cache fuzz faults audit slurm lock clean
+.PHONY: demo test test-workflow test-all check format bench export change-table fuzz-cache fuzz faults audit slurm lock clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -33,7 +35,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(PYTEST) -m "not workflow" -n 2 -q
-	$(PYTEST) -m workflow
+	$(PYTEST) $(ONE_RUN) -q
+
+# What `make test` leaves out: whole runs of many projects. A module's tests share one run, so it stays in one process.
+test-workflow: $(READY)
+	$(PYTEST) -m workflow --ignore $(ONE_RUN) -n 2 --dist loadfile -q
+
+test-all: test test-workflow
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -63,13 +71,13 @@ export: $(READY)
 		--requirement requirements-export.lock
 	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
 
-# Every line of the table in docs/caching.md; and 100 histories and 20 kills, compared byte for byte with fresh builds
-# (an hour or two; what fuzz-cache.tsv has is not done again).
+# Every line of the table in docs/caching.md; and 200 histories and 30 kills, compared byte for byte with fresh builds
+# (some hours; those in fuzz-cache.tsv are not repeated).
 change-table: $(READY)
-	$(PYTEST) tests/workflow/test_change_table.py -q
+	CHANGES=all $(PYTEST) tests/workflow/test_change_table.py -q
 
 fuzz-cache: $(READY)
-	$(BIN)/python -m tests.workflow.campaign --histories 100 --kills 20 --record fuzz-cache.tsv
+	$(BIN)/python -m tests.workflow.campaign --histories 200 --kills 30 --jobs 2 --record fuzz-cache.tsv
 
 # Each line prints how many cases it tried, and what came of them.
 FUZZ_CASES ?= 3000
