@@ -6,9 +6,9 @@
 The parts are measured on a real Slurm of one node (tests/slurm/cluster.py installs and starts it; the plugin comes with
 `make slurm`) with the profile as it is:
 
-- a group's own part: what the Slurm job takes without its members' scripts, on a data set of the full number of videos,
-  since each start of Snakemake reads the manifest
-- a member's part: all that its script takes on a shard of two videos of 12 tiny frames
+- a job's own part: the Slurm job without its script, on a data set of the full number of videos, since each start of
+  Snakemake reads the manifest
+- a script's part: all that a script takes on a shard of two videos of 12 tiny frames
 - queueing: from sbatch to the start of the job on an idle node
 
 The first two are given in wall seconds and in processor seconds, which a busy machine lengthens less; the shares are
@@ -17,7 +17,7 @@ computed from the latter. How late the end of a job is noticed follows from the 
 end comes in the middle between two looks; that another job's end starts this anew is left out.
 
 `--seconds` are those of one video in each stage, on the machines that will compute: the sum of column `cpu_time` of
-benchmarks/results/<dataset>/<stage>/ over its number of videos, after a local run. Groups run side by side; the stages
+benchmarks/results/<dataset>/<stage>/ over its number of videos, after a local run. Jobs run side by side; the stages
 of one phase do, and the phases one after the other.
 """
 
@@ -50,17 +50,16 @@ TARGETS = {
 }
 # The frozen motion network starts as the encoder does: torch, a model, its weights.
 STARTS_LIKE = {"motion": "motion", "appearance": "appearance", "motion_embedding": "appearance"}
-GROUPS = {"motion": "motion", "appearance": "appearance", "motion_embedding": "embedding"}
 PHASES = (("motion", "appearance"), ("motion_embedding",))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A full group: seconds in the queue; wall and processor seconds of its own, and of a member's script."""
+    """A job: seconds in the queue; wall and processor seconds without its script, and of its script."""
 
     queue: float
-    group: tuple[float, float]
-    member: tuple[float, float]
+    job: tuple[float, float]
+    script: tuple[float, float]
 
 
 def main() -> None:
@@ -68,25 +67,22 @@ def main() -> None:
     parser.add_argument("--seconds", nargs="+", default=[], metavar="STAGE=SECONDS", help="of one video")
     options = parser.parse_args()
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
-    sizes = {stage: profile["group-components"][group] for stage, group in GROUPS.items()}
     install()
     adopt_orphans()
     with tempfile.TemporaryDirectory() as name, run_cluster() as cluster:
         many = build_project(Path(name) / "many", num_videos=NUM_SHARDS * VIDEOS_OF_SHARD)
         few = build_project(Path(name) / "few", num_videos=NUM_SHARDS * 2)
-        own = run_group("motion", size=sizes["motion"], project=many, cluster=cluster)
+        own = run_job("motion", project=many, cluster=cluster)
         print("wall, processor seconds")
-        print(f"queue {own.queue:.1f}; a group {own.group[0]:.1f}, {own.group[1]:.1f}", flush=True)
-        found = {stage: run_group(stage, size=sizes[stage], project=few, cluster=cluster) for stage in TARGETS}
+        print(f"queue {own.queue:.1f}; a job {own.job[0]:.1f}, {own.job[1]:.1f}", flush=True)
+        found = {stage: run_job(stage, project=few, cluster=cluster) for stage in TARGETS}
     for stage, measured in found.items():
-        print(f"each member of {stage} {measured.member[0]:.1f}, {measured.member[1]:.1f}")
+        print(f"each script of {stage} {measured.script[0]:.1f}, {measured.script[1]:.1f}")
     print(f"load of the machine {os.getloadavg()[1]:.1f}")
-    starts = {
-        stage: own.queue + own.group[1] + sizes[stage] * found[like].member[1] for stage, like in STARTS_LIKE.items()
-    }
+    starts = {stage: own.queue + own.job[1] + found[like].script[1] for stage, like in STARTS_LIKE.items()}
     seconds = {stage: float(value) for stage, value in (text.split("=") for text in options.seconds)}
     if seconds:
-        print_shares(seconds, starts=starts, sizes=sizes, first_look=profile["slurm-init-seconds-before-status-checks"])
+        print_shares(seconds, starts=starts, first_look=profile["slurm-init-seconds-before-status-checks"])
 
 
 def build_project(folder: Path, *, num_videos: int) -> Path:
@@ -131,23 +127,23 @@ def reap() -> float:
         seconds += usage.ru_utime + usage.ru_stime
 
 
-def run_group(stage: str, *, size: int, project: Path, cluster: Cluster) -> Measured:
-    """Run a full group of a stage."""
+def run_job(stage: str, *, project: Path, cluster: Cluster) -> Measured:
+    """Run the job of the first shard of a stage."""
     before = {job.id for job in cluster.jobs()}
-    targets = [TARGETS[stage].format(shard) for shard in range(size)]
+    target = TARGETS[stage].format(0)
     options = ["--workflow-profile", str(PROFILE), "--latency-wait", "5"]
     reap()
-    run_snakemake([*options, "--", *targets], folder=project, cluster=cluster)
+    run_snakemake([*options, "--", target], folder=project, cluster=cluster)
     time.sleep(3)  # the job's steps end a little after it
     used = reap()
     (job,) = [job for job in cluster.jobs() if job.id not in before]
-    rows = [read_benchmark(project / "benchmarks" / Path(target).with_suffix(".tsv")) for target in targets]
-    wall, processor = (sum(row[name] for row in rows) for name in ("s", "cpu_time"))
+    row = read_benchmark(project / "benchmarks" / Path(target).with_suffix(".tsv"))
+    wall, processor = row["s"], row["cpu_time"]
     submitted, started, ended = (moment(job, field) for field in ("SubmitTime", "StartTime", "EndTime"))
     return Measured(
         queue=started - submitted,
-        group=(ended - started - wall, used - processor),
-        member=(wall / size, processor / size),
+        job=(ended - started - wall, used - processor),
+        script=(wall, processor),
     )
 
 
@@ -161,26 +157,24 @@ def moment(job: SlurmJob, field: str) -> float:
     return datetime.fromisoformat(job.fields[field]).timestamp()
 
 
-def print_shares(
-    seconds: Mapping[str, float], *, starts: Mapping[str, float], sizes: Mapping[str, int], first_look: int
-) -> None:
+def print_shares(seconds: Mapping[str, float], *, starts: Mapping[str, float], first_look: int) -> None:
     """Print the share of the overhead in the nodes' time and in the wall time, by stage and over all."""
-    print("stage              group of  computing  queue and start  noticed late | overhead: nodes' time  wall time")
+    print("stage              computing  queue and start  noticed late | overhead: nodes' time  wall time")
     spent = {"start": 0.0, "all": 0.0}
     walls = {"work": 0.0, "all": 0.0}
     for phase in PHASES:
         longest = (0.0, 0.0)
         for stage in (stage for stage in phase if stage in seconds):
-            work, start = sizes[stage] * VIDEOS_OF_SHARD * seconds[stage], starts[stage]
+            work, start = VIDEOS_OF_SHARD * seconds[stage], starts[stage]
             late = mean_lateness(start + work, first_look=first_look)
             shares = f"{start / (start + work):21.1%} {1 - work / (start + work + late):10.1%}"
-            print(f"{stage:18} {sizes[stage]:8d} {work:8.0f} s {start:14.0f} s {late:11.0f} s | {shares}")
-            spent["start"] += start / sizes[stage]
-            spent["all"] += (start + work) / sizes[stage]
+            print(f"{stage:18} {work:9.0f} s {start:14.0f} s {late:11.0f} s | {shares}")
+            spent["start"] += start
+            spent["all"] += start + work
             longest = max(longest, (start + work + late, work))
         walls["all"] += longest[0]
         walls["work"] += longest[1]
-    print(f"{'all':67} | {spent['start'] / spent['all']:21.1%} {1 - walls['work'] / walls['all']:10.1%}")
+    print(f"{'all':59} | {spent['start'] / spent['all']:21.1%} {1 - walls['work'] / walls['all']:10.1%}")
 
 
 def mean_lateness(seconds: float, *, first_look: int) -> float:

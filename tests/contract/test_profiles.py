@@ -33,11 +33,6 @@ def test_both_profiles_decide_alike_what_is_out_of_date(repository: Path, slurm:
     assert {key: slurm[key] for key in SHARED} == {key: default[key] for key in SHARED}
 
 
-def test_what_is_grouped_is_a_rule_that_does_not_train(slurm: dict[str, Any], rules: dict[str, str]) -> None:
-    assert set(slurm["groups"]) <= set(rules) - {"motion_network"}
-    assert set(slurm["groups"].values()) == set(slurm["group-components"])
-
-
 def test_a_rule_that_wants_a_gpu_says_how_much_time_and_memory_or_takes_the_default(
     slurm: dict[str, Any], rules: dict[str, str]
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from moclip.video import write_video
+from moclip.video.writer import write_video
 from tests.results import read_without_times
 from tests.slurm.cluster import DAEMONS, Cluster, SlurmJob
 from tests.slurm.conftest import REPOSITORY, Main, SlurmProject, build_toy, read_counts, read_metrics
@@ -58,7 +58,6 @@ def troubled(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> "Tro
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     project = SlurmProject(folder=folder, cluster=cluster)
     main = project.start(
-        *("--groups", "evaluate=run"),  # each shard a job of its own
         *("--set-resources", "motion_shard:runtime=1 * 2 ** (attempt - 1)"),
         *(TEXT_MB, "appearance_shard:slurm_partition=spare", "appearance_shard:mem_mb=40000"),
         *("--", *TARGETS, TEXTS.format("words"), TEXTS.format("hopeless")),
@@ -163,22 +162,22 @@ def test_a_second_run_submits_nothing(toy: SlurmProject) -> None:
 def test_a_job_has_the_gpu_that_its_rule_wants_and_the_others_have_none(toy: SlurmProject) -> None:
     jobs = [job for job in toy.jobs() if job.state == "COMPLETED"]
     wants = {job.comment: job for job in jobs if "TresPerJob" in job.fields}
-    assert {comment.split("_wildcards")[0] for comment in wants} == {"rule_appearance_appearance_shard", "rule_text"}
+    assert {comment.split("_wildcards")[0] for comment in wants} == {"rule_appearance_shard", "rule_text"}
     assert {re.sub("[:/]", " ", job.fields["TresPerJob"]) for job in wants.values()} == {"gres gpu 1"}
     assert {job.fields["Partition"] for job in wants.values()} == {"gpu"}
     assert {job.fields["Partition"] for job in jobs if job.comment not in wants} == {"cpu"}
 
 
-def test_small_jobs_share_one_and_small_rules_need_none(toy: SlurmProject) -> None:
+def test_rules_that_take_seconds_need_no_slurm_job(toy: SlurmProject) -> None:
     comments = [job.comment for job in toy.jobs() if job.state == "COMPLETED"]
-    assert {"rule_page_datacard_motion_pictures", "rule_run_evaluate"} <= set(comments)
-    assert not [comment for comment in comments if re.search("index|summary|report|rejects", comment)]
+    assert {comment.split("_wildcards")[0] for comment in comments} >= {"rule_motion_shard", "rule_datacard"}
+    assert not [comment for comment in comments if re.search("index|evaluate|costs|summary|report|rejects", comment)]
 
 
-def test_the_members_of_a_group_ask_for_their_time_together_and_their_memory_once(toy: SlurmProject) -> None:
-    group = next(job for job in toy.jobs() if job.comment == "rule_appearance_appearance_shard")
-    assert (group.minutes, group.tres["cpu"]) == (2 * 6, "4")
-    assert 6000 < int(group.tres["mem"].removesuffix("M")) < 6100
+def test_a_job_asks_for_the_time_memory_and_processors_of_its_shard(toy: SlurmProject) -> None:
+    job = next(job for job in toy.jobs() if job.comment.startswith("rule_appearance_shard"))
+    assert (job.minutes, job.tres["cpu"]) == (6, "4")
+    assert 6000 < int(job.tres["mem"].removesuffix("M")) < 6100
 
 
 def test_a_job_out_of_time_gets_twice_as_much_and_takes_up_its_rows(troubled: Troubled) -> None:
@@ -225,31 +224,6 @@ def test_what_no_attempt_could_finish_is_named_at_the_end_with_its_reason(troubl
     end = troubled.main.output[troubled.main.output.index("failed in their last attempt") :]
     assert re.findall(r"^  (\S+ \S+):", end, flags=re.MULTILINE) == ["text variant=hopeless"]
     assert re.search(r"exceeded memory limit .* \(log: logs/toy/text/hopeless.log\)", end)
-
-
-GATED = """
-include: "REPOSITORY/workflow/rules/groups.smk"
-localrules: all, gate
-rule all:
-    input: expand("work-{n}", n=["0", "1", "2"]),
-checkpoint gate:
-    output: "gate-{n}",
-    shell: "sleep $((6 * {wildcards.n})); touch {output}"
-rule work:
-    input: "gate-{n}",
-    output: "work-{n}",
-    shell: "echo ran >> count-{wildcards.n}; sleep 10; touch {output}"
-"""
-
-
-def test_a_group_that_runs_while_checkpoints_end_is_submitted_once(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "Snakefile").write_text(GATED.replace("REPOSITORY", str(REPOSITORY)))
-    command = [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "8", "--cores", "3"]
-    command += ["--groups", "work=work", "--group-components", "work=8", "--slurm-status-command", "squeue"]
-    command += ["--slurm-init-seconds-before-status-checks", "1", "--default-resources", "mem_mb=100", "runtime=5"]
-    done = subprocess.run(command, cwd=tmp_path, env=cluster.environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [(tmp_path / f"count-{number}").read_text() for number in range(3)] == ["ran\n"] * 3
 
 
 def test_nothing_of_slurm_outlives_tests_that_are_killed(cluster: Cluster) -> None:
