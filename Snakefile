@@ -14,7 +14,6 @@ if not workflow.overwrite_configfiles:
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/groups.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/motion.smk"
@@ -24,21 +23,21 @@ include: "workflow/rules/motion_network.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/failures.smk"
-include: "workflow/rules/locks.smk"
 include: "workflow/rules/results.smk"
 
 
-# Seconds each, and they read indexes and tables only: on a cluster they run where snakemake runs.
+# Seconds each, and they decode nothing: on a cluster they run where snakemake runs.
 localrules:
     all,
     motion_index,
     appearance_index,
     motion_embedding_index,
     motion_network_curve,
+    evaluate,
     rejects,
     summary,
     comparisons,
+    costs,
     report,
 
 

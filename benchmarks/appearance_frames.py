@@ -10,9 +10,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from moclip.frames import read_frames
-from moclip.sampling import choose_frames
-from moclip.video import prepare_worker
+from moclip.video.frames import read_frames
+from moclip.video.motion_vectors import prepare_worker
+from moclip.video.sampling import choose_frames
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-import moclip.appearance
-from moclip.appearance import Encoder, load_encoder
-from moclip.appearance_extraction import build_appearance_extractor
-from moclip.encoder_spec import build_encoder_spec
-from moclip.extraction import ShardJob, Video, extract_shard
+import moclip.encoders.clip
+from moclip.encoders.clip import Encoder, load_encoder
+from moclip.encoders.spec import build_encoder_spec
+from moclip.extraction.appearance import build_appearance_extractor
+from moclip.extraction.extractor import ShardJob, Video, extract_shard
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     batches = -(-len(videos) // 8)
     encoder.tower.start(prepared)()
     # The stage takes the model that is loaded already, as a job of a whole shard all but does.
-    moclip.appearance.load_encoder = lambda spec: reuse(encoder, spec)
+    moclip.encoders.clip.load_encoder = lambda spec: reuse(encoder, spec)
     runs: dict[str, Callable[[], Any]] = {
         "model": lambda: [encoder.tower.start(prepared)() for _ in range(batches)],
         "stage": lambda: run_stage(videos, variant=variant),

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from moclip.appearance import load_encoder
-from moclip.encoder_spec import EncoderSpec, local_weights
+from moclip.encoders.clip import load_encoder
+from moclip.encoders.spec import EncoderSpec, local_weights
 
 Run = Callable[[], Any]
 

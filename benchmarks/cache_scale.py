@@ -36,13 +36,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from moclip.config import check_config
-from moclip.extraction import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
-from moclip.feature_sets import list_feature_sets
-from moclip.shards import Row
-from moclip.video import write_video
+from moclip.cache.format import Row
+from moclip.config.validation import check_config
+from moclip.core.records import write_record
+from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
+from moclip.video.writer import write_video
+from moclip.workflow.feature_sets import list_feature_sets
 from moclip.workflow.plan import open_plan
-from moclip.workflow.records import write_record
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 101
@@ -57,7 +57,7 @@ MANIFEST = """
 import time
 from pathlib import Path
 import yaml
-from moclip.manifest import build_manifest, write_manifest
+from moclip.dataset.manifest import build_manifest, write_manifest
 config = yaml.safe_load(Path("config.yaml").read_text())
 since = time.monotonic()
 frame = build_manifest(config["dataset"], memo=Path("results/.cache/fingerprints/scale.tsv"))

@@ -35,14 +35,16 @@ from typing import Any
 import av
 import numpy as np
 
-from moclip import manifest
+from moclip.cache.reader import Shard
+from moclip.dataset import manifest
 from moclip.errors import VideoError
-from moclip.extraction import ShardJob, Video, extract_shard
-from moclip.isolation import Isolated
-from moclip.motion import FieldSpec, MotionVectors, build_fields, motion_from_row
-from moclip.motion_extraction import build_motion_extractor
-from moclip.shards import Shard
-from moclip.video import decode_motion, prepare_worker, read_motion, write_video
+from moclip.extraction.extractor import ShardJob, Video, extract_shard
+from moclip.extraction.motion import build_motion_extractor
+from moclip.motion.fields import FieldSpec, build_fields
+from moclip.motion.vectors import MotionVectors, motion_from_row
+from moclip.video.isolation import Isolated
+from moclip.video.motion_vectors import decode_motion, prepare_worker, read_motion
+from moclip.video.writer import write_video
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg"}
 FEWEST_FRAMES = 2000

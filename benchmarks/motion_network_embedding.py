@@ -18,11 +18,11 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from moclip.field_batches import decode_crops
-from moclip.motion_embedding import build_embed
-from moclip.motion_folding import fold_network
-from moclip.motion_network import MotionNetwork, build_network
-from moclip.motion_torch import prepare_torch
+from moclip.encoders.fusion import fold_network
+from moclip.encoders.motion_embedding import build_embed
+from moclip.encoders.motion_input import decode_crops
+from moclip.encoders.motion_network import MotionNetwork, build_network
+from moclip.encoders.runtime import prepare_torch
 
 PX = 224
 # Multiply-adds of EfficientNet-B0 over one crop of 2 channels.

@@ -24,12 +24,13 @@ import torch
 import yaml
 from motion_decode import SUFFIXES
 
-from moclip import motion_training
-from moclip.config import check_config
-from moclip.motion import motion_from_row, motion_to_row
-from moclip.motion_loader import Sample, draw_batches, draw_view
-from moclip.motion_torch import prepare_torch
-from moclip.video import read_motion
+from moclip.config.validation import check_config
+from moclip.encoders.motion_input import draw_view
+from moclip.encoders.runtime import prepare_torch
+from moclip.motion.vectors import motion_from_row, motion_to_row
+from moclip.training import motion_network as motion_training
+from moclip.training.motion_data import Sample, draw_batches
+from moclip.video.motion_vectors import read_motion
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BATCH = 80

@@ -15,8 +15,9 @@ import numpy as np
 from motion_decode import SUFFIXES
 from numpy.typing import NDArray
 
-from moclip.motion import FieldSpec, MotionVectors, build_fields, frames_with_motion, pixel_code
-from moclip.video import read_motion
+from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion, pixel_code
+from moclip.motion.vectors import MotionVectors
+from moclip.video.motion_vectors import read_motion
 
 STRIDES = (2, 4, 8)
 

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from moclip.appearance_extraction import build_appearance_extractor
-from moclip.extraction import Video
-from moclip.layouts import walk_videos
-from moclip.predictor import Predictor
-from moclip.video_streams import extract_motion
+from moclip.dataset.layouts import walk_videos
+from moclip.extraction.appearance import build_appearance_extractor
+from moclip.extraction.extractor import Video
+from moclip.inference.predictor import Predictor
+from moclip.inference.streams import extract_motion
 
 
 def measure(action: Callable[[], object]) -> tuple[float, float]:

@@ -17,12 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.unit.test_report import made_request
+from tests.unit.report.test_results import made_request
 
-from moclip.image_files import jpeg_uri
-from moclip.mistake_pictures import fit_pictures
-from moclip.mistakes import find_mistakes, read_predictions
-from moclip.report import build_report
+from moclip.core.images import jpeg_uri
+from moclip.report.mistakes import find_mistakes, fit_pictures, read_predictions
+from moclip.report.results import build_report
 
 NUM_CLASSES, NUM_TESTS, NUM_MISTAKES = 101, 3783, 200
 

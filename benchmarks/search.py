@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moclip.frame_index import FrameIndex
-from moclip.search import search_frames
+from moclip.inference.search import FrameIndex, search_frames
 
 EMBEDDING_DIM = 512
 FRAMES_A_VIDEO = 10

@@ -4,7 +4,7 @@
 
 The folder must hold `open_clip_config.json`, which fixes the model; the weights are written beside it. Pictures come
 from the renderer that makes the demo's videos, with random numbers of another stream (`STREAM` here, another number in
-`moclip.demo`): no demo video shares a background, a badge or a pose with a training picture but by chance.
+`moclip.dataset.demo`): no demo video shares a background, a badge or a pose with a training picture but by chance.
 """
 
 import argparse
@@ -28,7 +28,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from moclip.rendering import COLOURS, MOTIONS, OBJECTS, Badge, Theme, build_badge, build_theme, render_still
+from moclip.dataset.demo_rendering import (
+    COLOURS,
+    MOTIONS,
+    OBJECTS,
+    Badge,
+    Theme,
+    build_badge,
+    build_theme,
+    render_still,
+)
 
 STREAM = 0xC11B  # the random numbers of these pictures; the demo's videos use another stream
 CHUNK = 40  # pictures a job

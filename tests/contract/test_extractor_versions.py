@@ -5,51 +5,51 @@ from hashlib import blake2b
 import pytest
 
 from moclip import versions
-from moclip.code_digest import module_digest
+from moclip.core.code_digest import module_digest
 
 # The modules that the numbers of each extractor come from.
 SOURCES = {
     "MOTION_VERSION": (
-        "video",
-        "video_file",
-        "transcode",
-        "motion",
-        "motion_packing",
-        "motion_stream",
-        "motion_extraction",
+        "extraction.motion",
+        "motion.collector",
+        "motion.packing",
+        "motion.vectors",
+        "video.container",
+        "video.motion_vectors",
+        "video.transcode",
     ),
-    "FRAMES_VERSION": ("frames", "frame_choice", "motion_amount", "packet_index", "video_file", "sampling"),
+    "FRAMES_VERSION": ("extraction.frame_choice", "video.container", "video.frames", "video.packets", "video.sampling"),
     "APPEARANCE_VERSION": (
-        "appearance",
-        "appearance_extraction",
-        "encoder_spec",
-        "overlap",
-        "towers",
-        "tower_layers",
-        "tower_openvino",
+        "core.prefetch",
+        "encoders.clip",
+        "encoders.fusion",
+        "encoders.openvino",
+        "encoders.runtime",
+        "encoders.spec",
+        "extraction.appearance",
     ),
-    "TEXT_VERSION": ("appearance", "prompts", "class_embeddings"),
+    "TEXT_VERSION": ("encoders.clip", "encoders.prompts", "extraction.text"),
     "MOTION_EMBEDDING_VERSION": (
-        "motion",
-        "motion_camera",
-        "motion_trace",
-        "sampling",
-        "field_batches",
-        "motion_network",
-        "motion_loader",
-        "motion_folding",
-        "motion_openvino",
-        "motion_torch",
-        "motion_embedding",
-        "motion_embedding_extraction",
+        "encoders.fusion",
+        "encoders.motion_embedding",
+        "encoders.motion_input",
+        "encoders.motion_network",
+        "encoders.openvino",
+        "encoders.runtime",
+        "extraction.motion_embedding",
+        "motion.accumulation",
+        "motion.camera",
+        "motion.fields",
+        "motion.vectors",
+        "video.sampling",
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "95340a733ee82c6e"),
-    "FRAMES_VERSION": (3, "a18cffac280b927c"),
-    "MOTION_EMBEDDING_VERSION": (2, "6796b32f65826054"),
-    "MOTION_VERSION": (3, "a277eb6fcf64711c"),
-    "TEXT_VERSION": (1, "1f912fb9136f2d99"),
+    "APPEARANCE_VERSION": (2, "988c8590804bc995"),
+    "FRAMES_VERSION": (3, "4bf0aa46f5eea89b"),
+    "MOTION_EMBEDDING_VERSION": (2, "5afeaddfabc4e3a6"),
+    "MOTION_VERSION": (3, "c30f34746b6180e1"),
+    "TEXT_VERSION": (1, "2f2f44571387c2f8"),
 }
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tools.draw_architecture import insert_drawings
 
-from moclip.cli import build_parser, parse_arguments
-from moclip.config import check_config
-from moclip.config_manual import build_manual
+from moclip.cli.main import build_parser, parse_arguments
+from moclip.config.manual import build_manual
+from moclip.config.validation import check_config
 
 
 def load_schema(repository: Path) -> dict[str, object]:
@@ -103,3 +104,8 @@ def test_help_opens_with_examples_fits_a_screen_and_its_examples_are_understood(
     assert own, "no example calls the command itself"
     for words in own:
         parse_arguments(words)
+
+
+def test_the_drawings_of_the_architecture_are_in_step_with_the_library(repository: Path) -> None:
+    page = (repository / "docs/architecture.md").read_text()
+    assert insert_drawings(page) == page, "run: python tools/draw_architecture.py"

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from moclip import row_cache
-from moclip.extraction import Extractor, ShardJob, Video, extract_shard, list_videos
-from moclip.manifest import build_manifest, write_manifest
-from moclip.motion_extraction import build_motion_extractor
-from moclip.shards import Row
-from moclip.stage import stage
+from moclip.cache import row_cache
+from moclip.cache.format import Row
+from moclip.core.job import stage
+from moclip.dataset.manifest import build_manifest, write_manifest
+from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, list_videos
+from moclip.extraction.motion import build_motion_extractor
 
 
 def dataset_of(root: Path) -> dict[str, object]:

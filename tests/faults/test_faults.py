@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moclip import manifest as manifest_module
+from moclip.cache.format import Field, Row, ShardHeader
+from moclip.cache.index import load_table, write_index
+from moclip.cache.locks import writer_lock
+from moclip.cache.reader import Shard
+from moclip.cache.writer import write_shard
+from moclip.dataset import fingerprints
+from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.errors import DatasetError, ShardError
-from moclip.extraction import ShardJob, extract_shard, list_videos
-from moclip.features import load_table, write_index
-from moclip.manifest import build_manifest, write_manifest
-from moclip.motion_extraction import build_motion_extractor
-from moclip.row_locks import writer_lock
-from moclip.shards import Field, Row, Shard, ShardHeader, write_shard
+from moclip.extraction.extractor import ShardJob, extract_shard, list_videos
+from moclip.extraction.motion import build_motion_extractor
 from tests.faults.job import dataset_of
 from tests.workflow.conftest import write_square
 
@@ -170,7 +172,7 @@ def test_two_jobs_for_one_shard_take_turns_and_compute_each_video_once(
 
 def test_the_lock_of_a_job_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from moclip.row_locks import writer_lock\n"
+        "import os, signal, sys; from pathlib import Path; from moclip.cache.locks import writer_lock\n"
         "with writer_lock(Path(sys.argv[1]), name='a'): os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
@@ -272,7 +274,7 @@ def test_a_video_that_grows_while_its_fingerprint_is_taken_is_named(
     own_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = own_videos / "MovingRight/v3.avi"
-    whole = manifest_module.file_digest
+    whole = fingerprints.file_digest
 
     def read_while_it_grows(file: object, digest: object) -> object:
         found = whole(file, digest)  # type: ignore[arg-type]
@@ -281,7 +283,7 @@ def test_a_video_that_grows_while_its_fingerprint_is_taken_is_named(
                 more.write(b"more")
         return found
 
-    monkeypatch.setattr(manifest_module, "file_digest", read_while_it_grows)
+    monkeypatch.setattr(fingerprints, "file_digest", read_while_it_grows)
     with pytest.raises(DatasetError, match=r"v3\.avi: the video changed while it was read; wait until it is whole"):
         build_manifest(dataset_of(own_videos))
 

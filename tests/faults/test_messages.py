@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moclip import cli
-from moclip.errors import MoclipError
-from moclip.system_faults import explain_system_fault
+from moclip.cli import main as cli
+from moclip.errors import MoclipError, explain_system_fault
 
 SOURCE = Path(__file__).resolve().parents[2] / "src/moclip"
 FAMILY = {"MoclipError", "ConfigError", "DatasetError", "ModelError", "ShardError"}
@@ -22,7 +21,7 @@ PARTS = re.compile(
 
 
 def list_messages() -> Iterator[tuple[str, str]]:
-    for path in sorted(SOURCE.glob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 name = getattr(node.exc.func, "id", "")

@@ -20,16 +20,21 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from moclip.class_embeddings import read_class_embeddings
-from moclip.config import check_config, list_network_runs, list_runs, list_used
+from moclip.cache.format import Field, Row, ShardHeader
+from moclip.cache.index import load_table, write_index
+from moclip.cache.reader import Shard
+from moclip.cache.writer import write_shard
+from moclip.config.experiments import list_network_runs, list_runs, list_used
+from moclip.config.validation import check_config
+from moclip.core.tensors import DIGEST_KEY, digest_tensors
+from moclip.dataset.lists import check_video_path
+from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
+from moclip.dataset.manifest_table import list_class_names
+from moclip.encoders.network_notes import Seen
 from moclip.errors import MoclipError, ShardError
-from moclip.features import load_table, write_index
-from moclip.head_files import HeadConfig, Seen, TrainedHead, load_heads, save_heads
-from moclip.head_inputs import Layout
-from moclip.labels import check_video_path
-from moclip.manifest import build_manifest, list_class_names, read_manifest, write_manifest
-from moclip.shards import Field, Row, Shard, ShardHeader, write_shard
-from moclip.tensor_digest import DIGEST_KEY, digest_tensors
+from moclip.extraction.text import read_class_embeddings
+from moclip.training.head_files import HeadConfig, TrainedHead, load_heads, save_heads
+from moclip.training.head_inputs import Layout
 from tests.fuzz.mutations import damage_bytes, damage_document, damage_lines, flip_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[2]

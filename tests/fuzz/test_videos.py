@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moclip.core.spool import Spool
 from moclip.errors import MACHINE_REASONS, REJECT_REASONS, VideoError
-from moclip.frame_choice import decode_frames, rebuild_frames
-from moclip.isolation import Isolated, Limits
-from moclip.motion import motion_from_row
-from moclip.motion_packing import NO_VECTOR
-from moclip.spool import Spool
-from moclip.video import decode_motion, write_video
+from moclip.extraction.frame_choice import decode_frames, rebuild_frames
+from moclip.motion.packing import NO_VECTOR
+from moclip.motion.vectors import motion_from_row
+from moclip.video.isolation import Isolated, Limits
+from moclip.video.motion_vectors import decode_motion
+from moclip.video.writer import write_video
 from tests.fuzz.mutations import damage_bytes
-from tests.unit.test_video import pan, render
+from tests.unit.video.test_motion_vectors import pan, render
 
 NUM_CASES = int(os.environ.get("FUZZ_VIDEOS", "240"))
 FIRST_CASE = int(os.environ.get("FUZZ_SEED", "0"))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from moclip.config import check_config
-from moclip.encoder_spec import EncoderSpec, check_encoder_spec
+from moclip.cache.index import read_index
+from moclip.config.validation import check_config
+from moclip.dataset.lists import check_name, check_video_path
+from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
+from moclip.encoders.spec import EncoderSpec, check_encoder_spec
 from moclip.errors import ConfigError, DatasetError, ModelError, ShardError
-from moclip.features import read_index
-from moclip.labels import check_name, check_video_path
-from moclip.manifest import build_manifest, read_manifest, write_manifest
 from tests.workflow.conftest import toy_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -8,11 +8,11 @@ from pathlib import Path
 import av
 import pytest
 
-from moclip.cli import main
+from moclip.cli.main import main
+from moclip.dataset.lists import check_video_path
 from moclip.errors import MoclipError, VideoError
-from moclip.frames import read_frames
-from moclip.labels import check_video_path
-from moclip.video import read_motion
+from moclip.video.frames import read_frames
+from moclip.video.motion_vectors import read_motion
 from tests.workflow.conftest import write_square
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from moclip.manifest import read_manifest
+from moclip.dataset.manifest import read_manifest
 from tests.workflow import edits as e
 from tests.workflow.checkout import NUM_VIDEOS, Checkout, Work, id_of, new_checkout, path_of
 from tests.workflow.conftest import REPOSITORY
@@ -507,13 +507,13 @@ CODE = (
         "a comment in a script and a docstring in the library",
         e.together(
             e.edit_code("workflow/scripts/head.py", r"^with stage", "# A comment.\nwith stage"),
-            e.edit_code("src/moclip/row_cache.py", r'^"""', '"""Another docstring. '),
+            e.edit_code("src/moclip/cache/row_cache.py", r'^"""', '"""Another docstring. '),
         ),
     ),
     change("a script edited", e.edit_code("workflow/scripts/head.py", r"^with stage", "print('training')\nwith stage")),
     change(
         "an extractor edited without a new version",
-        e.edit_code("src/moclip/motion_extraction.py", r" in videos:$", " in list(videos):"),
+        e.edit_code("src/moclip/extraction/motion.py", r" in videos:$", " in list(videos):"),
         sample=True,
     ),
     change(
@@ -523,7 +523,7 @@ CODE = (
     ),
     change(
         "a function that only the evaluation reaches edited",
-        e.edit_code("src/moclip/runs.py", r"^_LIBRARIES = \(", '_LIBRARIES = ("pyyaml", '),
+        e.edit_code("src/moclip/evaluation/run_stage.py", r"^_LIBRARIES = \(", '_LIBRARIES = ("pyyaml", '),
     ),
 )
 

@@ -47,8 +47,8 @@ def build_checkout(folder: Path) -> None:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / name)
-    for path in STAND_INS.glob("[!_]*.py"):
-        shutil.copy2(path, folder / "src/moclip" / path.name)
+    for path in STAND_INS.glob("*/[!_]*.py"):
+        shutil.copy2(path, folder / "src/moclip" / path.relative_to(STAND_INS))
     # A run starts dozens of processes, none of which compiles the library then.
     compileall.compile_dir(folder / "src", quiet=1)
 
@@ -251,7 +251,7 @@ class Checkout:
 
     def moclip(self, *arguments: str) -> Ran:
         """Run the `moclip` command of this checkout in the project."""
-        command = [sys.executable, "-c", "from moclip.cli import main; main()", *arguments]
+        command = [sys.executable, "-c", "from moclip.cli.main import main; main()", *arguments]
         done = subprocess.run(
             command, cwd=self.project, env=self.environment(), capture_output=True, text=True, check=False, timeout=600
         )

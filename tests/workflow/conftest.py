@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from moclip.video import write_video
+from moclip.video.writer import write_video
 from tests.workflow.warm import warm_python
 
 if TYPE_CHECKING:

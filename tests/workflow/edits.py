@@ -379,7 +379,7 @@ def damage_row(shard: str) -> Edit:
 
 def first_embedding(shard: Path) -> int:
     """Return the place of the first embedding in the bytes of a shard, which stores it without compression."""
-    from moclip.shards import Shard  # noqa: PLC0415 (only this edit needs it)
+    from moclip.cache.reader import Shard  # noqa: PLC0415 (only this edit needs it)
 
     with Shard(shard) as opened:
         first = opened.read_row_at(0)

@@ -11,7 +11,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
-from moclip.files import replace_atomically
+from moclip.core.files import replace_atomically
 from tests.results import read_without_times
 from tests.workflow.checkout import OUTPUTS, Checkout, Work
 from tests.workflow.warm import warm_python

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import yaml
 
-from moclip.config import check_config
+from moclip.cache.row_cache import list_row_keys
+from moclip.config.validation import check_config
+from moclip.dataset.layouts import read_listing
 from moclip.errors import MoclipError
-from moclip.layouts import read_listing
-from moclip.row_cache import list_row_keys
 from tests.workflow import edits as e
 from tests.workflow.changes import CHANGES
 from tests.workflow.checkout import OUTPUTS, Checkout, break_video, write_clip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moclip.mistakes import read_mistakes
+from moclip.report.mistakes import read_mistakes
 from tests.workflow.conftest import Project, write_square
 
 pytestmark = pytest.mark.workflow

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moclip.extraction import ShardJob
-from moclip.motion_extraction import extract_motion_shard
+from moclip.extraction.extractor import ShardJob
+from moclip.extraction.motion import extract_motion_shard
 from tests.workflow.conftest import REPOSITORY, Project, toy_config, write_toy_videos
 
 pytestmark = pytest.mark.workflow

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from moclip.config import check_config
-from moclip.evaluation import read_metrics
+from moclip.config.validation import check_config
+from moclip.evaluation.evaluate import read_metrics
 from tests.contract.test_lean_jobs import HEAVY
 from tests.workflow.conftest import REPOSITORY, Project
 

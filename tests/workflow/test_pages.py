@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_report import make_report
+from tests.unit.report.test_results import make_report
 from tests.workflow.conftest import Project
 
 pytestmark = pytest.mark.workflow

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moclip import run_parts
-from moclip.cli import main
-from moclip.feature_store import FeatureStore
-from moclip.predictor import Predictor
-from moclip.run_parts import CALIBRATION_NAME
+from moclip.cli.main import main
+from moclip.inference import run as run_parts
+from moclip.inference.feature_store import FeatureStore
+from moclip.inference.predictor import Predictor
+from moclip.inference.run import CALIBRATION_NAME
 from tests.workflow.conftest import Project
 
 pytestmark = pytest.mark.workflow

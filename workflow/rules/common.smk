@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from moclip.config import check_config
+from moclip.config.validation import check_config
 from moclip.errors import MoclipError
-from moclip.manifest import dataset_signature
+from moclip.dataset.manifest import dataset_signature
 from moclip.workflow.plan import open_plan
 from moclip.workflow.resources import JobResources
 
@@ -40,8 +40,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 CONFIG, LISTING = checked_config()
 config.clear()
 config.update(CONFIG)
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-plan = open_plan(CONFIG, scripts=SCRIPTS, listing=LISTING)
+plan = open_plan(CONFIG, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)
 paths = plan.paths
 # Snakemake knows where jobs run only after it has read the rules.
 resource = JobResources(plan, is_local=lambda: workflow.local_exec)
@@ -61,10 +60,9 @@ def outputs(rule):
 
 
 def inputs(rule, *names, **fixed):
-    """The inputs of a rule: those it names, and all gates above it.
+    """The inputs of a rule: those it names, and all gates above it. `fixed` are wildcards of a rule that has none.
 
-    An input is `ancient` unless it starts the rule whenever it is made: of the others only their content counts, through
-    the params. `fixed` are wildcards of a rule that has none.
+    An input is `ancient` unless it starts the rule whenever it is made: of the others only the content counts, in params.
     """
 
     def files(name):
@@ -101,23 +99,3 @@ def all_outputs(wildcards):
     """Every output of every job."""
     check_results_once()
     return plan.targets()
-
-
-# Snakemake 9 loses what it plans at the first checkpoint if only a part of the graph is asked for, and reports success.
-def refuse_partial_runs(settings):
-    given = {
-        "--until": settings.until,
-        "--omit-from": settings.omit_from,
-        "--batch": settings.batch,
-        "--allowed-rules": settings.allowed_rules,
-    }
-    for option in (name for name, value in given.items() if value):
-        stop(
-            f"{option}: expected the files that are wanted, found a part of the graph, which Snakemake loses at the "
-            f"manifest; name the files, as in `snakemake --cores 2 {paths.results}/rejects.tsv`"
-        )
-    if not {"params", "mtime", "input"} <= set(map(str, settings.rerun_triggers)):
-        stop(
-            "--rerun-triggers: expected `mtime params input` among them, without which changes are not seen; "
-            "drop the option"
-        )

@@ -1,3 +1,5 @@
+from moclip.workflow.run_rules import batch_rule
+
 # The heads of a run: the only thing that is trained on cached features. One job trains those of a whole batch, on features
 # that are read once. A checkpoint: the index holds a digest of each run's heads, and what is below depends on that digest,
 # so that one run more, or another setting of one of them, tests no other run again.
@@ -5,7 +7,7 @@ for batch, split in plan.batches:
 
     checkpoint:
         name:
-            plan.batch_rule(batch, split)
+            batch_rule(batch, split)
         input:
             **inputs("head", "manifest", "indexes", "models", batch=batch, split=split),
         output:

@@ -1,14 +1,10 @@
-# The check of all results before the engine looks at them: docs/caching.md.
+# Before and after a run: the check of all results (docs/caching.md), the lock of the folder, and failed jobs.
 from snakemake.io import IOFile
 
-from moclip.workflow.check import check_results, list_orphans, remove_outputs, reset_future_times
+from moclip.workflow import check
+from moclip.workflow.failures import FailedJob, explain_failures
+from moclip.workflow.run_note import explain_lock, is_locked, note_run
 
-REASONS = {
-    "edited": "changed after they were made",
-    "other": "made for other settings or inputs",
-    "unknown": "without a record of what they were made for",
-    "forgotten": "of which Snakemake has no note",
-}
 CHECKED = []
 
 
@@ -18,7 +14,7 @@ def noted_params(file):
 
 
 def check_results_once():
-    """Remove results that are not what they should be, once, when the first job is looked at and before any file is.
+    """Remove results that are not the expected ones, once, when the first job is looked at and before any file is.
 
     Only a run removes files: no dry run, no `--touch`, no command that only lists, and no run in a locked folder.
     """
@@ -28,20 +24,38 @@ def check_results_once():
     refuse_partial_runs(workflow.dag_settings)
     if workflow.executor_plugin is None or is_locked():
         return
-    findings = check_results(plan, noted_params=noted_params)
     runs = not (workflow.dryrun or workflow.touch)
-    for reason in dict.fromkeys(finding.reason for finding in findings):
-        files = [finding.job.files[0] for finding in findings if finding.reason == reason]
-        shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        done = "made again from the cache" if runs else "a run makes them again"
-        print(f"note: results {REASONS[reason]}, {done}: {shown}", file=sys.stderr)
+    findings = check.check_results(plan, noted_params=noted_params)
     if runs:
-        remove_outputs(findings)
-        reset_future_times(plan)
-    orphans = list_orphans([plan])
-    if orphans:
-        print(
-            f"note: {len(orphans)} files in {paths.results} belong to no experiment of this configuration, such as "
-            f"{orphans[0]}; they are not read; `moclip cache --remove-unused` removes them",
-            file=sys.stderr,
-        )
+        check.remove_outputs(findings)
+        check.reset_future_times(plan)
+    notes = check.describe_findings(findings, runs=runs)
+    notes += check.describe_orphans(check.list_orphans([plan]), results=paths.results)
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+
+
+def refuse_partial_runs(settings):
+    options = {
+        "--until": settings.until,
+        "--omit-from": settings.omit_from,
+        "--batch": settings.batch,
+        "--allowed-rules": settings.allowed_rules,
+    }
+    try:
+        check.check_settings(options=options, triggers=set(map(str, settings.rerun_triggers)), results=paths.results)
+    except MoclipError as error:
+        stop(error)
+
+
+def print_failures(run_logs):
+    failed = [job for entry in workflow.scheduler.failed for job in (entry.jobs if entry.is_group() else [entry])]
+    jobs = [FailedJob(name=name_of(job), log=str(job.log[0])) for job in failed]
+    print(explain_failures(jobs, run_logs=run_logs), file=sys.stderr)
+
+
+def name_of(job):
+    return " ".join([job.rule.name, *(f"{name}={value}" for name, value in job.wildcards_dict.items())])
+
+
+if workflow.is_main_process and explain_lock():
+    print(explain_lock(), file=sys.stderr)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.appearance_extraction import index_appearance
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.appearance import index_appearance
 
 with stage(snakemake):
     dataset = snakemake.config["dataset"]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from moclip.appearance_extraction import extract_appearance_shard
-from moclip.extraction import ShardJob
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.appearance import extract_appearance_shard
+from moclip.extraction.extractor import ShardJob
 
 with stage(snakemake):
     wildcards = snakemake.wildcards

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.stage import stage
-from moclip.tables import compare_runs
+from moclip.core.job import stage
+from moclip.report.tables import compare_runs
 
 with stage(snakemake):
     compare_runs(

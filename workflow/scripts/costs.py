@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from moclip.costs import CostRun, write_costs
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.evaluation.costs import CostRun, write_costs
 
 with stage(snakemake):
     output = Path(snakemake.output.costs)

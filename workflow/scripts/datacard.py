@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.datacard import write_datacard
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.report.datacard import write_datacard
 
 with stage(snakemake):
     write_datacard(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from moclip.demo import build_demo_dataset
-from moclip.files import replace_atomically
-from moclip.stage import stage
+from moclip.core.files import replace_atomically
+from moclip.core.job import stage
+from moclip.dataset.demo import build_demo_dataset
 
 with stage(snakemake):
     complete = Path(snakemake.output.complete)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from moclip.provenance import read_commit
-from moclip.runs import write_run
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.core.machine import read_commit
+from moclip.evaluation.run_stage import write_run
 
 with stage(snakemake):
     inputs = snakemake.input

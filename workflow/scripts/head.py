@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from moclip.head_runs import HeadRun, train_batch
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.training.head_stage import HeadRun, train_batch
 
 with stage(snakemake):
     train_batch(
-        [HeadRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg).values()],
+        [HeadRun.from_entry(name, entry) for name, entry in json.loads(snakemake.params.cfg).items()],
         index=Path(snakemake.output.index),
         manifest=Path(snakemake.input.manifest),
         split=int(snakemake.params.split.removeprefix("split:")),

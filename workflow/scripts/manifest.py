@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from moclip.manifest import build_manifest, memo_file, write_manifest
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.dataset.fingerprints import memo_file
+from moclip.dataset.manifest import build_manifest, write_manifest
 
 with stage(snakemake):
     dataset = snakemake.config["dataset"]

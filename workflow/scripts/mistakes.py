@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.mistake_pictures import draw_mistakes
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.report.mistakes import draw_mistakes
 
 with stage(snakemake):
     draw_mistakes(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.motion_embedding_extraction import index_motion_embedding
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.motion_embedding import index_motion_embedding
 
 with stage(snakemake):
     index_motion_embedding(

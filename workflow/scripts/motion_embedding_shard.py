@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from moclip.extraction import ShardJob
-from moclip.motion_embedding_extraction import extract_motion_embedding_shard
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.extractor import ShardJob
+from moclip.extraction.motion_embedding import extract_motion_embedding_shard
 
 with stage(snakemake):
     wildcards = snakemake.wildcards

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.motion_extraction import index_motion
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.motion import index_motion
 
 with stage(snakemake):
     dataset = snakemake.config["dataset"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.stage import stage
-from moclip.training import train_network
+from moclip.core.job import stage
+from moclip.training.motion_stage import train_network
 
 with stage(snakemake):
     train_network(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.network_curve import write_network_curve
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.report.charts import write_network_curve
 
 with stage(snakemake):
     wildcards = snakemake.wildcards

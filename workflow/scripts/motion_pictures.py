@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from moclip.drawing import write_motion_pictures
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.report.draw import write_motion_pictures
 
 with stage(snakemake):
     write_motion_pictures(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from moclip.extraction import ShardJob
-from moclip.motion_extraction import extract_motion_shard
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.extractor import ShardJob
+from moclip.extraction.motion import extract_motion_shard
 
 with stage(snakemake):
     wildcards = snakemake.wildcards

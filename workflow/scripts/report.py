@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from moclip.report import ReportTables
-from moclip.stage import stage
-from moclip.tables import write_report
+from moclip.core.job import stage
+from moclip.report.results import ReportTables
+from moclip.report.tables import write_report
 
 with stage(snakemake):
     write_report(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moclip.class_embeddings import write_class_embeddings
-from moclip.stage import stage
+from moclip.core.job import stage
+from moclip.extraction.text import write_class_embeddings
 
 with stage(snakemake):
     variant = snakemake.config["text"][snakemake.wildcards.variant]

@@ -1,1 +1,1 @@
-"""The plan of a run: which files there are, what each depends on, and whether a file is the one that was asked for."""
+"""The plan of a run: files, dependencies, signatures, and the check of results."""

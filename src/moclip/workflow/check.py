@@ -1,7 +1,7 @@
-"""The check of all results before a run, against the plan and the records next to them.
+"""Check all results before a run against the plan and their records.
 
-Outputs are removed that were made for other params, or whose bytes are not those that were written. The engine makes
-them again, from the cache. So a lost `.snakemake` folder, an edited or a damaged file never leads to a stale result.
+Outputs that were made for other params, or whose bytes were changed, are removed. The engine makes them again from the
+cache. So a lost `.snakemake` folder, an edited or a damaged file never leads to a stale result.
 """
 
 import os
@@ -10,14 +10,25 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from moclip.file_digests import digest_file, stat_version
+from moclip.core.digests import digest_file, stat_version
+from moclip.core.records import read_record, record_path, store_record
+from moclip.errors import ConfigError
+from moclip.workflow.jobs import Job
 from moclip.workflow.paths import STAGE_FOLDERS
-from moclip.workflow.plan import Job, Plan
-from moclip.workflow.records import read_record, record_path, store_record
+from moclip.workflow.plan import Plan
 
 # Files that commands store in the folder of a run.
 _KEPT_NAMES = frozenset({"calibration.json"})
+_REASONS = {
+    "edited": "changed after they were made",
+    "other": "made for other settings or inputs",
+    "unknown": "without a record of what they were made for",
+    "forgotten": "of which Snakemake has no note",
+}
+# The triggers without which a change is not seen.
+_TRIGGERS = {"params", "mtime", "input"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +98,38 @@ def _has_read(job: Job, *, noted: Mapping[str, str]) -> bool:
     return all(noted.get(file) == digest_file(Path(file)) for file in present)
 
 
+def describe_findings(findings: Sequence[Finding], *, runs: bool) -> list[str]:
+    """Return a line for each reason; `runs` tells whether this run makes the outputs again."""
+    lines = []
+    for reason in dict.fromkeys(finding.reason for finding in findings):
+        files = [finding.job.files[0] for finding in findings if finding.reason == reason]
+        shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        done = "made again from the cache" if runs else "a run makes them again"
+        lines.append(f"note: results {_REASONS[reason]}, {done}: {shown}")
+    return lines
+
+
+def check_settings(*, options: Mapping[str, Any], triggers: Collection[str], results: str) -> None:
+    """Refuse a run of a part of the graph, and triggers that do not see changes.
+
+    `options` are the values of Snakemake's options for parts. Snakemake 9 loses the jobs that it plans at the first
+    checkpoint if one of them is given, and reports success.
+
+    Raises:
+        ConfigError: An option is given, or a trigger is missing.
+    """
+    for option in (name for name, value in options.items() if value):
+        raise ConfigError(
+            f"{option}: expected the files that are wanted, found a part of the graph, which Snakemake loses at the "
+            f"manifest; name the files, as in `snakemake --cores 2 {results}/rejects.tsv`"
+        )
+    if not set(triggers) >= _TRIGGERS:
+        raise ConfigError(
+            "--rerun-triggers: expected `mtime params input` among them, without which changes are not seen; "
+            "drop the option"
+        )
+
+
 def remove_outputs(findings: Iterable[Finding]) -> None:
     """Remove the outputs of jobs, and their records."""
     for finding in findings:
@@ -116,6 +159,16 @@ def list_orphans(plans: Sequence[Plan]) -> list[str]:
         if not name.startswith(".") and name not in _KEPT_NAMES
     ]
     return sorted(file for file in found if file not in wanted)
+
+
+def describe_orphans(files: Sequence[str], *, results: str) -> list[str]:
+    """Return a line about files that belong to no job, or none."""
+    if not files:
+        return []
+    return [
+        f"note: {len(files)} files in {results} belong to no experiment of this configuration, such as {files[0]}; "
+        "they are not read; `moclip cache --remove-unused` removes them"
+    ]
 
 
 def remove_orphans(files: Iterable[str]) -> list[str]:

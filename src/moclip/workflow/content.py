@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moclip.encoder_spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
+from moclip.core.digests import FileDigests
+from moclip.encoders.spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import MoclipError
-from moclip.file_digests import FileDigests
 
 
 class Contents:

@@ -1,7 +1,11 @@
-"""Paths of all results: the only place that spells them."""
+"""Paths of all results: the only place that spells them, and that reads names from them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from moclip.config.experiments import Run
 
 # Outputs of each rule, by name, below the folder of a dataset's results.
 _OUTPUTS: Mapping[str, Mapping[str, str]] = {
@@ -19,6 +23,11 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
     "motion_embedding_shard": {"shard": "motion_embedding/{variant}/split-{split}/seed-{seed}/shard-{shard}.h5"},
     "motion_embedding_index": {"index": "motion_embedding/{variant}/split-{split}/seed-{seed}/index.json"},
     "head": {"index": "heads/{batch}/split-{split}/index.json"},
+    # The heads of one run, which the job of its batch writes.
+    "run_head": {
+        "head": "experiments/{experiment}/split-{split}/seed-{seed}/head.safetensors",
+        "history": "experiments/{experiment}/split-{split}/seed-{seed}/history.tsv",
+    },
     "evaluate": {
         "predictions": "experiments/{experiment}/split-{split}/seed-{seed}/predictions.tsv",
         "metrics": "experiments/{experiment}/split-{split}/seed-{seed}/metrics.json",
@@ -33,11 +42,7 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
     "mistakes": {"mistakes": "mistakes.json"},
     "report": {"report": "report.html"},
 }
-# The heads of one run, which the job of its batch writes.
-_RUN_HEAD: Mapping[str, str] = {
-    "head": "experiments/{experiment}/split-{split}/seed-{seed}/head.safetensors",
-    "history": "experiments/{experiment}/split-{split}/seed-{seed}/history.tsv",
-}
+
 # Folders in which every file belongs to some job.
 STAGE_FOLDERS = (
     "motion",
@@ -49,23 +54,6 @@ STAGE_FOLDERS = (
     "experiments",
     "motion_pictures",
 )
-
-
-# A job that embeds motion covers several motion shards, since starting it takes longer than embedding a few videos; but
-# never so many that fewer than this many jobs could run at the same time.
-_MOTION_SHARDS_PER_JOB, _FEWEST_JOBS = 8, 8
-
-
-def group_motion_shards(num_shards: int) -> list[tuple[int, ...]]:
-    """Return the motion shards behind each shard of motion embeddings.
-
-    >>> group_motion_shards(3)
-    [(0,), (1,), (2,)]
-    >>> len(group_motion_shards(130))
-    17
-    """
-    count = min(num_shards, max(_FEWEST_JOBS, -(-num_shards // _MOTION_SHARDS_PER_JOB)))
-    return [tuple(range(first, num_shards, count)) for first in range(count)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,4 +84,45 @@ class Paths:
     def run_head(self, experiment: str, split: int | str, seed: int | str) -> dict[str, str]:
         """Return the files of the heads of one run: `head` and `history`."""
         values = {"experiment": experiment, "split": split, "seed": seed}
-        return {name: f"{self.results}/{pattern.format(**values)}" for name, pattern in _RUN_HEAD.items()}
+        return {name: pattern.format(**values) for name, pattern in self.outputs("run_head").items()}
+
+
+def result_path(results: Path, rule: str, output: str, **wildcards: str | int) -> Path:
+    """Return an output of a rule below a folder of results, such as `results/demo`."""
+    return results / _OUTPUTS[rule][output].format(**wildcards)
+
+
+def find_results(results: Path, rule: str, output: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the existing outputs of a rule below a folder of results with their wildcards, sorted by path."""
+    pattern = _OUTPUTS[rule][output]
+    for path in sorted(results.glob(re.sub(r"{\w+}", "*", pattern))):
+        yield path, locate(path, rule, output)[1]
+
+
+def locate(path: Path, rule: str, output: str) -> tuple[Path, dict[str, str]]:
+    """Return the folder of results that holds an output of a rule, and the wildcards in its path.
+
+    >>> locate(Path("results/demo/motion/original/index.json"), "motion_index", "index")
+    (PosixPath('results/demo'), {'variant': 'original'})
+
+    Raises:
+        ValueError: The path is none of this output.
+    """
+    pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(_OUTPUTS[rule][output]))
+    found = re.fullmatch(rf"(?P<results>.*)/{pattern}", Path(path).as_posix())
+    if not found:
+        raise ValueError(f"{path}: expected a path like {_OUTPUTS[rule][output]}")
+    wildcards = found.groupdict()
+    return Path(wildcards.pop("results")), wildcards
+
+
+def run_of(path: Path, rule: str, output: str) -> Run:
+    """Return the run that an output of a rule belongs to; for a motion network `experiment` is its variant."""
+    _, found = locate(path, rule, output)
+    name = found.get("experiment") or found["variant"]
+    return Run(experiment=name, split=int(found["split"]), seed=int(found["seed"]))
+
+
+def project_of(results: Path) -> Path:
+    """Return the folder that the paths of a configuration start from, by a folder `results/<dataset>` in it."""
+    return results.resolve().parent.parent

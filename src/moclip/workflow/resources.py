@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from moclip.devices import has_gpu
+from moclip.core.machine import has_gpu
 from moclip.workflow.plan import Plan
 
 _START_SECONDS = 300  # a slow shared folder, imports, the weights of a large model

@@ -12,15 +12,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moclip.cache.index import FeatureIndex, read_index
+from moclip.dataset.manifest import read_manifest
 from moclip.errors import MoclipError
-from moclip.features import FeatureIndex, read_index
-from moclip.head_index import read_digests
-from moclip.manifest import read_manifest
+from moclip.training.head_files import read_digests
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 PENDING = "sig:pending"
+
 State = tuple[int, int, int]
 
 

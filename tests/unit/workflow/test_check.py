@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from moclip.workflow.check import check_results, list_orphans, remove_orphans, remove_outputs, reset_future_times
-from moclip.workflow.plan import Job, Plan
-from moclip.workflow.records import read_record, record_path, write_record
+from moclip.core.records import read_record, record_path, write_record
+from moclip.errors import ConfigError
+from moclip.workflow.check import (
+    check_results,
+    check_settings,
+    list_orphans,
+    remove_orphans,
+    remove_outputs,
+    reset_future_times,
+)
+from moclip.workflow.jobs import Job
+from moclip.workflow.plan import Plan
 from tests.unit.workflow.test_plan import build_plan, wide_config
 
 MANIFEST = "results/demo/manifest.tsv"
@@ -147,3 +156,19 @@ def test_a_table_that_was_made_from_other_results_is_found(plan: Plan) -> None:
     Path(run.outputs["metrics"]).write_text("other metrics")
     write_record(run.files, rule=run.rule, params=run.params())
     assert check(plan) == {"results/demo/summary.tsv": "other", "results/demo/report.html": "other"}
+
+
+TRIGGERS = {"params", "mtime", "input", "software-env"}
+
+
+@pytest.mark.parametrize("option", ["--until", "--omit-from", "--batch", "--allowed-rules"])
+def test_a_run_of_a_part_of_the_graph_is_refused_by_the_name_of_its_option(option: str) -> None:
+    options = dict.fromkeys(["--until", "--omit-from", "--batch", "--allowed-rules"])
+    check_settings(options=options, triggers=TRIGGERS, results="results/toy")
+    with pytest.raises(ConfigError, match=rf"^{option}: expected .* results/toy/rejects.tsv`$"):
+        check_settings(options=options | {option: ["manifest"]}, triggers=TRIGGERS, results="results/toy")
+
+
+def test_triggers_that_do_not_see_changes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--rerun-triggers"):
+        check_settings(options={}, triggers={"code", "mtime"}, results="results/toy")

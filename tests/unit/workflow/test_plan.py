@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from moclip.config import check_config
+from moclip.config.validation import check_config
 from moclip.workflow.content import Contents
-from moclip.workflow.plan import GATES, Job, Plan
+from moclip.workflow.jobs import GATES, Job
+from moclip.workflow.plan import Plan
+from moclip.workflow.run_rules import batch_rule
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
@@ -131,8 +133,7 @@ def test_a_run_does_not_depend_on_other_splits_and_seeds(name: str, value: list[
     assert one == other
 
 
-def test_batches_whose_names_differ_in_a_sign_have_rules_of_different_names(tmp_path: Path) -> None:
-    plan = build_plan(load_config("config"), cache_dir=tmp_path)
-    names = {plan.batch_rule(batch, "1") for batch in ("a-b", "a_b", "a+b")}
+def test_batches_whose_names_differ_in_a_sign_have_rules_of_different_names() -> None:
+    names = {batch_rule(batch, "1") for batch in ("a-b", "a_b", "a+b")}
     assert len(names) == 3
     assert all(re.fullmatch(r"head_\w+_split_1", name) for name in names)

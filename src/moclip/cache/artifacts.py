@@ -1,0 +1,153 @@
+"""Cache whole artifacts by the content they were made from: networks, heads, class embeddings and scores.
+
+An entry is the folder `<cache>/<kind>/<key>/`, with the files and `artifact.json`, which has their digests. An entry
+appears whole or not at all. Outputs are copies and never links: an edit of a result leaves the cache as it is.
+"""
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+from moclip.cache.locks import writer_lock
+from moclip.core.files import replace_atomically
+
+_log = logging.getLogger(__name__)
+
+Kind = Literal["networks", "class_embeddings", "predictions"]
+
+KINDS: tuple[Kind, ...] = ("networks", "class_embeddings", "predictions")
+
+# A head is one file, which `head_runs` reads and writes.
+HEADS = "heads"
+
+_NOTE = "artifact.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One entry of the store, a folder, or a trained head, a file.
+
+    Attributes:
+        kind: One of `KINDS`, or `HEADS`.
+        key: The digest of all that it was made from.
+        path: The folder or file.
+        num_bytes: Size of its files, in bytes.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    num_bytes: int
+
+
+@contextmanager
+def artifact_lock(cache_dir: Path, *, kind: Kind, key: str) -> Iterator[None]:
+    """Hold the right to make an artifact, so that two jobs that need it make it once; readers need no lock."""
+    folder = cache_dir / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    with writer_lock(folder, name=key):
+        yield
+
+
+def read_artifact(cache_dir: Path, *, kind: Kind, key: str) -> dict[str, bytes] | None:
+    """Return the files of an artifact by name, or None if the store has none or a damaged one, which it drops."""
+    folder = cache_dir / kind / key
+    if not folder.is_dir():
+        return None
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        found = {name: (folder / name).read_bytes() for name in note["files"]}
+        for name, content in found.items():
+            if _digest(content) != note["files"][name]:
+                raise ValueError(f"`{name}` does not match its digest")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        _log.warning("%s: a damaged entry of the cache (%s); it is made again", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return found
+
+
+def restore(cache_dir: Path, *, kind: Kind, key: str, outputs: Mapping[str, Path]) -> bool:
+    """Write the files of an artifact to `outputs`, a path for each name, and return True if the store has it.
+
+    Raises:
+        OSError: An output cannot be written.
+    """
+    found = read_artifact(cache_dir, kind=kind, key=key)
+    if found is None or found.keys() != outputs.keys():
+        return False
+    write_files(found, outputs=outputs)
+    return True
+
+
+def write_files(contents: Mapping[str, bytes], *, outputs: Mapping[str, Path]) -> None:
+    """Write the contents of the same name to each output; outputs appear once all of them are written.
+
+    Raises:
+        OSError: An output cannot be written.
+    """
+    with ExitStack() as written:
+        for name, output in outputs.items():
+            written.enter_context(replace_atomically(output)).write_bytes(contents[name])
+
+
+def keep(cache_dir: Path, *, kind: Kind, key: str, files: Mapping[str, bytes]) -> None:
+    """Add an artifact to the store; an entry that is there already stays, since equal keys mean equal content.
+
+    Raises:
+        OSError: The store cannot be written, such as on a full disk.
+    """
+    folder = cache_dir / kind / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{key}.{uuid.uuid4().hex[:12]}.tmp")
+    note = {"kind": kind, "key": key, "files": {name: _digest(content) for name, content in files.items()}}
+    try:
+        temporary.mkdir()
+        for name, content in {**files, _NOTE: json.dumps(note, indent=1, sort_keys=True).encode()}.items():
+            with (temporary / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def list_artifacts(cache_dir: Path) -> list[Artifact]:
+    """Return every artifact of a cache, trained heads included, by kind and key."""
+    folders = [(kind, path) for kind in KINDS for path in sorted((cache_dir / kind).glob("[!.]*")) if path.is_dir()]
+    heads = [(HEADS, path) for path in sorted((cache_dir / HEADS).glob("[!.]*.safetensors"))]
+    return [
+        Artifact(kind=kind, key=path.name.partition(".")[0], path=path, num_bytes=_count_bytes(path))
+        for kind, path in [*folders, *heads]
+    ]
+
+
+def remove_artifact(artifact: Artifact) -> None:
+    """Remove an artifact at once; a job that reads it meanwhile finds a damaged entry, and makes it again."""
+    trash = artifact.path.with_name(f".{artifact.key}.{uuid.uuid4().hex[:12]}.tmp")
+    artifact.path.rename(trash)
+    if trash.is_dir():
+        shutil.rmtree(trash)
+    else:
+        trash.unlink()
+
+
+def _count_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,199 @@
+"""Read shards."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import hdf5plugin  # noqa: F401 (registers the filters of compressed bytes)
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.cache.format import (
+    FORMAT_VERSION,
+    READABLE_VERSIONS,
+    Field,
+    Row,
+    StoredBytes,
+    Value,
+    build_row_digest,
+    start_reject_digest,
+)
+from moclip.core.digests import build_digest
+from moclip.errors import ShardError
+
+# What h5py, numpy and json raise at a file that is damaged, foreign, or made to mislead.
+DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
+
+
+def _read_attribute(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class Shard:
+    """An open shard; a context manager. Readers take no lock, since a shard is replaced and never changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its table.
+
+        Raises:
+            ShardError: The file is missing, is no shard, is damaged, or has another format version.
+        """
+        self.path = path
+        self._columns: dict[str, NDArray[Any]] = {}
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+            self._read_table()
+        except FileNotFoundError:
+            raise ShardError(f"{path}: no such shard; run the workflow again to build it") from None
+        except ShardError:
+            self._close_quietly()
+            raise
+        except DAMAGE as error:
+            self._close_quietly()
+            raise ShardError(
+                f"{path}: expected a shard, found a damaged file ({_first_line(error)}); delete it and run again"
+            ) from None
+
+    def _read_table(self) -> None:
+        version = int(self._file.attrs["format_version"])
+        if version not in READABLE_VERSIONS:
+            raise ShardError(
+                f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
+            )
+        self.signature, self.content, self.extractor = (
+            _read_attribute(self._file, name) for name in ("signature", "content", "extractor")
+        )
+        self.extractor_version = int(self._file.attrs["extractor_version"])
+        self.parameters: dict[str, Any] = json.loads(_read_attribute(self._file, "parameters"))
+        self.provenance: dict[str, Any] = json.loads(_read_attribute(self._file, "provenance"))
+        fields = json.loads(_read_attribute(self._file, "fields"))
+        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in fields)
+        self._bytes = {field.name: self._file[f"bytes/{field.name}"] for field in self.fields if field.kind == "bytes"}
+        self.video_ids = self._texts("video_id")
+        self.row_keys = self._texts("row_key")
+        self.reject_reasons = self._texts("reject_reason")
+        self.reject_details = self._texts("reject_detail")
+        self.digests = self._texts("digest")
+        self._index = {video_id: index for index, video_id in enumerate(self.video_ids)}
+        self._check_table()
+
+    def _check_table(self) -> None:
+        # A row's digest says nothing of its video, nor of a reason that was lost: two flipped bytes would give the
+        # features of one video to another, or make a reject of a sound row, and no reader of features would notice.
+        columns = (self.row_keys, self.reject_reasons, self.reject_details, self.digests)
+        if any(len(column) != len(self.video_ids) for column in columns) or len(self._index) != len(self.video_ids):
+            raise ValueError("its columns do not belong together")
+        if self.content != build_digest(self.video_ids, self.digests):
+            raise ValueError("its ids and digests are not those that were written")
+        for video_id, reason, detail, digest in zip(
+            self.video_ids, self.reject_reasons, self.reject_details, self.digests, strict=True
+        ):
+            if reason and digest != start_reject_digest(reason, detail).hexdigest():
+                raise ValueError(f"the reason why video {video_id} was rejected is not the one that was written")
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        return tuple(self._file[name].asstr()[...].tolist())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _close_quietly(self) -> None:
+        with suppress(AttributeError, *DAMAGE):
+            self._file.close()
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._index
+
+    def read_row(self, video_id: str, *, check: bool = True) -> Row:
+        """Return the row of a video; with `check`, its data is compared with its digest.
+
+        Raises:
+            ShardError: The shard has no such video, or the row is damaged.
+        """
+        if video_id not in self._index:
+            raise ShardError(f"{self.path}: no row for video {video_id}; run the workflow again")
+        return self.read_row_at(self._index[video_id], check=check)
+
+    def read_row_at(self, index: int, *, check: bool = True, load_bytes: bool = True) -> Row:
+        """Return the row at a place in the table, as `read_row` does; without `load_bytes`, its bytes stay stored."""
+        try:
+            row = self._read_row(index, load_bytes=load_bytes)
+            found = build_row_digest(row, fields=self.fields) if check else row.digest
+        except DAMAGE as error:
+            raise self._damaged(index, _first_line(error)) from None
+        if found != row.digest:
+            raise self._damaged(index, "its data does not match its digest")
+        return row
+
+    def _read_row(self, index: int, *, load_bytes: bool) -> Row:
+        reason = self.reject_reasons[index]
+        values = {} if reason else {field.name: self._read_value(field, index) for field in self.fields}
+        if load_bytes:
+            values |= {name: _load(value) for name, value in values.items() if isinstance(value, StoredBytes)}
+        return Row(
+            video_id=self.video_ids[index],
+            row_key=self.row_keys[index],
+            values=values,
+            reject_reason=reason,
+            reject_detail=self.reject_details[index],
+            digest=self.digests[index],
+        )
+
+    def _damaged(self, index: int, what: str) -> ShardError:
+        return ShardError(
+            f"{self.path}: the row of video {self.video_ids[index]} is damaged ({what}); delete the shard and run again"
+        )
+
+    def _read_value(self, field: Field, index: int) -> Value:
+        if field.kind == "bytes":
+            start, size = (int(self._column(field, of=of)[index]) for of in ("starts", "sizes"))
+            return StoredBytes(dataset=self._bytes[field.name], start=start, num_bytes=size)
+        column = self._column(field)
+        if field.kind == "packed":
+            start, stop = self._column(field, of="offsets")[index : index + 2]
+            return column[start:stop]
+        return str(column[index]) if field.dtype == "text" else _as_scalar(column[index])
+
+    def _column(self, field: Field, *, of: str = "") -> NDArray[Any]:
+        # Packed and scalar fields are small: one read of the whole column serves every row of it.
+        name = f"{of or field.kind}/{field.name}"
+        if name not in self._columns:
+            stored = self._file[name]
+            self._columns[name] = np.asarray((stored.asstr() if field.dtype == "text" else stored)[...])
+        return self._columns[name]
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{error}".partition("\n")[0] or type(error).__name__
+
+
+def _load(value: StoredBytes) -> NDArray[np.uint8]:
+    whole = np.empty(value.num_bytes, np.uint8)
+    if value.num_bytes:
+        value.dataset.read_direct(whole, np.s_[value.start : value.start + value.num_bytes])
+    return whole
+
+
+def _as_scalar(value: np.generic) -> Value:
+    scalar: Value = value.item()
+    return scalar

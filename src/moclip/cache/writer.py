@@ -1,0 +1,193 @@
+"""Write shards."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from moclip.cache.format import (
+    CHUNK_BYTES,
+    FORMAT_VERSION,
+    Field,
+    Row,
+    ShardHeader,
+    StoredBytes,
+    Value,
+    build_row_digest,
+    num_bytes,
+    read_blocks,
+)
+from moclip.core.digests import build_digest
+from moclip.core.files import replace_atomically
+from moclip.errors import ShardError
+
+
+def write_shard(path: Path, *, rows: Iterable[Row], fields: Sequence[Field], header: ShardHeader) -> None:
+    """Write the rows, in the order given, as `ShardWriter` does."""
+    with open_writer(path, fields=fields, header=header) as writer:
+        for row in rows:
+            writer.add(row)
+
+
+@contextmanager
+def open_writer(path: Path, *, fields: Sequence[Field], header: ShardHeader) -> Iterator["ShardWriter"]:
+    """Yield the writer of a shard, whose file appears when the block ends well."""
+    # No lock: nobody else knows the name, and shared folders of clusters often have none to give.
+    with replace_atomically(path) as temporary, h5py.File(temporary, "w", libver="latest", locking=False) as file:
+        _write_header(file, header=header, fields=fields)
+        writer = ShardWriter(file, fields=fields)
+        yield writer
+        writer.finish()
+
+
+class ShardWriter:
+    """A shard that is being written. Bytes go to the disk as rows come: memory does not grow with their number."""
+
+    def __init__(self, file: h5py.File, *, fields: Sequence[Field]) -> None:
+        """Take the open file, and the fields of its rows."""
+        self._file, self._fields = file, fields
+        self._rows: list[Row] = []
+        self._datasets = {field.name: _create_bytes(file, field.name) for field in fields if field.kind == "bytes"}
+        self._places: list[dict[str, tuple[int, int]]] = []
+        self._ends = dict.fromkeys(self._datasets, 0)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows so far."""
+        return len(self._rows)
+
+    def add(self, row: Row) -> None:
+        """Write a row.
+
+        Raises:
+            ShardError: It lacks a field.
+        """
+        _check_fields(row, fields=self._fields)
+        digest = row.digest or build_row_digest(row, fields=self._fields)
+        self._places.append({name: self._write_bytes(name, row.values.get(name)) for name in self._datasets})
+        light = {name: value for name, value in row.values.items() if name not in self._datasets}
+        self._rows.append(replace(row, values=light, digest=digest))
+
+    def _write_bytes(self, name: str, value: Any) -> tuple[int, int]:
+        # Returns where they start and how many they are. Each row fills whole chunks, the last one with zeros.
+        start, number = self._ends[name], 0 if value is None else num_bytes(value)
+        if number:
+            self._ends[name] += -(-number // CHUNK_BYTES) * CHUNK_BYTES
+            dataset = self._datasets[name]
+            dataset.resize((self._ends[name],))
+            if isinstance(value, StoredBytes):
+                _copy_chunks(value, dataset, start=start)
+            else:
+                for at, block in zip(range(start, start + number, CHUNK_BYTES), read_blocks(value), strict=True):
+                    dataset[at : at + len(block)] = block
+        return start, number
+
+    def finish(self) -> None:
+        """Write all but the bytes."""
+        _write_table(self._file, rows=self._rows)
+        for field in self._fields:
+            if field.kind == "bytes":
+                places = np.array([place[field.name] for place in self._places], np.int64).reshape(-1, 2)
+                self._file.create_dataset(f"starts/{field.name}", data=places[:, 0])
+                self._file.create_dataset(f"sizes/{field.name}", data=places[:, 1])
+            else:
+                _WRITERS[field.kind](self._file, field, self._rows)
+
+
+def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Field]) -> None:
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["extractor_version"] = header.extractor_version
+    _write_attribute(file, "format", "moclip-shard")
+    _write_attribute(file, "extractor", header.extractor)
+    _write_attribute(file, "parameters", json.dumps(header.parameters, sort_keys=True))
+    _write_attribute(file, "provenance", json.dumps(header.provenance, sort_keys=True))
+    _write_attribute(file, "signature", header.signature)
+    _write_attribute(file, "fields", json.dumps([[field.name, field.kind, field.dtype] for field in fields]))
+
+
+def _write_attribute(file: h5py.File, name: str, text: str) -> None:
+    # Of a length of its own, as `_write_texts` does: HDF5 keeps other texts in a heap without a checksum, and it never
+    # ends reading some heaps that are damaged.
+    data = text.encode()
+    file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def _write_table(file: h5py.File, *, rows: Sequence[Row]) -> None:
+    ids = [row.video_id for row in rows]
+    columns = {
+        "video_id": ids,
+        "row_key": [row.row_key for row in rows],
+        "reject_reason": [row.reject_reason for row in rows],
+        "reject_detail": [row.reject_detail for row in rows],
+        "digest": [row.digest for row in rows],
+    }
+    for name, values in columns.items():
+        _write_texts(file, name, values)
+    _write_attribute(file, "content", build_digest(ids, columns["digest"]))
+
+
+def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    # Of one length, which HDF5 keeps in less room than texts of their own lengths each.
+    encoded = [text.encode() for text in texts]
+    length = max((len(text) for text in encoded), default=0)
+    dtype = h5py.string_dtype("utf-8", max(1, length))
+    file.create_dataset(name, data=np.array(encoded, dtype=dtype), dtype=dtype)
+
+
+def _create_bytes(file: h5py.File, name: str) -> h5py.Dataset:
+    return file.create_dataset(
+        f"bytes/{name}",
+        shape=(0,),
+        maxshape=(None,),
+        dtype=np.uint8,
+        chunks=(CHUNK_BYTES,),
+        compression=hdf5plugin.Zstd(clevel=1),
+    )
+
+
+def _copy_chunks(value: StoredBytes, dataset: h5py.Dataset, *, start: int) -> None:
+    source, target = value.dataset.id, dataset.id
+    for offset in range(0, value.num_bytes, CHUNK_BYTES):
+        filters, chunk = source.read_direct_chunk((value.start + offset,))
+        target.write_direct_chunk((start + offset,), chunk, filters)
+
+
+def _check_fields(row: Row, *, fields: Sequence[Field]) -> None:
+    for field in fields:
+        if not row.reject_reason and field.name not in row.values:
+            raise ShardError(f"video {row.video_id}: the extractor gave no field `{field.name}`; expected one")
+
+
+def _values_of(field: Field, rows: Sequence[Row]) -> list[Value | None]:
+    return [None if row.reject_reason else row.values[field.name] for row in rows]
+
+
+def _write_packed(file: h5py.File, field: Field, rows: Sequence[Row]) -> None:
+    arrays = [None if value is None else np.asarray(value, field.dtype) for value in _values_of(field, rows)]
+    present = [array for array in arrays if array is not None]
+    tails = {array.shape[1:] for array in present}
+    if len(tails) > 1:
+        raise ShardError(f"field `{field.name}`: expected one tail shape in a shard, found {sorted(tails)}")
+    lengths = [0 if array is None else len(array) for array in arrays]
+    data = np.concatenate(present) if present else np.empty((0,), field.dtype)
+    file.create_dataset(f"packed/{field.name}", data=data)
+    file.create_dataset(f"offsets/{field.name}", data=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def _write_scalar(file: h5py.File, field: Field, rows: Sequence[Row]) -> None:
+    values = _values_of(field, rows)
+    if field.dtype == "text":
+        _write_texts(file, f"scalar/{field.name}", ["" if value is None else str(value) for value in values])
+    else:
+        file.create_dataset(
+            f"scalar/{field.name}", data=np.array([0 if v is None else v for v in values], dtype=field.dtype)
+        )
+
+
+_WRITERS = {"packed": _write_packed, "scalar": _write_scalar}

@@ -1,0 +1,1 @@
+"""The `moclip` command."""

@@ -1,0 +1,193 @@
+"""Commands about the cache: `moclip explain`, `verify`, `cache` and `plan`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from moclip.cli.formatting import add_command
+from moclip.config.validation import check_config
+from moclip.errors import MoclipError
+
+if TYPE_CHECKING:
+    from moclip.workflow.estimate import CostPlan
+
+
+_CONFIG = Path("config/config.yaml")
+
+_SCHEMA = Path("workflow/schemas/config.schema.yaml")
+
+_HERE = "Run it in the folder that the workflow runs in."
+
+_EXPLAIN = f"""\
+examples:
+  moclip explain results/demo/report.html
+  moclip explain results/mine/summary.tsv --configfile mine.yaml
+
+Asks a dry run of the workflow, and says in words what it answers. {_HERE}
+"""
+
+_VERIFY = f"""\
+examples:
+  moclip verify
+  moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
+
+Names every row that is stale, missing, foreign or damaged. {_HERE}
+exit code: 0 all in order, or fixed, 1 something was found, 2 the command is at fault
+"""
+
+_CACHE = f"""\
+examples:
+  moclip cache
+  moclip cache --configfile one.yaml other.yaml --remove-unused
+
+Lists the pools of the row cache (rows of one extractor with one set of parameters), and the networks, heads, class
+embeddings and scores that are kept by content. {_HERE}
+"""
+
+_PLAN = f"""\
+examples:
+  moclip plan
+  moclip plan --configfile mine.yaml
+
+Counts the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}
+"""
+
+
+# The modules behind these commands are imported when one runs: HDF5, FFmpeg and pandas take most of a second.
+
+
+def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `explain`, `verify`, `cache` and `plan` to the commands of a parser."""
+    _add_explain(commands)
+    _add_verify(commands)
+    _add_cache(commands)
+    summary = "what the next run would cost: videos, frames, minutes, GB"
+    plan = add_command(commands, "plan", summary=summary, text=_PLAN)
+    _add_config(plan)
+    plan.set_defaults(run=_plan)
+
+
+def _add_explain(commands: "argparse._SubParsersAction[Any]") -> None:
+    summary = "why a file is stale or fresh: which key, input or code, old and new value"
+    explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN)
+    explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
+    explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
+    explain.add_argument("--snakefile", type=Path, help="as for snakemake")
+    explain.set_defaults(run=_explain)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
+    verify = add_command(
+        commands, "verify", summary="read every shard against manifest, keys and digests", text=_VERIFY
+    )
+    verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
+    _add_config(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
+    summary = "what the row cache holds, its size, and what no experiment uses"
+    cache = add_command(commands, "cache", summary=summary, text=_CACHE)
+    cache.add_argument(
+        "--remove-unused",
+        action="store_true",
+        help="remove what no experiment of the named configurations uses; name all that share the cache",
+    )
+    _add_config(cache, several=True)
+    cache.set_defaults(run=_cache)
+
+
+def _add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        metavar="FILE",
+        default=[_CONFIG] if several else _CONFIG,
+        nargs="+" if several else None,
+        help=f"the configuration (default: {_CONFIG})",
+    )
+    parser.add_argument("--schema", type=Path, default=None, help=argparse.SUPPRESS)
+
+
+def load_config(path: Path, *, schema: Path | None) -> dict[str, Any]:
+    """Return a configuration, checked, its defaults filled in.
+
+    Raises:
+        ConfigError: Its keys are at fault.
+        MoclipError: The file, or the schema, is not there or no YAML.
+    """
+    documents = []
+    for file in (path, schema or _SCHEMA):
+        try:
+            documents.append(yaml.safe_load(file.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError) as error:
+            raise MoclipError(f"{file}: expected a YAML file; run in the project's folder ({error})") from None
+    return check_config(documents[0], schema=documents[1])
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from moclip.workflow.explain import explain_target  # noqa: PLC0415
+
+    arguments = ["--snakefile", str(options.snakefile)] if options.snakefile else []
+    # After `--`: the option of the engine takes any number of files and would swallow the target.
+    arguments += ["--configfile", *map(str, options.configfile)] if options.configfile else []
+    print(explain_target(options.target, arguments=[*arguments, "--"] if options.configfile else arguments))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moclip.workflow.verify import check_manifest, fix_features, format_verification, verify_features  # noqa: PLC0415
+
+    config = load_config(options.configfile, schema=options.schema)
+    check_manifest(config)
+    verification = verify_features(config)
+    print(format_verification(verification))
+    if options.fix:
+        for line in fix_features(config, findings=verification.findings):
+            print(line)
+    elif verification.findings:
+        sys.exit(1)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from moclip.cache.uses import list_artifact_uses  # noqa: PLC0415
+    from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
+    from moclip.workflow.content import Contents  # noqa: PLC0415
+    from moclip.workflow.feature_sets import list_outputs  # noqa: PLC0415
+    from moclip.workflow.plan import Plan  # noqa: PLC0415
+    from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
+
+    configs = [load_config(path, schema=options.schema) for path in options.configfile]
+    plans = [Plan(config, code=str, listing=str, contents=Contents(config["cache_dir"])) for config in configs]
+    orphans = list_orphans(plans)
+    if orphans:
+        print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")
+    if options.remove_unused and orphans:
+        print("\n".join(remove_orphans(orphans)))
+    folders = {Path(config["cache_dir"]) for config in configs}
+    for folder in sorted(folders):
+        own = [config for config in configs if Path(config["cache_dir"]) == folder]
+        outputs = [output for config in own for output in list_outputs(config)]
+        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
+        print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
+        if options.remove_unused:
+            removed = [*remove_unused(pools), *remove_unused_artifacts(artifacts)]
+            print("\n".join(removed) or "nothing to remove")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from moclip.workflow.estimate import plan_cost  # noqa: PLC0415
+
+    print(_format_plan(plan_cost(load_config(options.configfile, schema=options.schema))))
+
+
+def _format_plan(plan: "CostPlan") -> str:
+    frames = "frames not known before the first decode" if plan.num_frames is None else f"{plan.num_frames:,} frames"
+    lines = [f"{plan.num_videos:,} videos ({plan.num_new:,} new or changed), {frames}"]
+    for stage in plan.stages:
+        cost = f"{stage.seconds / 60:8.1f} min  {stage.num_bytes / 1e9:7.3f} GB  {stage.rate}"
+        lines.append(f"{stage.num_missing:>8,} of {stage.num_videos:,} rows  {cost}  {stage.name}")
+    total = f"{plan.seconds / 60:.1f} min on one core, {plan.num_bytes / 1e9:.3f} GB, training aside"
+    return "\n".join([*lines, total])

@@ -1,0 +1,194 @@
+"""The `moclip` command: its parser and its entry point."""
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from moclip.cli.cache import add_cache_commands
+from moclip.cli.draw import add_draw_command
+from moclip.cli.formatting import add_command
+from moclip.cli.predict import add_predict_commands
+from moclip.cli.search import add_search_commands
+from moclip.config.manual import build_manual
+from moclip.errors import MoclipError, explain_system_fault
+
+SCHEMA = Path("workflow/schemas/config.schema.yaml")
+
+_TEXT = """\
+examples:
+  moclip summary results/demo
+  moclip predict results/demo/experiments/fusion/split-1/seed-0 video.mp4
+  moclip search results/demo "a person doing lunges"
+  moclip draw video.mp4 --output motion.html
+
+Look at what the workflow made, use it on new videos, and see what it sees of a video. `moclip COMMAND --help` has more
+examples; docs/tutorial.md goes through all of it.
+"""
+
+_SUMMARY = """\
+examples:
+  moclip summary results/demo
+
+Prints every method of every experiment: the mean over seeds and the spread between them.
+"""
+
+_MANUAL = """\
+examples:
+  moclip config-manual > config/README.md
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose faults are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MoclipError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand; a fault that the user can mend is one line and exit code 2.
+
+    Any other fault is one line too, and exit code 1; its traceback lies in a file that the line names.
+    """
+    try:
+        options = parse_arguments(arguments)
+        options.run(options)
+    except BrokenPipeError:  # `moclip summary ... | head` is no fault
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        known = error if isinstance(error, MoclipError) else explain_system_fault(error)
+        if known is not None:
+            print(f"error: {known}", file=sys.stderr)
+            sys.exit(2)
+        print(f"internal error: {type(error).__name__}: {error}; {_write_traceback()}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _write_traceback() -> str:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="moclip-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError as error:
+        return f"its traceback cannot be written ({error.strerror})"
+    return f"traceback in {file.name}; please report it"
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the words of a command line mean, those of this process if None; what is wrong ends it."""
+    parser = build_parser()
+    # argparse takes the first row of files alone: those that come after an option are added to it.
+    options, more = parser.parse_known_args(arguments)
+    unknown = [word for word in more if word.startswith("-")] if hasattr(options, "videos") else more
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}")
+    if more:
+        options.videos = [*options.videos, *map(Path, more)]
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = _Parser(prog="moclip", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "moclip COMMAND [options]"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="moclip")
+    summary = add_command(commands, "summary", summary="print the table of results of a dataset", text=_SUMMARY)
+    summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
+    summary.set_defaults(run=_print_summary)
+    title = "print config/README.md, written from the schema"
+    manual = add_command(commands, "config-manual", summary=title, text=_MANUAL)
+    manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
+    manual.set_defaults(run=_print_manual)
+    add_draw_command(commands)
+    add_cache_commands(commands)
+    add_predict_commands(commands)
+    add_search_commands(commands)
+    add_completion_command(commands)
+    return parser
+
+
+def _print_summary(options: argparse.Namespace) -> None:
+    # Imported here: pandas takes a part of a second, which `moclip --help` need not wait for.
+    from moclip.evaluation.comparisons import format_comparisons, read_comparisons  # noqa: PLC0415
+    from moclip.evaluation.summary import format_summary, read_summary  # noqa: PLC0415
+
+    path = options.folder / "summary.tsv"
+    print(format_summary(read_summary(path)))
+    comparisons = read_comparisons(options.folder / "comparisons.tsv")
+    if comparisons:
+        print(f"\n{format_comparisons(comparisons)}")
+    print(f"\nwritten: {path}, {options.folder / 'report.html'}")
+
+
+def _print_manual(options: argparse.Namespace) -> None:
+    if not options.schema.is_file():
+        raise MoclipError(f"{options.schema}: no such schema; run in the project's folder or name it with --schema")
+    sys.stdout.write(build_manual(yaml.safe_load(options.schema.read_text(encoding="utf-8"))))
+
+
+_COMPLETION_TEXT = """\
+examples:
+  moclip completion bash > ~/.local/share/bash-completion/completions/moclip
+  source <(moclip completion bash)
+  autoload -U +X bashcompinit && bashcompinit && source <(moclip completion bash)     # zsh
+
+Completes commands, the options of each and their choices; everything else is a file.
+"""
+
+_SCRIPT = """\
+# bash completion of moclip
+_moclip() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD - 1]}}" options=""
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "{commands}" -- "$word"))
+    return
+  fi
+  case "${{COMP_WORDS[1]}} $before" in
+{choices}
+  esac
+  case "$word" in
+    -*)
+      case "${{COMP_WORDS[1]}}" in
+{options}
+      esac
+      COMPREPLY=($(compgen -W "$options" -- "$word"))
+      ;;
+  esac
+}}
+complete -o default -o bashdefault -F _moclip moclip
+"""
+
+
+def add_completion_command(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `completion`, which knows every command that was added before it."""
+    completion = add_command(
+        commands, "completion", summary="print a script that completes moclip's words", text=_COMPLETION_TEXT
+    )
+    completion.add_argument("shell", choices=("bash",), help="bash; zsh reads the same script")
+    completion.set_defaults(run=lambda _: print(build_script(commands.choices), end=""))
+
+
+def build_script(parsers: "dict[str, argparse.ArgumentParser] | Any") -> str:
+    """Return the script for bash over some parsers by the name of their command."""
+    options: list[str] = []
+    choices: list[str] = []
+    for command, parser in parsers.items():
+        words = [word for action in parser._actions for word in action.option_strings if word.startswith("--")]
+        options.append(f'        {command}) options="{" ".join(words)}" ;;')
+        for action in parser._actions:
+            if action.choices and action.option_strings:
+                listed = " ".join(map(str, action.choices))
+                match = f'"{command} {action.option_strings[-1]}"'
+                choices.append(f'    {match}) COMPREPLY=($(compgen -W "{listed}" -- "$word")); return ;;')
+    return _SCRIPT.format(commands=" ".join(parsers), options="\n".join(options), choices="\n".join(choices))

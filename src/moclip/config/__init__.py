@@ -1,0 +1,1 @@
+"""The configuration: checked settings, experiments and methods."""

@@ -1,0 +1,1 @@
+"""Ground: files, digests, tensors, numerics, images, and the frame of a job."""

@@ -1,0 +1,78 @@
+"""Digests of files and of values, and seeds derived from them."""
+
+import json
+import os
+import time
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import Any
+
+from moclip.core.files import replace_atomically
+
+# File systems may store times in whole seconds. A file that changed within the last tick could change again without a
+# new time, so its digest is not remembered.
+_TICK_NS = 2 * 10**9
+
+
+def digest_file(path: Path) -> str:
+    """Return 32 hex digits over the bytes of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()[:32]
+
+
+def stat_version(path: Path) -> list[int]:
+    """Return size, mtime, ctime (both in ns) and inode of a file: while they are the same, so are its bytes."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+class FileDigests:
+    """Digests of files, remembered in a file of the cache that may be deleted at any time."""
+
+    def __init__(self, cache_dir: str | Path) -> None:
+        """Take the folder of the cache; it need not exist."""
+        self._memo = Path(cache_dir) / "fingerprints" / "files.json"
+        self._known: dict[str, list[Any]] | None = None
+
+    def __call__(self, path: str | Path) -> str:
+        """Return 32 hex digits over the bytes of a file, as `digest_file` does.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if self._known is None:
+            self._known = self._load()
+        name = os.path.realpath(path)
+        version = stat_version(Path(name))
+        known = self._known.get(name)
+        if known is not None and known[:4] == version:
+            return str(known[4])
+        digest = digest_file(Path(name))
+        if max(version[1:3]) < time.time_ns() - _TICK_NS:
+            self._known[name] = [*version, digest]
+            self._save()
+        return digest
+
+    def _load(self) -> dict[str, list[Any]]:
+        try:
+            known: dict[str, list[Any]] = json.loads(self._memo.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 5}
+
+    def _save(self) -> None:
+        try:
+            with replace_atomically(self._memo) as temporary:
+                temporary.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError:  # a cache that cannot be written: the file is read again next time
+            return
+
+
+def build_digest(*parts: Any) -> str:
+    """Return 32 hex digits of a BLAKE2b digest over the parts as sorted JSON."""
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def seed_of(*parts: object) -> int:
+    """Return a seed, 63 bits, that follows from some values."""
+    return int.from_bytes(blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest(), "little") >> 1

@@ -1,0 +1,1 @@
+"""Datasets: lists, splits, labels, fingerprints and the manifest."""

@@ -1,0 +1,1 @@
+"""Frozen and trainable networks: CLIP, prompts, and the motion network."""

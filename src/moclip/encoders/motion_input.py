@@ -1,0 +1,147 @@
+"""Network inputs from motion vectors: segments, crops, flips and input quantization.
+
+A crop is quantized to 8 bits before it is resized, as CoViAR's loader does. Saturation then happens at the size of the
+source, a crop takes a quarter of the memory of floats, and a resize of integers is exactly symmetric.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
+from moclip.motion.vectors import MotionVectors
+from moclip.video.sampling import choose_segment_frames
+
+Fields = NDArray[np.float32]
+
+# Share of the shorter side that a test crop takes: 224 of 256 in CoViAR.
+TEST_CROP = 0.875
+
+# The code of no motion.
+ZERO_CODE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldConfig:
+    """What is seen of a video: the field, the side of the square input in px, and where the pixel code saturates.
+
+    `rescale_vectors` counts motion in px of the input; else, as in the authors' code, in px of the source.
+    """
+
+    spec: FieldSpec
+    input_px: int
+    max_px: float
+    rescale_vectors: bool = False
+
+    @classmethod
+    def from_config(cls, variant: Mapping[str, Any]) -> "FieldConfig":
+        """Return what a motion network variant of the configuration says; a window of 0 goes back to the keyframe."""
+        field = variant["field"]
+        spec = FieldSpec(
+            kind=field["kind"],
+            window=field["window"] or None,
+            stride=field["stride"],
+            compensate_camera=field["compensate_camera"],
+            upright=field["upright"],
+        )
+        return cls(
+            spec=spec,
+            input_px=variant["input_px"],
+            max_px=variant["max_px"],
+            rescale_vectors=variant["rescale_vectors"],
+        )
+
+
+def build_segments(
+    motion: MotionVectors, *, config: FieldConfig, num_segments: int, rng: np.random.Generator | None
+) -> Fields:
+    """Return one field for each segment, float32 (S, h, w, 2), in px: a random frame of the segment, or its centre."""
+    frames = choose_segment_frames(frames_with_motion(motion), num_segments=num_segments, rng=rng)
+    return build_fields(motion, frames, spec=config.spec)
+
+
+def crop_for_training(
+    fields: Fields, *, config: FieldConfig, scales: Sequence[float], flip: bool, rng: np.random.Generator
+) -> Tensor:
+    """Return a random square of all segments, coded, uint8 (S, 2, P, P); with `flip` mirrored half of the time.
+
+    Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2 (scale jittering); here squares at any place.
+    """
+    height, width = fields.shape[1:3]
+    side = max(1, round(float(rng.choice(list(scales))) * min(height, width)))
+    top = int(rng.integers(0, height - side + 1))
+    left = int(rng.integers(0, width - side + 1))
+    mirrored = flip and rng.random() < 0.5
+    return encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
+
+
+def crop_for_test(fields: Fields, *, config: FieldConfig, crops: int, flips: bool) -> Tensor:
+    """Return crops of all segments, coded, uint8 (S * crops * (1 + flips), 2, P, P): the centre, or it and the corners.
+
+    With `flips` every crop comes a second time, mirrored, after all others.
+    """
+    height, width = fields.shape[1:3]
+    side = max(1, round(TEST_CROP * min(height, width)))
+    bottom, right = height - side, width - side
+    places = [(bottom // 2, right // 2)]
+    if crops == 5:
+        places += [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    seen = [
+        encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
+        for mirrored in ((False, True) if flips else (False,))
+        for top, left in places
+    ]
+    return torch.cat(seen)
+
+
+def encode_crop(fields: Fields, *, config: FieldConfig, mirrored: bool) -> Tensor:
+    """Return a crop, (S, h, w, 2) in px, as bytes of the input's size, uint8 (S, 2, P, P); see `decode_crops`.
+
+    The code is `v * 127.5 / max_px + 128`, cut to a byte. `mirrored` swaps left and right and negates x before that, so
+    that no motion keeps its code. With `rescale_vectors` motion grows and shrinks as the picture does.
+    """
+    side = config.input_px
+    planes = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
+    if mirrored:
+        planes = np.ascontiguousarray(planes[..., ::-1])
+        np.negative(planes[:, 0], out=planes[:, 0])
+    if config.rescale_vectors:
+        width_and_height = config.spec.stride * np.array(planes.shape[:1:-1], np.float32)
+        planes *= (side / width_and_height)[:, None, None]
+    planes *= np.float32(127.5 / config.max_px)
+    planes += ZERO_CODE
+    codes = torch.from_numpy(np.clip(planes, 0, 255, out=planes).astype(np.uint8))
+    if codes.shape[-2:] == (side, side):
+        return codes
+    return torch.nn.functional.interpolate(codes, size=(side, side), mode="bilinear", antialias=True)
+
+
+def decode_crops(codes: Tensor) -> Tensor:
+    """Return what the network reads of coded crops: float32 of the same shape, from -0.5 to 0.5."""
+    return codes.to(torch.float32).div_(255).sub_(0.5)
+
+
+def as_floats(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a tensor as a float32 array in main memory."""
+    return np.asarray(tensor.detach().float().cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How a random view of a video is made: segments, sides of the crops as shares of the shorter side, mirroring."""
+
+    num_segments: int
+    scales: Sequence[float]
+    flip: bool
+
+
+def draw_view(motion: MotionVectors, *, config: FieldConfig, how: Augmentation, seed: int) -> Tensor:
+    """Return a random view of a video, coded, uint8 (S, 2, P, P): a random frame of each segment, one crop for all."""
+    rng = np.random.default_rng(seed)
+    fields = build_segments(motion, config=config, num_segments=how.num_segments, rng=rng)
+    return crop_for_training(fields, config=config, scales=how.scales, flip=how.flip, rng=rng)

@@ -1,0 +1,194 @@
+"""The specification of an image and text encoder, checked without importing a heavy package."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from moclip.core.digests import digest_file
+from moclip.errors import ModelError
+
+LOCAL_DIR = "local-dir:"
+
+CONFIG_NAME = "open_clip_config.json"
+
+# In the order in which open_clip 3.3.0 prefers them, so that the file that is fingerprinted is the file that is loaded.
+_LOCAL_DIR_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
+
+# Files that the tokenizers of Hugging Face are read from.
+_TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model")
+
+_BARE_NAME = re.compile(r"[A-Za-z0-9_.]+")
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """An open_clip model, its weights and how it computes.
+
+    `model` is an open_clip name, or `local-dir:PATH`; `weights` a pretrained tag or the path of a checkpoint, None with
+    `local-dir:`. `untrained` asks for random weights, on purpose. `backend` is `torch`, whose layers are made ready for
+    the device, `eager`, open_clip's layers as they are, or `openvino`; `threads` are those of a processor.
+    """
+
+    model: str
+    weights: str | None
+    untrained: bool = False
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    backend: Literal["torch", "eager", "openvino"] = "torch"
+    threads: int = 1
+
+
+def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
+    """Return the encoder of an appearance variant of the configuration."""
+    return EncoderSpec(
+        model=variant["model"],
+        weights=variant["weights"] or None,
+        untrained=variant["untrained"],
+        device=variant["device"],
+        precision=variant["precision"],
+        backend=variant["backend"],
+        threads=variant["threads"],
+    )
+
+
+def check_encoder_spec(spec: EncoderSpec) -> None:
+    """Check that the spec says where its weights come from, once, and that files of this machine are there.
+
+    Raises:
+        ModelError: Weights are given twice, not at all, are missing or of another kind; or the device cannot do it.
+    """
+    if spec.model.startswith(LOCAL_DIR):
+        _check_local_dir(spec)
+    elif spec.untrained and spec.weights:
+        raise ModelError(f"{spec.model}: `untrained: true` and `weights: {spec.weights}` exclude each other; drop one")
+    elif not spec.weights and not spec.untrained:
+        raise ModelError(
+            f"{spec.model}: expected `weights` (a pretrained tag or a file), found none; "
+            "say `untrained: true` if random weights are what you mean"
+        )
+    elif spec.weights and _looks_like_file(spec.weights):
+        _check_file(spec)
+    if spec.precision == "fp16" and spec.device == "cpu":
+        raise ModelError(f"{spec.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
+    if spec.backend == "openvino" and spec.device != "cpu":
+        raise ModelError(f"{spec.model}: `backend: openvino` needs `device: cpu`, found `{spec.device}`; correct one")
+
+
+def _check_local_dir(spec: EncoderSpec) -> None:
+    folder, found = _folder(spec), local_weights(spec)
+    if spec.weights:
+        raise ModelError(f"{spec.model}: a local folder brings its own weights; drop `weights: {spec.weights}`")
+    if not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{folder}: expected a folder with {CONFIG_NAME}, the `model` of an appearance variant")
+    if spec.untrained and found:
+        raise ModelError(f"{folder}: `untrained: true`, but the folder holds {found.name}; drop one of the two")
+    _check_config(folder / CONFIG_NAME)
+    if not spec.untrained and found is None:
+        names = ", ".join(_LOCAL_DIR_WEIGHTS)
+        raise ModelError(f"{folder}: expected one of {names}, found none; or say `untrained: true`")
+
+
+def _check_config(path: Path) -> None:
+    # A folder may come from a stranger: its config must not name code to run, nor a model to fetch from a hub.
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries = list(_entries(document))
+        if not isinstance(document["model_cfg"], dict):
+            raise TypeError("`model_cfg` is no mapping")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: expected the config of an open_clip model ({error}); copy it again") from None
+    for key, value in entries:
+        if key == "trust_remote_code" and value:
+            raise ModelError(f"{path}: it asks for code from a hub to be run (`{key}`); take another model")
+        if key == "timm_model_name" and not _BARE_NAME.fullmatch(str(value)):
+            raise ModelError(
+                f"{path}: expected the name of a timm model, found {str(value)[:80]!a}; take another model"
+            )
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _entries(below)
+
+
+def _check_file(spec: EncoderSpec) -> None:
+    path = Path(str(spec.weights))
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint file, the `weights` of {spec.model}")
+    if path.suffix not in _SUFFIXES:
+        raise ModelError(f"{path}: expected a checkpoint named {', '.join(_SUFFIXES)}, the `weights` of {spec.model}")
+
+
+def _looks_like_file(weights: str) -> bool:
+    return "/" in weights or Path(weights).suffix in _SUFFIXES
+
+
+def _folder(spec: EncoderSpec) -> Path:
+    return Path(spec.model.removeprefix(LOCAL_DIR))
+
+
+def local_weights(spec: EncoderSpec) -> Path | None:
+    """Return the file of weights on this machine, or None where they come from a hub or are random."""
+    if spec.model.startswith(LOCAL_DIR):
+        return next((path for name in _LOCAL_DIR_WEIGHTS if (path := _folder(spec) / name).is_file()), None)
+    return Path(spec.weights) if spec.weights and _looks_like_file(spec.weights) else None
+
+
+def weights_fingerprint(spec: EncoderSpec, *, digest: Callable[[Path], str] | None = None) -> str:
+    """Return a text that differs between two encoders: digests of their files, or the name of the model and its tag.
+
+    The content of a local file counts, not its path. A folder counts with the weights that open_clip loads and with its
+    config as parsed; its name, other files and the layout of the config do not count. `digest` gives the digest of a
+    file's bytes, for a caller that remembers them.
+
+    Raises:
+        ModelError: As `check_encoder_spec`.
+    """
+    check_encoder_spec(spec)
+    digest = digest or digest_file
+    model = _config_digest(spec) if spec.model.startswith(LOCAL_DIR) else spec.model
+    if spec.untrained:
+        return f"{model}|untrained"
+    path = local_weights(spec)
+    return f"{model}|tag {spec.weights}" if path is None else f"{model}|{digest(path)}"
+
+
+def tokenizer_fingerprint(spec: EncoderSpec) -> list[tuple[str, str]]:
+    """Return name and digest of each file of a local folder that open_clip makes a tokenizer from.
+
+    Most models need none. A `hf_tokenizer_name` in the config of a folder stands for the files in that folder.
+
+    Raises:
+        ModelError: As `check_encoder_spec`.
+    """
+    check_encoder_spec(spec)
+    if not spec.model.startswith(LOCAL_DIR):
+        return []
+    text = _read_config(spec)["model_cfg"].get("text_cfg")
+    if not (isinstance(text, dict) and text.get("hf_tokenizer_name")):
+        return []
+    files = {path for pattern in _TOKENIZER_FILES for path in _folder(spec).glob(pattern) if path.is_file()}
+    return [(path.name, digest_file(path)) for path in sorted(files)]
+
+
+def _config_digest(spec: EncoderSpec) -> str:
+    canonical = json.dumps(_read_config(spec), sort_keys=True)
+    return sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _read_config(spec: EncoderSpec) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((_folder(spec) / CONFIG_NAME).read_text(encoding="utf-8"))
+    return document

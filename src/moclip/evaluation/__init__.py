@@ -1,0 +1,1 @@
+"""Evaluation: scores, metrics, statistics and costs."""

@@ -1,0 +1,1 @@
+"""Extractors: from videos to rows of shards."""

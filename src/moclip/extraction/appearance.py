@@ -1,0 +1,161 @@
+"""The appearance extractor: chosen frames of a video through a frozen image encoder."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from moclip.cache.format import Field, Row, Value
+from moclip.core.digests import FileDigests
+from moclip.core.prefetch import Embedded, Prepared, embed_videos_in_batches
+from moclip.encoders.spec import build_encoder_spec, weights_fingerprint
+from moclip.errors import ModelError, VideoError
+from moclip.extraction.extractor import (
+    Extractor,
+    ShardJob,
+    Video,
+    extract_shard,
+    index_shards,
+    list_videos,
+    reject_row,
+    shard_file,
+)
+from moclip.extraction.frame_choice import MotionRows, build_frame_key, decode_frames, list_motion_rows, rebuild_frames
+from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
+from moclip.video.frames import Frames
+from moclip.video.isolation import Isolated, Limits
+from moclip.video.motion_vectors import libavcodec_version
+
+APPEARANCE_FIELDS = (
+    Field(name="embedding", kind="packed", dtype="float32"),
+    Field(name="frame_index", kind="packed", dtype="int32"),
+    Field(name="time_seconds", kind="packed", dtype="float64"),
+    Field(name="num_frames", kind="scalar", dtype="int32"),
+)
+
+
+def extract_appearance_shard(
+    job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int, motion_index: Path | None = None
+) -> None:
+    """Write one shard of frame embeddings, as `extraction.extract_shard` does.
+
+    `motion_index` is that of the motion which the frames follow, where `frames.policy` is `motion`.
+    """
+    videos = list_videos(manifest, root=job.root, shard=job.shard)
+    motion = None if motion_index is None else list_motion_rows(motion_index, file=shard_file(job.shard))
+    digest = FileDigests(job.cache_dir)
+    extractor = build_appearance_extractor(
+        variant, motion=motion, num_threads=num_threads, limits=job.limits, digest=digest
+    )
+    extract_shard(extractor, videos=videos, job=job)
+
+
+def index_appearance(
+    variant: Mapping[str, Any],
+    *,
+    manifest: Path,
+    root: Path,
+    num_shards: int,
+    output: Path,
+    cache_dir: Path,
+    motion_index: Path | None = None,
+) -> None:
+    """Write the index over the appearance shards beside `output`, as `extraction.index_shards` does."""
+    motion = None if motion_index is None else list_motion_rows(motion_index)
+    extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
+    index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
+
+
+def build_appearance_extractor(
+    variant: Mapping[str, Any],
+    *,
+    motion: MotionRows | None = None,
+    num_threads: int = 1,
+    limits: Limits | None = None,
+    digest: Callable[[Path], str] | None = None,
+) -> Extractor:
+    """Return the extractor of an appearance variant; `num_threads` processes decode while the encoder computes.
+
+    `digest` gives the digest of a file of weights, for a caller that remembers them.
+    """
+    spec = build_encoder_spec(variant)
+    frames = variant["frames"]
+    parameters = {
+        "weights": weights_fingerprint(spec, digest=digest),
+        "untrained": variant["untrained"],
+        "frames": dict(frames),
+        "batch_size": variant["batch_size"],
+        "frames_version": FRAMES_VERSION,
+        "device": variant["device"],
+        "precision": variant["precision"],
+        "backend": variant["backend"],
+        "threads": variant["threads"],
+        "libraries": [*_libraries(variant["backend"]), libavcodec_version()],
+    }
+
+    key = build_frame_key(frames, motion=motion)
+
+    def extract(videos: Sequence[Video]) -> Iterator[Row | None]:
+        # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
+        from moclip.encoders.clip import load_encoder  # noqa: PLC0415
+
+        with Isolated(decode_frames, limits=limits) as decode:
+            encoder = load_encoder(spec)
+
+            def prepare(video: Video) -> Prepared:
+                found = rebuild_frames(
+                    decode(
+                        video_id=video.video_id,
+                        path=str(video.path),
+                        frames=dict(frames),
+                        motion=motion and motion.place_of(video.video_id),
+                    )
+                )
+                return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
+
+            finished = embed_videos_in_batches(
+                videos,
+                prepare=prepare,
+                start=partial(encoder.start_images, batch_size=variant["batch_size"]),
+                batch_size=variant["batch_size"],
+                num_workers=num_threads,
+                inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
+                num_in_flight=encoder.tower.num_in_flight,
+            )
+            for result in finished:
+                yield None if result is None else _build_row(result, key=key)
+
+    return Extractor(
+        name="appearance",
+        version=APPEARANCE_VERSION,
+        parameters=parameters,
+        fields=APPEARANCE_FIELDS,
+        row_key=key,
+        extract=extract,
+        provenance={"state": "untrained" if variant["untrained"] else "trained"},
+    )
+
+
+def _libraries(backend: str) -> list[str]:
+    names = ("open_clip_torch", "torch", "pillow", *(["openvino"] if backend == "openvino" else []))
+    try:
+        return [version(name) for name in names]
+    except PackageNotFoundError as error:
+        raise ModelError(f"`backend: {backend}`, and {error.name} is not installed; run `make openvino`") from None
+
+
+def _values(frames: Frames) -> Mapping[str, Value]:
+    return {
+        "frame_index": frames.frame_index,
+        "time_seconds": frames.time_seconds,
+        "num_frames": frames.num_frames,
+    }
+
+
+def _build_row(result: Embedded[Video], *, key: Callable[[Video], str]) -> Row:
+    video, outcome = result.video, result.outcome
+    if isinstance(outcome, VideoError):
+        return reject_row(key, video, outcome)
+    values = {"embedding": result.embeddings, **outcome.values}
+    return Row(video_id=video.video_id, row_key=key(video), values=values)

@@ -1,0 +1,77 @@
+"""The motion extractor: all motion vectors of a video, in one decode."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moclip.cache.format import Field, Row, Value
+from moclip.extraction.extractor import Extractor, ShardJob, Video, build_row, extract_shard, index_shards, list_videos
+from moclip.versions import MOTION_VERSION
+from moclip.video.isolation import Isolated, Limits
+from moclip.video.motion_vectors import decode_motion, libavcodec_version
+
+MOTION_FIELDS = (
+    Field(name="past", kind="bytes", dtype="uint8"),
+    Field(name="future", kind="bytes", dtype="uint8"),
+    Field(name="past_frame_index", kind="packed", dtype="int32"),
+    Field(name="future_frame_index", kind="packed", dtype="int32"),
+    Field(name="picture_type", kind="packed", dtype="uint8"),
+    Field(name="is_keyframe", kind="packed", dtype="bool"),
+    Field(name="time_seconds", kind="packed", dtype="float64"),
+    Field(name="motion_scale", kind="scalar", dtype="int32"),
+    Field(name="width_px", kind="scalar", dtype="int32"),
+    Field(name="height_px", kind="scalar", dtype="int32"),
+    Field(name="rotation_degrees", kind="scalar", dtype="int32"),
+    Field(name="codec_name", kind="scalar", dtype="text"),
+    Field(name="frame_rate", kind="scalar", dtype="float64"),
+    Field(name="source", kind="scalar", dtype="text"),
+)
+
+
+def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
+    """Write one shard of motion vectors, as `extraction.extract_shard` does."""
+    videos = list_videos(manifest, root=job.root, shard=job.shard)
+    extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
+    extract_shard(extractor, videos=videos, job=job)
+
+
+def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
+    """Write the index over the motion shards beside `output`, as `extraction.index_shards` does."""
+    extractor = build_motion_extractor(variant)
+    index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
+
+
+def build_motion_extractor(
+    variant: Mapping[str, Any], *, spool_folder: Path | None = None, limits: Limits | None = None
+) -> Extractor:
+    """Return the extractor of a motion variant of the configuration, which decodes in a process of its own.
+
+    `spool_folder` takes what does not fit into memory of a very long video until it is written.
+    """
+    # B-frame vectors of MPEG-4 differ between versions of libavcodec, so its version is part of the key.
+    parameters = {**variant, "libavcodec": libavcodec_version()}
+
+    folder = None if spool_folder is None else str(spool_folder)
+
+    def extract(videos: Sequence[Video]) -> Iterator[Row]:
+        with Isolated(decode_motion, limits=limits, spool_folder=spool_folder) as decode:
+
+            def compute(video: Video) -> Mapping[str, Value]:
+                path, source = str(video.path), variant["source"]
+                return decode(video_id=video.video_id, path=path, source=source, spool_folder=folder)
+
+            for video in videos:
+                yield build_row(_key, video, compute)
+
+    return Extractor(
+        name="motion",
+        version=MOTION_VERSION,
+        parameters=parameters,
+        fields=MOTION_FIELDS,
+        row_key=_key,
+        extract=extract,
+    )
+
+
+def _key(video: Video) -> str:
+    return video.fingerprint

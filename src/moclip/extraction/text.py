@@ -1,0 +1,145 @@
+"""The text stage: embeddings of every class from its prompts."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save, save_file
+
+from moclip.cache.artifacts import artifact_lock, keep, read_artifact
+from moclip.cache.uses import note_use
+from moclip.core.digests import build_digest
+from moclip.core.files import replace_atomically
+from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
+from moclip.dataset.manifest_table import list_class_names, read_table
+from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names
+from moclip.encoders.spec import EncoderSpec, build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
+from moclip.errors import ConfigError, ModelError
+from moclip.versions import TEXT_VERSION
+
+_log = logging.getLogger(__name__)
+
+_NAME = "embeddings.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEmbeddings:
+    """Unit embeddings of the classes, float32 (K, D), in the order of their indices; `state` is `trained` or a mark."""
+
+    embeddings: NDArray[np.float32]
+    class_names: tuple[str, ...]
+    state: str
+
+
+def write_class_embeddings(
+    output: Path, *, manifest: Path, variant: Mapping[str, Any], appearance: Mapping[str, Any], cache_dir: Path
+) -> None:
+    """Embed the prompts of every class of the manifest with the encoder of an appearance variant.
+
+    Embeddings of equal prompts by an equal encoder are taken from the cache, for any class names and layout of files.
+
+    Raises:
+        ConfigError: A prompt file is missing or of another form, or a class has no phrase.
+    """
+    class_names = list_class_names(read_table(manifest))
+    templates = _read_templates(Path(variant["templates"]))
+    named = variant["phrases"] == "from_class_names"
+    phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant["phrases"]))
+    prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
+    spec = build_encoder_spec(appearance)
+    key = _identity(spec, sentences=list(prompts.values()))
+    with artifact_lock(cache_dir, kind="class_embeddings", key=key):
+        found = read_artifact(cache_dir, kind="class_embeddings", key=key)
+        if found is None:
+            embeddings = _embed(spec, prompts=prompts)
+            keep(cache_dir, kind="class_embeddings", key=key, files={_NAME: save({"embeddings": embeddings})})
+        else:
+            embeddings = load(found[_NAME])["embeddings"]
+    _log.info("class embeddings %s", "computed" if found is None else "taken from the cache")
+    about = {
+        "class_names": class_names,
+        "prompts": {name: list(sentences) for name, sentences in prompts.items()},
+        "state": "untrained" if appearance["untrained"] else "trained",
+        "version": TEXT_VERSION,
+        DIGEST_KEY: digest_tensors({"embeddings": embeddings}),
+    }
+    with replace_atomically(output) as temporary:
+        save_file({"embeddings": embeddings}, temporary, metadata={"moclip": json.dumps(about, sort_keys=True)})
+    note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
+
+
+def _identity(spec: EncoderSpec, *, sentences: Sequence[Sequence[str]]) -> str:
+    """Return the digest of all that class embeddings depend on: encoder, and prompts in the order of classes."""
+    encoder = [weights_fingerprint(spec), spec.device, spec.precision, spec.backend, spec.threads]
+    tokenizer = tokenizer_fingerprint(spec)
+    names = ("open_clip_torch", "torch", *(["transformers"] if tokenizer else []))
+    return build_digest(TEXT_VERSION, encoder, tokenizer, sentences, [_version_of(name) for name in names])
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it is missed, by name, once a tokenizer asks for it
+        return ""
+
+
+def _embed(spec: EncoderSpec, *, prompts: Mapping[str, Sequence[str]]) -> NDArray[np.float32]:
+    from moclip.encoders.clip import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
+
+    return build_class_embeddings(load_encoder(spec), prompts)
+
+
+def read_class_embeddings(path: Path) -> ClassEmbeddings:
+    """Return what `write_class_embeddings` wrote.
+
+    Raises:
+        ModelError: The file is missing, damaged or no such file.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["moclip"])
+            embeddings = np.asarray(file.get_tensor("embeddings"), np.float32)
+        check_tensors({"embeddings": embeddings}, about=about)
+        class_names = tuple(map(str, about["class_names"]))
+        if embeddings.ndim != 2 or len(embeddings) != len(class_names):
+            raise ValueError(f"expected one row for each of {len(class_names)} classes, found {embeddings.shape}")
+        return ClassEmbeddings(embeddings=embeddings, class_names=class_names, state=str(about["state"]))
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
+
+
+def digest_class_embeddings(path: Path) -> str:
+    """Return the digest of class embeddings, in which class names and prompts do not count.
+
+    Raises:
+        ModelError: As `read_class_embeddings`.
+    """
+    return digest_tensors({"embeddings": read_class_embeddings(path).embeddings})
+
+
+def _read_templates(path: Path) -> list[str]:
+    document = _read_yaml(path)
+    if not isinstance(document.get("templates"), list):
+        raise ConfigError(f"{path}: expected the key `templates`, a list of sentences with one `{{}}` each; add it")
+    templates: list[str] = document["templates"]
+    return templates
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: expected a YAML or JSON file of prompts ({' '.join(str(error).split())}); correct it"
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(document).__name__}; see config/README.md")
+    return document

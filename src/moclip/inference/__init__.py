@@ -1,0 +1,1 @@
+"""Use of finished runs: prediction, search, and export."""

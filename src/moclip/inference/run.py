@@ -1,0 +1,269 @@
+"""Load the artifacts of a run: models, settings, classes and temperatures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from moclip.cache.tables import load_stream
+from moclip.config.methods import METHODS
+from moclip.core.digests import build_digest
+from moclip.core.files import replace_atomically
+from moclip.dataset.labels import load_labels
+from moclip.dataset.manifest import read_manifest
+from moclip.encoders.network_notes import read_network_digest
+from moclip.errors import ConfigError, MoclipError, ModelError
+from moclip.evaluation.calibration import Temperature, choose_temperature
+from moclip.evaluation.evaluate import read_metrics
+from moclip.evaluation.scoring import score_method
+from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
+from moclip.inference.settings import check_weights, locate_weights, read_parameters, read_yaml
+from moclip.training.head_files import HeadFile, load_heads
+from moclip.workflow.paths import locate, project_of, result_path, run_of
+
+Section = Mapping[str, Any]
+
+CALIBRATION_NAME = "calibration.json"
+
+_CALIBRATION_FORMAT = 3
+
+# With fewer validation videos a temperature says more of these than of the method.
+MIN_VIDEOS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """All that a prediction needs, whether from a run's folder or from a bundle.
+
+    Attributes:
+        name: What to call the run.
+        folder: Where it lies.
+        methods: The methods of the run, in the order of tables.
+        class_names: Class names in the order of their indices.
+        head: The file of heads.
+        network: The file of the motion network, None where no method uses motion.
+        classes: The file of class embeddings, None without zero-shot.
+        appearance: Settings of the appearance variant, None where no method uses it.
+        motion_network: Settings of the motion network variant, None where no method uses motion.
+        motion: Settings of the motion variant, and `libavcodec`, the version that made the vectors it learned from.
+        temperatures: The temperature of each calibrated method.
+        uncalibrated: Why methods have none, or nothing.
+        followed: As `motion`, of the motion that the frames follow; empty where they follow none.
+        inputs: Where the run's features lie: `motion`, `appearance`; empty for a bundle.
+        known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
+    """
+
+    name: str
+    folder: Path
+    methods: tuple[str, ...]
+    class_names: tuple[str, ...]
+    head: Path
+    network: Path | None
+    classes: Path | None
+    appearance: Section | None
+    motion_network: Section | None
+    motion: Section
+    followed: Section
+    temperatures: Mapping[str, Temperature]
+    uncalibrated: str
+    inputs: Mapping[str, Path]
+    known_ids: Mapping[str, str]
+
+    def find_ids(self, path: Path) -> list[str]:
+        """Return the id of a video of the dataset, where a random choice of frames follows from it; else nothing."""
+        if self.appearance is None or self.appearance["frames"]["policy"] != "random":
+            return []
+        ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
+        return [self.known_ids[end] for end in ends if end in self.known_ids][:1]
+
+    def load_heads(self) -> HeadFile:
+        """Return the heads of the run."""
+        return load_heads(self.head)
+
+    def load_classes(self) -> ClassEmbeddings | None:
+        """Return the class embeddings of the run, None where it has none."""
+        return read_class_embeddings(self.classes) if self.classes else None
+
+
+def load_run(folder: Path) -> RunParts:
+    """Return the parts of the run in a folder `results/<dataset>/experiments/<experiment>/split-S/seed-R`.
+
+    Temperatures are fitted on the run's validation videos the first time and kept in `calibration.json` beside the run.
+
+    Raises:
+        ConfigError: This is no folder of a finished run.
+        ModelError: A model is missing, or is not the one that made the features of the run.
+    """
+    if not (folder / "run.yaml").is_file():
+        raise ConfigError(
+            f"{folder}: expected the folder of a finished run, such as results/demo/experiments/fusion/split-1/seed-0, "
+            "or of a bundle, found no run.yaml or bundle.json there"
+        )
+    run = read_yaml(folder / "run.yaml")
+    config, metrics = run["config"], read_metrics(folder / "metrics.json")
+    dataset, place = locate(folder.resolve() / "run.yaml", "evaluate", "run")
+    experiment = config["experiment"]
+    inputs = _find_inputs(dataset, experiment=experiment, config=config, place=place)
+    network = None
+    if "motion" in inputs:
+        network = result_path(dataset, "motion_network", "model", **_of_network(experiment, place))
+        _check_network(network, index=inputs["motion"])
+    appearance = locate_weights(config["appearance"], project=project_of(dataset)) if "appearance" in inputs else None
+    if appearance is not None:
+        check_weights(inputs["appearance"], variant=appearance)
+    methods = tuple(name for name in metrics["methods"])
+    parts = RunParts(
+        name=run_of(folder.resolve() / "run.yaml", "evaluate", "run").name,
+        folder=folder,
+        methods=_in_order(methods),
+        class_names=tuple(metrics["class_names"]),
+        head=folder / "head.safetensors",
+        network=network,
+        classes=_find_classes(dataset, experiment=experiment) if "zero_shot" in methods else None,
+        appearance=appearance,
+        motion_network=config["motion_network"] if network else None,
+        motion=_motion_settings(dataset, variant=config["motion_network"]["motion"]) if network else {},
+        followed=_motion_settings(dataset, variant=(appearance or {}).get("motion", "")),
+        temperatures={},
+        uncalibrated="",
+        inputs=inputs,
+        known_ids=_read_ids(result_path(dataset, "manifest", "manifest")),
+    )
+    return _with_temperatures(parts, dataset=dataset, split=int(run["split"]))
+
+
+def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
+    # Shuffled motion is a control: it says of a video what the motion of another one made of it.
+    return tuple(name for name in METHODS if name in methods and name != "shuffled_motion")
+
+
+def _read_ids(manifest: Path) -> dict[str, str]:
+    if not manifest.is_file():
+        return {}
+    frame = read_manifest(manifest)
+    return {str(path): str(video) for path, video in zip(frame["path"], frame["video_id"], strict=True)}
+
+
+def _find_inputs(dataset: Path, *, experiment: Section, config: Section, place: Mapping[str, str]) -> dict[str, Path]:
+    inputs: dict[str, Path] = {}
+    if "motion_network" in config:
+        network = _of_network(experiment, place)
+        inputs["motion"] = result_path(dataset, "motion_embedding_index", "index", **network)
+    if "appearance" in config:
+        inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=experiment["appearance"])
+    return inputs
+
+
+def _of_network(experiment: Section, place: Mapping[str, str]) -> dict[str, str]:
+    return {"variant": experiment["motion_network"], "split": place["split"], "seed": place["seed"]}
+
+
+def _find_classes(dataset: Path, *, experiment: Section) -> Path:
+    return result_path(dataset, "text", "classes", variant=experiment["text"])
+
+
+def _check_network(network: Path, *, index: Path) -> None:
+    if not network.is_file():
+        raise ModelError(f"{network}: the motion network of the run is missing; run the workflow again")
+    expected = read_parameters(index).get("network")
+    found = read_network_digest(network)
+    if found != expected:
+        raise ModelError(
+            f"{network}: expected the network {expected}, which made the features in {index.parent}, found {found}; "
+            "run the workflow again"
+        )
+
+
+def _motion_settings(dataset: Path, *, variant: str) -> dict[str, Any]:
+    return read_parameters(result_path(dataset, "motion_index", "index", variant=variant)) if variant else {}
+
+
+def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunParts:
+    manifest = result_path(dataset, "manifest", "manifest")
+    try:
+        files = [parts.head, manifest, *parts.inputs.values()]
+        key = build_digest(_CALIBRATION_FORMAT, [_digest(path) for path in files])
+        stored = parts.folder / CALIBRATION_NAME
+        temperatures = _read_temperatures(stored, key=key)
+        if temperatures is None:
+            temperatures = fit_temperatures(parts, manifest=manifest, split=split)
+            _store(stored, temperatures=temperatures, key=key)
+    except (MoclipError, OSError) as error:
+        return _replace(parts, temperatures={}, uncalibrated=f"features of validation videos ({error})")
+    few = f"{MIN_VIDEOS} or more validation videos with features, and the split has fewer"
+    none = "" if temperatures else few
+    return _replace(parts, temperatures=temperatures, uncalibrated=none)
+
+
+def _replace(parts: RunParts, *, temperatures: Mapping[str, Temperature], uncalibrated: str) -> RunParts:
+    return RunParts(**{**vars(parts), "temperatures": temperatures, "uncalibrated": uncalibrated})
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str, Temperature]:
+    """Return the temperature of every method that can score 20 validation videos, fitted on their cached features.
+
+    No model was trained on these videos: of a head that was fitted again on them (`refit`), the weights from before are
+    scored. Some were chosen by them (the epoch of a head), so that confidence may still be a little high. The test
+    subset takes no part.
+    """
+    val = load_labels(manifest, split=split, subset="val")
+    frame = read_manifest(manifest)
+    groups = {str(video): str(group) for video, group in zip(frame["video_id"], frame["group"], strict=True)}
+    streams = {name: load_stream(index) for name, index in parts.inputs.items()}
+    saved, classes = parts.load_heads(), parts.load_classes()
+    before = {name: replace(head, state=head.selection_state) for name, head in saved.heads.items()}
+    heads = replace(saved, heads=before)
+    temperatures: dict[str, Temperature] = {}
+    for method in parts.methods:
+        scored = score_method(
+            method,
+            val.video_ids,
+            streams=streams,
+            motion_logits=partial(_motion_logits, parts),
+            heads=heads,
+            classes=classes,
+            seed=0,
+        )
+        if len(scored.video_ids) >= MIN_VIDEOS:
+            temperatures[method] = choose_temperature(
+                scored.logits,
+                val.select(scored.video_ids),
+                groups=[groups[video_id] for video_id in scored.video_ids],
+            )
+    return temperatures
+
+
+def _motion_logits(parts: RunParts) -> Any:
+    return load_stream(parts.inputs["motion"], field="logits")
+
+
+def _read_temperatures(path: Path, *, key: str) -> dict[str, Temperature] | None:
+    # None where there are none, or they were fitted on other features or for another head.
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["key"] != key:
+            return None
+        return {name: Temperature(**entry) for name, entry in document["temperatures"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _store(path: Path, *, temperatures: Mapping[str, Temperature], key: str) -> None:
+    document = {"format": _CALIBRATION_FORMAT, "key": key, "temperatures": describe_temperatures(temperatures)}
+    try:
+        with replace_atomically(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError:
+        return  # a folder that is read only: fitted again the next time, in a moment
+
+
+def describe_temperatures(temperatures: Mapping[str, Temperature]) -> dict[str, dict[str, float]]:
+    """Return temperatures ready for JSON."""
+    return {name: dict(vars(entry)) for name, entry in temperatures.items()}

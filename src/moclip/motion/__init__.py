@@ -1,0 +1,1 @@
+"""Motion vectors and motion fields, in NumPy alone."""

@@ -1,0 +1,285 @@
+"""Motion as pictures: block vectors drawn over a frame, fields as colors, codes in gray."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.motion.fields import pixel_code
+from moclip.motion.packing import NO_VECTOR
+from moclip.motion.vectors import CELL_PX, MotionVectors
+
+Image = NDArray[np.uint8]
+
+Floats = NDArray[np.float32]
+
+Colour = tuple[int, int, int]
+
+PAST_COLOUR: Colour = (255, 209, 64)
+
+FUTURE_COLOUR: Colour = (64, 210, 255)
+
+STRIPE_COLOUR: Colour = (255, 255, 255)
+
+_CASING_COLOUR: Colour = (16, 18, 22)
+
+# Of the drawn picture, in px.
+_LINE_RADIUS, _CASING, _DOT_RADIUS = 1.05, 1.2, 1.0
+
+_DOT_COVER, _CASING_COVER = 0.75, 0.55
+
+_HEAD_PX, _HEAD_DEGREES = 8.0, 28.0
+
+_STRIPE_PERIOD_PX = 9.0
+
+# The wheel: the hue of "right" in degrees of the OKLCH colour space, lightness from no motion to most, chroma at most.
+_RIGHT_HUE_DEGREES = 25.0
+
+_LIGHTNESS = (1.0, 0.63)
+
+_CHROMA = 0.16
+
+# OKLab to linear sRGB. Source: B. Ottosson, "A perceptual color space for image processing", 2020.
+_OKLAB_TO_CUBE_ROOTS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+)
+
+_CUBES_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockVectors:
+    """The blocks of one frame that have a vector into one direction of time.
+
+    Attributes:
+        centre_px: (N, 2) float32, px, x then y: the middle of what of the block lies in the picture.
+        motion_px: (N, 2) float32, px: the visible motion between the two frames, right and down positive.
+    """
+
+    centre_px: Floats
+    motion_px: Floats
+
+
+def list_blocks(cells: NDArray[np.int16], *, motion: MotionVectors, is_future: bool) -> BlockVectors:
+    """Return the vectors of (Hb, Wb, 2) int16 cells, as one a block: equal cells of a macroblock count as one block.
+
+    The visible motion is minus FFmpeg's vector where that points into the past, and the vector itself where it points
+    into the future: either way what goes right is positive.
+    """
+    rows, columns = cells.shape[0] // 2, cells.shape[1] // 2
+    packed = np.ascontiguousarray(cells).view(np.int32)[..., 0]
+    corner = packed.reshape(rows, 2, columns, 2).transpose(0, 2, 1, 3)
+    (upper_left, upper_right), (lower_left, lower_right) = np.moveaxis(corner, (2, 3), (0, 1))
+    in_rows = (upper_left == upper_right) & (lower_left == lower_right)
+    in_columns = (upper_left == lower_left) & (upper_right == lower_right)
+    whole = in_rows & in_columns
+    shapes = ((16, 16, whole), (16, 8, in_rows & ~whole), (8, 16, in_columns & ~whole), (8, 8, ~in_rows & ~in_columns))
+    centres, vectors = [], []
+    for width, height, is_such in shapes:
+        for y in range(0, 16, height):
+            for x in range(0, 16, width):
+                row, column = np.nonzero(is_such)
+                box = [(16 * column + x, width, motion.width_px), (16 * row + y, height, motion.height_px)]
+                centres.append(np.stack([(low + np.minimum(low + size, end)) / 2 for low, size, end in box], axis=-1))
+                vectors.append(cells[2 * row + y // CELL_PX, 2 * column + x // CELL_PX])
+    centre, vector = np.concatenate(centres).astype(np.float32), np.concatenate(vectors)
+    inside = (vector != NO_VECTOR).any(axis=1) & (centre < (motion.width_px, motion.height_px)).all(axis=1)
+    unit = np.float32((1 if is_future else -1) / motion.motion_scale)
+    return BlockVectors(centre_px=centre[inside], motion_px=vector[inside] * unit)
+
+
+def cells_of_frame(motion: MotionVectors, frame_index: int, *, is_future: bool) -> NDArray[np.int16]:
+    """Return the (Hb, Wb, 2) int16 vectors of a frame into one direction of time, `NO_VECTOR` everywhere if none."""
+    fields, frames = (motion.future, motion.future_frame_index) if is_future else (motion.past, motion.past_frame_index)
+    row = np.flatnonzero(frames == frame_index)
+    return fields[row[0]] if len(row) else np.full(fields.shape[1:], NO_VECTOR, np.int16)
+
+
+def cells_without_vector(motion: MotionVectors, frame_index: int) -> NDArray[np.bool_]:
+    """Return (Hb, Wb) bool: the cells of a frame that no vector covers, neither past nor future; intra ones mostly."""
+    both = [cells_of_frame(motion, frame_index, is_future=is_future) for is_future in (False, True)]
+    return np.asarray((np.stack(both) == NO_VECTOR).all(axis=(0, -1)))
+
+
+def draw_vectors(motion: MotionVectors, *, frame_index: int, width_px: int, height_px: int) -> Image:
+    """Return the block vectors of a frame as a layer over its picture: (height_px, width_px, 4) uint8 RGBA.
+
+    The layer is that of the frame as coded, before rotation, at any size; arrows are as long as the motion is there.
+    An arrow of a past vector ends at its block and starts where the block's content was; one of a future vector starts
+    at its block and ends where the content will be. A dot is a block that stands still; stripes: no vector.
+    """
+    scale = np.array([width_px / motion.width_px, height_px / motion.height_px], np.float32)
+    layer = empty_layer(height=height_px, width=width_px)
+    _draw_stripes(layer, cells_without_vector(motion, frame_index), scale=scale)
+    for is_future, colour in ((True, FUTURE_COLOUR), (False, PAST_COLOUR)):
+        cells = cells_of_frame(motion, frame_index, is_future=is_future)
+        blocks = list_blocks(cells, motion=motion, is_future=is_future)
+        centre, length = blocks.centre_px * scale, blocks.motion_px * scale
+        tails, tips = (centre, centre + length) if is_future else (centre - length, centre)
+        _draw_arrows(layer, tails, tips, colour=colour)
+    return as_rgba(layer)
+
+
+def _draw_stripes(layer: Floats, empty: NDArray[np.bool_], *, scale: Floats) -> None:
+    height, width = layer.shape[:2]
+    columns, rows = (
+        ((np.arange(size) + 0.5) / (factor * CELL_PX)).astype(np.intp)
+        for size, factor in zip((width, height), scale, strict=True)
+    )
+    shown = empty[rows][:, columns].astype(np.float32)
+    stripes = cover_stripes(height=height, width=width, period_px=_STRIPE_PERIOD_PX)
+    blend(layer, colour=_CASING_COLOUR, cover=0.35 * shown)
+    blend(layer, colour=STRIPE_COLOUR, cover=0.55 * shown * stripes)
+
+
+def _draw_arrows(layer: Floats, tails: Floats, tips: Floats, *, colour: Colour) -> None:
+    height, width = layer.shape[:2]
+    still = (tails == tips).all(axis=1)
+    dots = cover_lines(tips[still], tips[still], radius_px=_DOT_RADIUS, height=height, width=width)
+    blend(layer, colour=colour, cover=_DOT_COVER * dots)
+    starts, stops = _with_heads(tails[~still], tips[~still])
+    for radius, over, cover in ((_LINE_RADIUS + _CASING, _CASING_COLOUR, _CASING_COVER), (_LINE_RADIUS, colour, 1.0)):
+        lines = cover_lines(starts, stops, radius_px=radius, height=height, width=width)
+        blend(layer, colour=over, cover=cover * lines)
+
+
+def _with_heads(tails: Floats, tips: Floats) -> tuple[Floats, Floats]:
+    back = tails - tips
+    length = np.linalg.norm(back, axis=1, keepdims=True)
+    back *= np.minimum(0.45, _HEAD_PX / length)
+    cos, sin = np.cos(np.radians(_HEAD_DEGREES)), np.sin(np.radians(_HEAD_DEGREES))
+    turn = np.array([[cos, sin], [-sin, cos]], np.float32)
+    return np.concatenate([tails, tips + back @ turn, tips + back @ turn.T]), np.concatenate([tips, tips, tips])
+
+
+def colour_field(field: Floats, *, max_px: float) -> Image:
+    """Return (h, w, 3) uint8 RGB of a (h, w, 2) field in px: hue by direction, depth by the root of the length.
+
+    `max_px` and all that is longer has the full colour; a quarter of it half, a sixteenth a quarter.
+    """
+    depth = np.sqrt(np.minimum(np.hypot(field[..., 0], field[..., 1]) / max_px, 1))
+    hue = np.arctan2(field[..., 1], field[..., 0]) + np.radians(_RIGHT_HUE_DEGREES)
+    lightness = _LIGHTNESS[0] + (_LIGHTNESS[1] - _LIGHTNESS[0]) * depth
+    chroma = _CHROMA * depth
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
+    linear = np.clip((lab @ _OKLAB_TO_CUBE_ROOTS.T) ** 3 @ _CUBES_TO_RGB.T, 0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(255 * encoded), np.uint8)
+
+
+def draw_wheel(*, size_px: int, max_px: float) -> Image:
+    """Return (size, size, 4) uint8 RGBA, a disc: at each place the colour of the motion from the middle to there.
+
+    Its rim is `max_px`, half of its radius a quarter of that: the root scale of `colour_field`. Clear outside.
+    """
+    place = (np.arange(size_px, dtype=np.float32) + 0.5) * (2 / size_px) - 1
+    x, y = np.meshgrid(place, place)
+    radius = np.hypot(x, y)
+    field = np.stack([x, y], axis=-1) * (radius * max_px)[..., None]
+    rim = np.clip((1 - radius) * (size_px / 2) + 0.5, 0, 1)
+    return np.concatenate([colour_field(field, max_px=max_px), np.round(255 * rim)[..., None].astype(np.uint8)], -1)
+
+
+def draw_code(field: Floats, *, max_px: float) -> tuple[Image, Image]:
+    """Return two (h, w) uint8 grey pictures, x and y: the pixel code of a field, 128 where nothing moves."""
+    code = np.round((pixel_code(field.copy(), max_px=max_px) + 0.5) * 255).astype(np.uint8)
+    return code[..., 0], code[..., 1]
+
+
+# Pixels looked at in one go, some tens of bytes each.
+_MAX_PIXELS = 1 << 20
+
+
+def cover_lines(
+    starts: NDArray[np.floating], stops: NDArray[np.floating], *, radius_px: float, height: int, width: int
+) -> Floats:
+    """Return (height, width) float32 from 0 to 1: how much of each pixel lies under a line with round ends.
+
+    Args:
+        starts: (N, 2) where each line starts, px, x then y; a line that stops where it starts is a dot.
+        stops: (N, 2) where it stops.
+        radius_px: Half of the width of every line.
+        height: Height of the picture.
+        width: Width of the picture; what lies outside is cut off.
+    """
+    cover = np.zeros((height, width), np.float32)
+    # Lines of long extent come with more pixels: as many lines at a time as there is room for.
+    extent = np.abs(np.asarray(stops, np.float32) - starts).max(axis=1, initial=0) + 2 * radius_px + 4
+    pixels = np.cumsum(extent * (2 * _reach(radius_px) + 1))
+    part = (pixels // _MAX_PIXELS).astype(np.intp)
+    for number in np.unique(part):
+        chosen = part == number
+        _cover_some(cover, np.asarray(starts)[chosen] - 0.5, np.asarray(stops)[chosen] - 0.5, radius_px=radius_px)
+    return cover
+
+
+def _reach(radius_px: float) -> int:
+    # Pixels to look at on each side along the minor axis; a line of 45 degrees is 1.42 times as high as it is thick.
+    return int(np.ceil(1.42 * radius_px + 1))
+
+
+def _cover_some(cover: Floats, starts: NDArray[np.floating], stops: NDArray[np.floating], *, radius_px: float) -> None:
+    # Walk each line along its longer axis, and look at the pixels around it on the other.
+    along = (np.abs(stops - starts)[:, 1] > np.abs(stops - starts)[:, 0]).astype(np.intp)
+    each = np.arange(len(starts))
+    start, stop = starts[each, along], stops[each, along]
+    across, change = starts[each, 1 - along], (stops - starts)[each, 1 - along]
+    first = np.floor(np.minimum(start, stop) - radius_px - 1).astype(np.intp)
+    number = np.ceil(np.maximum(start, stop) + radius_px + 1).astype(np.intp) - first + 1
+    line = np.repeat(each, number)
+    major = first[line] + np.arange(len(line)) - np.repeat(np.cumsum(number) - number, number)
+    length = (stop - start)[line]
+    share = np.clip((major - start[line]) / np.where(length == 0, 1, length), 0, 1)
+    middle = np.round(across[line] + share * change[line]).astype(np.intp)
+    minor = middle[:, None] + np.arange(-_reach(radius_px), _reach(radius_px) + 1)
+    far, off = (major - start[line])[:, None], minor - across[line][:, None]
+    square = np.maximum(length**2 + change[line] ** 2, 1e-12)[:, None]
+    foot = np.clip((far * length[:, None] + off * change[line][:, None]) / square, 0, 1)
+    distance = np.hypot(far - foot * length[:, None], off - foot * change[line][:, None])
+    value = np.clip(radius_px + 0.5 - distance, 0, 1).astype(np.float32)
+    is_steep = along[line][:, None] == 1
+    x, y = np.where(is_steep, minor, major[:, None]), np.where(is_steep, major[:, None], minor)
+    height, width = cover.shape
+    inside = (value > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    np.maximum.at(cover.reshape(-1), (y * width + x)[inside], value[inside])
+
+
+def cover_stripes(*, height: int, width: int, period_px: float) -> Floats:
+    """Return (height, width) float32 from 0 to 1: stripes that rise to the right, a third of each period covered."""
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    # Distance to the nearest middle of a stripe, across the stripe.
+    place = (x + y) / np.float32(np.sqrt(2) * period_px)
+    distance = np.abs(place - np.round(place)) * np.float32(period_px)
+    return np.asarray(np.clip(np.float32(period_px / 6 + 0.5) - distance, 0, 1), np.float32)
+
+
+def empty_layer(*, height: int, width: int) -> Floats:
+    """Return a clear layer: (height, width, 4) float32, colours times alpha from 0 to 255, and alpha from 0 to 1."""
+    return np.zeros((height, width, 4), np.float32)
+
+
+def blend(layer: Floats, *, colour: tuple[int, int, int], cover: Floats) -> None:
+    """Lay a colour over a layer, in place, as far as the (height, width) `cover` says."""
+    at = np.flatnonzero(cover)
+    flat = layer.reshape(-1, 4)
+    below = flat[at]
+    flat[at] = below + (np.array([*colour, 1], np.float32) - below) * cover.reshape(-1)[at, None]
+
+
+def as_rgba(layer: Floats) -> NDArray[np.uint8]:
+    """Return a layer as a (height, width, 4) uint8 picture of its own, its colours no longer times alpha."""
+    alpha = layer[..., 3:]
+    colours = layer[..., :3] / np.where(alpha > 0, alpha, 1)
+    return np.round(np.concatenate([colours, 255 * alpha], axis=-1)).astype(np.uint8)
+
+
+def lay_over(image: NDArray[np.uint8], *, rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a (height, width, 3) uint8 picture with another one, RGBA and of the same size, laid over it."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return np.round(image + (rgba[..., :3].astype(np.float32) - image) * alpha).astype(np.uint8)

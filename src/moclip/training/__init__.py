@@ -1,0 +1,1 @@
+"""Training of motion networks and heads."""

@@ -1,0 +1,243 @@
+"""Files of heads and their index: settings, weights, learning curves, and the videos that shaped them."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from moclip.core.files import replace_atomically
+from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
+from moclip.encoders.network_notes import Seen
+from moclip.errors import ConfigError, ModelError
+from moclip.training.head_inputs import POOLINGS, Layout, Normalise, Pooling
+
+HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
+
+_FORMAT_VERSION = "2"
+
+State = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """How a head is built and trained; the defaults are the paper's (its code, for the training)."""
+
+    kind: Literal["mlp", "linear", "knn", "gated", "attention"] = "mlp"
+    hidden: int = 512
+    dropout: float = 0.5
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    batch_size: int = 64
+    epochs: int = 100
+    select: Literal["val", "last"] = "val"
+    refit: bool = False
+    normalise: Normalise = "none"
+    pooling: Pooling = "mean"
+    views: bool = False
+    neighbours: tuple[int, ...] = (1, 5, 10, 20)
+
+    @classmethod
+    def from_config(cls, section: Mapping[str, Any]) -> "HeadConfig":
+        """Return the settings of one entry under `head`.
+
+        Raises:
+            ConfigError: A key is unknown, or a choice is none of the known ones.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(section.keys() - known)
+        if unknown:
+            raise ConfigError(f"head: unknown key `{unknown[0]}`; known keys: {', '.join(sorted(known))}")
+        config = cls(**{**section, "neighbours": tuple(section.get("neighbours", cls.neighbours))})
+        choices = {
+            "kind": HEAD_KINDS,
+            "select": ("val", "last"),
+            "normalise": ("none", "l2", "layer"),
+            "pooling": POOLINGS,
+        }
+        for key, words in choices.items():
+            if getattr(config, key) not in words:
+                raise ConfigError(f"head.{key}: expected one of {', '.join(words)}; found {getattr(config, key)!r}")
+        if config.kind == "knn" and config.select == "last" and len(config.neighbours) > 1:
+            raise ConfigError("head.neighbours: `select: last` chooses nothing; give one number of neighbours")
+        return config
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEpoch:
+    """One epoch, counted from 1; `val_loss` and `val_top_1` are nan without validation videos."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_top_1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedHead:
+    """The weights of the chosen epoch (0 without epochs), how they came about, and what validation chose beside it.
+
+    `selection_state` are the weights that no validation video shaped: those of `state`, unless it was fitted again.
+    """
+
+    state: State
+    selection_state: State
+    history: tuple[HeadEpoch, ...]
+    best_epoch: int
+    config: HeadConfig
+    layout: Layout
+    chosen: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """How its logits are computed: a head that began as class prompts is a linear one."""
+        return "linear" if "alpha" in self.chosen else self.config.kind
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were trained."""
+        return 0 if self.kind == "knn" else sum(value.size for value in self.state.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFile:
+    """The heads of one run, the weights of its mixes, what shaped them, and what else was noted."""
+
+    heads: Mapping[str, TrainedHead]
+    mixes: Mapping[str, Mapping[str, float]]
+    seen: Seen
+    provenance: Mapping[str, Any]
+
+
+def save_heads(
+    path: Path,
+    *,
+    heads: Mapping[str, TrainedHead],
+    seen: Seen,
+    mixes: Mapping[str, Mapping[str, float]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write heads to one safetensors file, tensors named `<head>.<layer>`; equal heads give equal bytes.
+
+    `seen` lists the train and val videos, so that testing on one of them, or on one of their groups, can be refused.
+    `provenance` is JSON. With `refit`, the weights from before it are stored too, for use on validation videos.
+    """
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, head in heads.items():
+        tensors |= {f"{name}.{key}": np.ascontiguousarray(value) for key, value in head.state.items()}
+        if head.config.refit:
+            tensors |= {f"{name}/selection.{key}": value for key, value in head.selection_state.items()}
+    about = {
+        "heads": {name: _describe(head) for name, head in heads.items()},
+        "mixes": {name: dict(mix) for name, mix in (mixes or {}).items()},
+        "seen": {"split": seen.split, "video_ids": sorted(seen.video_ids), "groups": sorted(seen.groups)},
+        "provenance": dict(provenance or {}),
+        DIGEST_KEY: digest_tensors(tensors),
+    }
+    # One key: safetensors writes several in the order of a hash table, and the bytes would differ between runs.
+    metadata = {"moclip": json.dumps({"format": _FORMAT_VERSION, **about}, sort_keys=True)}
+    with replace_atomically(path) as temporary:
+        save_file(tensors, str(temporary), metadata=metadata)
+
+
+def _describe(head: TrainedHead) -> dict[str, Any]:
+    return {
+        "best_epoch": head.best_epoch,
+        "config": asdict(head.config),
+        "layout": asdict(head.layout),
+        "chosen": dict(head.chosen),
+        "history": [list(asdict(row).values()) for row in head.history],
+    }
+
+
+def load_heads(path: Path) -> HeadFile:
+    """Return the heads written by `save_heads`.
+
+    Raises:
+        ModelError: The file is missing, damaged, no file of heads, or of another format.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["moclip"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if about["format"] != _FORMAT_VERSION:
+            raise ModelError(f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again")
+        check_tensors(tensors, about=about)
+        heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
+        seen = Seen(
+            split=about["seen"]["split"],
+            video_ids=tuple(about["seen"]["video_ids"]),
+            groups=tuple(about["seen"]["groups"]),
+        )
+        return HeadFile(heads=heads, mixes=about["mixes"], seen=seen, provenance=about["provenance"])
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ConfigError) as error:
+        raise ModelError(f"{path}: expected a file of trained heads ({error}); delete it and run again") from None
+
+
+def _load_head(name: str, *, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> TrainedHead:
+    state, selection = (_below(f"{prefix}.", tensors) for prefix in (name, f"{name}/selection"))
+    if not state:
+        raise ValueError(f"no weights of `{name}`")
+    return TrainedHead(
+        state=state,
+        selection_state=selection or state,
+        history=tuple(HeadEpoch(**dict(zip(_EPOCH_FIELDS, row, strict=True))) for row in about["history"]),
+        best_epoch=about["best_epoch"],
+        config=HeadConfig.from_config(about["config"]),
+        layout=Layout(**about["layout"]),
+        chosen=about["chosen"],
+    )
+
+
+_EPOCH_FIELDS = tuple(field.name for field in fields(HeadEpoch))
+
+
+def _below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def write_history(path: Path, *, heads: Mapping[str, TrainedHead]) -> None:
+    """Write one row for each head and epoch; `chosen` is 1 at the epoch whose weights were kept."""
+    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        table.writerow(["head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"])
+        for name, head in heads.items():
+            for row in head.history:
+                numbers = _cells([row.train_loss, row.val_loss, row.val_top_1])
+                table.writerow([name, row.epoch, *numbers, int(row.epoch == head.best_epoch)])
+
+
+def _cells(numbers: Sequence[float]) -> list[str]:
+    return [f"{x:.6f}" if math.isfinite(x) else "" for x in numbers]
+
+
+def write_digests(index: Path, *, digests: Mapping[str, str]) -> None:
+    """Write the digest of each run's heads, by the name of the run."""
+    with replace_atomically(index) as temporary:
+        temporary.write_text(json.dumps({"heads": dict(digests)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_digests(index: Path) -> dict[str, str]:
+    """Return the digest of each run's heads as `write_digests` noted them.
+
+    Raises:
+        ModelError: The file is missing or no such index.
+    """
+    try:
+        digests: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["heads"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{index}: expected an index of heads ({error}); delete it and run again") from None
+    return digests
+
+
+def file_digest(path: Path) -> str:
+    """Return 32 hex digits over the bytes of a file."""
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()

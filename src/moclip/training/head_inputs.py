@@ -1,0 +1,113 @@
+"""Inputs of a head: the embeddings of its streams, concatenated, one row per video."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.errors import ModelError
+
+# The order in which the embeddings of the streams are joined.
+STREAM_ORDER = ("motion", "appearance")
+
+_LAYER_NORM_EPSILON = 1e-5
+
+Floats = NDArray[np.float32]
+
+Normalise = Literal["none", "l2", "layer"]
+
+# How the embeddings of a video's frames become one: their mean, the first in time, or all of them side by side.
+Pooling = Literal["mean", "first", "concat"]
+
+POOLINGS = ("mean", "first", "concat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The widths of the parts of a row, in their order: motion, appearance, and the mask of the frames.
+
+    Frames side by side (`pooling: concat`) are one wide appearance part.
+    With `frames` above 0 the appearance part holds that many embeddings of `appearance` numbers each, and `frames`
+    numbers follow that are 1 where there is such a frame and 0 where the video has fewer.
+    """
+
+    motion: int = 0
+    appearance: int = 0
+    frames: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        return self.motion + self.appearance * max(self.frames, 1) + self.frames
+
+    @property
+    def pooled(self) -> int:
+        """How many numbers a row has once its frames are one embedding."""
+        return self.motion + self.appearance
+
+
+def concatenate_streams(streams: Mapping[str, Floats], *, normalise: Normalise = "none") -> Floats:
+    """Return the embeddings of each video side by side, float32 (N, sum of D): motion first, then appearance.
+
+    `l2` scales each stream to unit length beforehand, `layer` to mean 0 and variance 1 within the row; a row of zeros
+    stays one.
+
+    Raises:
+        ModelError: A stream is unknown, is no (N, D) array of the same N as the others, or is not finite.
+    """
+    unknown = sorted(streams.keys() - set(STREAM_ORDER))
+    if unknown or not streams:
+        raise ModelError(f"streams: expected one or more of {', '.join(STREAM_ORDER)}; found {sorted(streams)}")
+    shapes = {name: values.shape for name, values in streams.items()}
+    if any(len(shape) != 2 for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) != 1:
+        raise ModelError(f"streams: expected (N, D) arrays over the same N videos, found the shapes {shapes}")
+    ordered = [streams[name].astype(np.float32) for name in STREAM_ORDER if name in streams]
+    for values in ordered:
+        check_finite(values)
+    return np.concatenate([scale(values, normalise=normalise) for values in ordered], axis=1)
+
+
+def scale(values: Floats, *, normalise: Normalise) -> Floats:
+    """Return embeddings, float32 (..., D), as `normalise` says, over the last axis."""
+    if normalise == "none":
+        return values
+    wide = values.astype(np.float64)
+    if normalise == "layer":
+        wide -= wide.mean(axis=-1, keepdims=True)
+        variance = (wide**2).mean(axis=-1, keepdims=True)
+        return np.asarray(wide / np.sqrt(variance + _LAYER_NORM_EPSILON), dtype=np.float32)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def join_frames(frames: Floats, *, mask: Floats, motion: Floats | None, normalise: Normalise) -> Floats:
+    """Return rows with every frame in them, float32 (N, D): motion, the frames (N, F, D) flat, their mask (N, F)."""
+    check_finite(frames.reshape(len(frames), -1))
+    scaled = scale(frames, normalise=normalise) * mask[:, :, None]
+    parts = [scaled.reshape(len(frames), -1), mask.astype(np.float32)]
+    if motion is not None:
+        parts.insert(0, concatenate_streams({"motion": motion}, normalise=normalise))
+    return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def shuffle_rows(values: Floats, *, seed: int, subset: str) -> Floats:
+    """Return the rows, (N, D), dealt out at random between videos; the same seed and subset give the same order."""
+    digest = blake2b(f"shuffled motion\0{seed}\0{subset}".encode(), digest_size=8).digest()
+    order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(values))
+    return np.asarray(values[order], dtype=np.float32)
+
+
+def check_finite(values: Floats) -> None:
+    """Pass embeddings, (N, D), without nan and infinity.
+
+    Raises:
+        ModelError: There is one.
+    """
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise ModelError(
+            f"embeddings: expected finite numbers, found nan or infinity in {len(bad)} rows, first {bad[0]}"
+        )

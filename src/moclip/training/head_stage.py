@@ -1,0 +1,369 @@
+"""The stage that trains the heads of many runs that read the same features of one split.
+
+Features are loaded once. A head that was trained before is taken from the cache, no matter which run asked for it: a
+killed job, or one with a new experiment, trains only the missing heads. Only training and validation videos are read.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moclip.cache.artifacts import HEADS
+from moclip.cache.index import index_fingerprint, open_indexed, read_index
+from moclip.cache.tables import Stream, Views, load_stream, load_views, shared_videos
+from moclip.cache.uses import note_use
+from moclip.config.methods import METHODS, list_heads
+from moclip.core.digests import build_digest
+from moclip.dataset.labels import LEARNED, Labels, load_labels
+from moclip.dataset.manifest_table import list_class_names, read_table
+from moclip.dataset.splits import draw_shots
+from moclip.encoders.network_notes import Seen, check_split, read_network_digest, read_network_seen
+from moclip.encoders.zero_shot import SCALE
+from moclip.errors import ModelError
+from moclip.extraction.text import ClassEmbeddings, digest_class_embeddings, read_class_embeddings
+from moclip.training.head_files import (
+    HeadConfig,
+    TrainedHead,
+    file_digest,
+    load_heads,
+    save_heads,
+    write_digests,
+    write_history,
+)
+from moclip.training.head_inference import WEIGHTS, choose, mix_scores, predict_logits
+from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.versions import HEAD_VERSION
+
+_log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRun:
+    """One run whose heads are to be trained, and where they and their learning curves go.
+
+    `name` is that of the run in the index, `variant` its entry under `head`. `motion` and `appearance` are the indexes
+    of its streams, `network` its motion network, `text` its class embeddings; None where it reads none.
+    """
+
+    name: str
+    output: Path
+    history: Path
+    methods: tuple[str, ...]
+    variant: Mapping[str, Any]
+    shots: int
+    seed: int
+    motion: Path | None = None
+    appearance: Path | None = None
+    network: Path | None = None
+    text: Path | None = None
+
+    @classmethod
+    def from_entry(cls, name: str, entry: Mapping[str, Any]) -> "HeadRun":
+        """Return the run that an engine describes with texts and numbers alone."""
+        files = ("output", "history", "motion", "appearance", "network", "text")
+        given: dict[str, Any] = {key: Path(entry[key]) for key in files if entry.get(key)}
+        given |= {key: entry[key] for key in ("shots", "seed")}
+        return cls(**given, name=name, variant=entry["head"], methods=tuple(entry["methods"]))
+
+    @property
+    def indexes(self) -> dict[str, Path]:
+        """The indexes of its streams, by their names."""
+        given = {"motion": self.motion, "appearance": self.appearance}
+        return {name: index for name, index in given.items() if index is not None}
+
+
+class FeatureLoader:
+    """Streams and class embeddings, each read once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[Path, str], Stream] = {}
+        self._texts: dict[Path, ClassEmbeddings] = {}
+        self._views: dict[Path, Views] = {}
+
+    def stream(self, index: Path, *, field: str = "embedding") -> Stream:
+        """Return one field of the features behind an index."""
+        if (index, field) not in self._streams:
+            self._streams[index, field] = load_stream(index, field=field)
+        return self._streams[index, field]
+
+    def views(self, index: Path) -> Views:
+        """Return the augmented views behind an index."""
+        if index not in self._views:
+            self._views[index] = load_views(index)
+        return self._views[index]
+
+    def text(self, path: Path) -> ClassEmbeddings:
+        """Return class embeddings."""
+        if path not in self._texts:
+            self._texts[path] = read_class_embeddings(path)
+        return self._texts[path]
+
+
+def build_inputs(
+    method: str,
+    video_ids: Sequence[str],
+    *,
+    streams: Mapping[str, Stream],
+    config: HeadConfig,
+    seed: int,
+    subset: str,
+    num_frames: int,
+) -> tuple[Floats, Layout]:
+    """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
+
+    `num_frames` is how many frames a head that sees each of them was trained with.
+    """
+    if method == "zero_shot_head":
+        unit = scale(streams["appearance"].select(video_ids), normalise="l2")
+        return np.asarray(SCALE * unit, dtype=np.float32), Layout(appearance=unit.shape[1])
+    values = {name: stream.select(video_ids) for name, stream in streams.items()}
+    if config.pooling != "mean" and "appearance" in values:
+        count = 1 if config.pooling == "first" else num_frames
+        frames, _ = streams["appearance"].select_frames(video_ids, num_frames=count)
+        values["appearance"] = frames.reshape(len(frames), -1)
+    if method == "shuffled_motion":
+        values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
+    widths = {name: value.shape[1] for name, value in values.items()}
+    if config.kind == "attention" and "appearance" in values:
+        frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
+        joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
+        return joined, Layout(frames=mask.shape[1], **widths)
+    return concatenate_streams(values, normalise=config.normalise), Layout(**widths)
+
+
+def train_batch(runs: Sequence[HeadRun], *, index: Path, manifest: Path, split: int, cache_dir: Path) -> None:
+    """Train the heads of some runs on one split, and write each run's heads and curves, and the digests of the former.
+
+    Each run's files are the same, bit for bit, as if it had been trained alone.
+
+    Raises:
+        ModelError: A motion network was trained for another split, or is not the one behind its embeddings.
+    """
+    batch = _Batch(manifest=manifest, split=split, cache_dir=cache_dir)
+    digests: dict[str, str] = {}
+    for run in runs:
+        batch.write(run)
+        digests[run.name] = file_digest(run.output)
+    _log.info("%d heads trained, %d taken from the cache", batch.num_trained, batch.num_reused)
+    write_digests(index, digests=digests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subsets:
+    """The training and validation videos of a run."""
+
+    train: Labels
+    val: Labels
+
+
+class _Batch:
+    """What the runs of one job share: labels, features, and the cache of heads."""
+
+    def __init__(self, *, manifest: Path, split: int, cache_dir: Path) -> None:
+        self._manifest, self._split, self._folder = manifest, split, cache_dir / HEADS
+        self._cache_dir, self._load = cache_dir, FeatureLoader()
+        self.num_trained = self.num_reused = 0
+
+    @cached_property
+    def _whole(self) -> _Subsets:
+        train, val = (load_labels(self._manifest, split=self._split, subset=name) for name in ("train", "val"))
+        return _Subsets(train=train, val=val)
+
+    @cached_property
+    def _num_classes(self) -> int:
+        return len(list_class_names(read_table(self._manifest)))
+
+    def write(self, run: HeadRun) -> None:
+        """Write the heads of one run."""
+        if run.network is not None:
+            check_network(run.network, motion=run.motion, split=self._split)
+        subsets = self._draw(run)
+        keys = {method: self._identity(run, method, subsets=subsets) for method in list_heads(run.methods)}
+        heads = {method: self._head(run, method, subsets=subsets, key=key) for method, key in keys.items()}
+        mixes = {}
+        if "score_fusion" in run.methods:
+            mixes["score_fusion"] = {"motion": self._choose_mix(run, heads["appearance"], subsets=subsets)}
+        save_heads(
+            run.output,
+            heads=heads,
+            mixes=mixes,
+            seen=self._seen(subsets),
+            provenance={
+                "features": {name: self._fingerprint(path) for name, path in run.indexes.items()},
+                "split": self._split,
+                "seed": run.seed,
+                "shots": run.shots,
+            },
+        )
+        write_history(run.history, heads=heads)
+        note_use(self._cache_dir, output=run.output, kind=HEADS, keys=list(keys.values()))
+
+    def _fingerprint(self, index: Path) -> str:
+        return index_fingerprint(index, split=self._split, subsets=LEARNED)
+
+    def _seen(self, subsets: _Subsets) -> Seen:
+        both = (subsets.train, subsets.val)
+        return Seen(
+            split=self._split,
+            video_ids=tuple(video_id for labels in both for video_id in labels.video_ids),
+            groups=tuple({group for labels in both for group in labels.groups.values()}),
+        )
+
+    def _draw(self, run: HeadRun) -> _Subsets:
+        # Validation is cut as training is: a choice by a thousand labels would be no few-shot result.
+        drawn = [
+            labels.keep(
+                draw_shots(labels.class_index, groups=labels.groups, shots=run.shots, split=self._split, seed=run.seed)
+            )
+            for labels in (self._whole.train, self._whole.val)
+        ]
+        return _Subsets(train=drawn[0], val=drawn[1])
+
+    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets, key: str) -> TrainedHead:
+        path = self._folder / f"{key}.safetensors"
+        if path.is_file():
+            try:
+                found = load_heads(path).heads[method]
+            except (ModelError, KeyError) as error:
+                _log.warning("%s; it is trained again", error)
+            else:
+                self.num_reused += 1
+                return found
+        head = self._train(run, method, subsets=subsets)
+        save_heads(path, heads={method: head}, seen=self._seen(subsets))
+        self.num_trained += 1
+        return head
+
+    def _identity(self, run: HeadRun, method: str, *, subsets: _Subsets) -> str:
+        streams = {name: self._fingerprint(run.indexes[name]) for name in METHODS[method].streams}
+        uses_text = run.text is not None and "text" in METHODS[method].needs
+        text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
+        labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
+        config = asdict(HeadConfig.from_config(run.variant))
+        numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
+        return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
+
+    def _train(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
+        # Imported here: a batch whose heads are all cached needs none of the seconds that torch takes.
+        from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
+
+        config = HeadConfig.from_config(run.variant)
+        streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
+        num_frames = self._num_frames(streams)
+        folds: list[Fold] = []
+        layout = Layout()
+        for name, labels in (("train", subsets.train), ("val", subsets.val)):
+            ids = _with_features(labels, streams=streams)
+            inputs, layout = build_inputs(
+                method, ids, streams=streams, config=config, seed=run.seed, subset=name, num_frames=num_frames
+            )
+            redraw = self._redraw(run, method, ids, streams=streams, subset=name) if config.views else None
+            folds.append(Fold(inputs=inputs, labels=labels.select(ids), redraw=redraw))
+        if method == "zero_shot_head" and run.text is not None:
+            classes = self._load.text(run.text).embeddings
+            return train_zero_shot_head(folds[0], folds[1], classes=classes, config=config, seed=run.seed)
+        head = train_head(
+            folds[0], folds[1], num_classes=self._num_classes, config=config, seed=run.seed, layout=layout
+        )
+        _log.info("%s, seed %d: epoch %d of %d kept", method, run.seed, head.best_epoch, config.epochs)
+        return head
+
+    def _num_frames(self, streams: Mapping[str, Stream]) -> int:
+        # Those of a test video are none of its business.
+        learned = [video_id for part in (self._whole.train, self._whole.val) for video_id in part.video_ids]
+        return streams["appearance"].most_frames(learned) if "appearance" in streams else 0
+
+    def _redraw(
+        self, run: HeadRun, method: str, ids: Sequence[str], *, streams: Mapping[str, Stream], subset: str
+    ) -> Callable[[int], Floats] | None:
+        """Return what gives the inputs of an epoch, with another view of each video's motion; None without motion."""
+        if "motion" not in streams:
+            return None
+        views = self._load.views(run.indexes["motion"])
+        config, num_frames = HeadConfig.from_config(run.variant), self._num_frames(streams)
+
+        def inputs(epoch: int) -> Floats:
+            seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}
+            return build_inputs(
+                method, ids, streams=seen, config=config, seed=run.seed, subset=subset, num_frames=num_frames
+            )[0]
+
+        return inputs
+
+    def _choose_mix(self, run: HeadRun, head: TrainedHead, *, subsets: _Subsets) -> float:
+        indexes = run.indexes
+        streams = {name: self._load.stream(indexes[name]) for name in ("motion", "appearance")}
+        ids = shared_videos(subsets.val.video_ids, streams=streams.values())
+        if not ids:
+            raise ModelError("methods: `score_fusion` chooses its weight on validation videos and there are none")
+        logits = self._load.stream(indexes["motion"], field="logits").select(ids)
+        own = predict_head("appearance", replace(head, state=head.selection_state), ids, streams=streams, seed=run.seed)
+
+        def mixed(weight: float) -> Floats:
+            return mix_scores(own, logits, weight=weight)
+
+        return choose(WEIGHTS, logits=mixed, labels=subsets.val.select(ids))
+
+
+def predict_head(
+    method: str, head: TrainedHead, video_ids: Sequence[str], *, streams: Mapping[str, Stream], seed: int
+) -> Floats:
+    """Return the logits of a head, float32 (N, K), for these videos of the subset that it is asked about."""
+    own = {name: streams[name] for name in METHODS[method].streams}
+    inputs, layout = build_inputs(
+        method,
+        video_ids,
+        streams=own,
+        config=head.config,
+        seed=seed,
+        subset="test",
+        num_frames=_count_frames(head, streams=own),
+    )
+    if layout != head.layout:
+        raise ModelError(f"{method}: expected inputs {head.layout}, found {layout}; was it trained on these features?")
+    neighbours = int(head.chosen.get("neighbours", 0))
+    return predict_logits(head.kind, head.state, inputs, layout=layout, neighbours=neighbours)
+
+
+def _count_frames(head: TrainedHead, *, streams: Mapping[str, Stream]) -> int:
+    """How many frames of a video a head sees beside one another."""
+    if head.config.pooling != "concat" or "appearance" not in streams:
+        return head.layout.frames
+    return head.layout.appearance // int(streams["appearance"].values.shape[1])
+
+
+def _with_features(labels: Labels, *, streams: Mapping[str, Stream]) -> list[str]:
+    ids = shared_videos(labels.video_ids, streams=streams.values())
+    if len(ids) < len(labels.video_ids):
+        lost = len(labels.video_ids) - len(ids)
+        _log.warning("%d of %d videos have no features and are left out", lost, len(labels.video_ids))
+    return ids
+
+
+def check_network(path: Path, *, motion: Path | None, split: int) -> Seen:
+    """Return what shaped the motion network at `path`, after checking that it may feed the heads of a split.
+
+    Raises:
+        ModelError: It was trained for another split, or the embeddings behind `motion` are of other weights.
+    """
+    seen = read_network_seen(path)
+    check_split(seen, split=split, path=path)
+    if motion is not None:
+        features = read_index(motion)
+        with open_indexed(features, features.shards[0]) as shard:
+            expected = shard.parameters.get("network")
+        if expected != read_network_digest(path):
+            raise ModelError(
+                f"{path}: expected the motion network behind {motion}, found other weights; "
+                "delete the latter and run again"
+            )
+    return seen

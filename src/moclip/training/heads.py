@@ -1,0 +1,402 @@
+"""Heads and their training: small networks on cached embeddings, with the whole dataset in memory.
+
+The paper's head is `Linear(1280 + 512, 512) -> ReLU -> Dropout(0.5) -> Linear(512, 101)`, 969,829 parameters. The same
+head on the appearance embedding alone is the control for the contribution of motion. `head_inference` has the same
+forward passes in NumPy; a test compares the two.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moclip.errors import ConfigError, DatasetError, ModelError
+from moclip.training.head_files import HeadConfig, HeadEpoch, TrainedHead
+from moclip.training.head_inference import WEIGHTS, choose, interpolate, neighbour_logits, predict_logits
+from moclip.training.head_inputs import Layout, check_finite
+
+
+class MlpSteps:
+    """The loss and the gradients of `Linear -> ReLU -> Dropout -> Linear` under cross-entropy."""
+
+    def __init__(self, head: nn.Module, *, dropout: float) -> None:
+        self._keep = 1.0 - dropout
+        for parameter in head.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self._parameters = {name: value.detach() for name, value in head.named_parameters()}
+        self._gradients = {name: value.grad for name, value in head.named_parameters() if value.grad is not None}
+
+    @torch.no_grad()
+    def run(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch, inputs (B, D), labels (B,), and write the gradients of all parameters."""
+        weights, gradients = self._parameters, self._gradients
+        hidden = torch.addmm(weights["hidden.bias"], inputs, weights["hidden.weight"].T).relu_()
+        gate = (hidden > 0).float()
+        if self._keep < 1:
+            gate.mul_(torch.empty_like(hidden).bernoulli_(self._keep)).div_(self._keep)
+            hidden = hidden.mul_(gate)
+        logits = torch.addmm(weights["classifier.bias"], hidden, weights["classifier.weight"].T)
+        log_shares = logits.log_softmax(dim=1)
+        rows = torch.arange(len(labels))
+        loss = -log_shares[rows, labels].mean()
+        error = log_shares.exp_()
+        error[rows, labels] -= 1.0
+        error.div_(len(labels))
+        torch.mm(error.T, hidden, out=gradients["classifier.weight"])
+        torch.sum(error, dim=0, out=gradients["classifier.bias"])
+        back = torch.mm(error, weights["classifier.weight"]).mul_(gate)
+        torch.mm(back.T, inputs, out=gradients["hidden.weight"])
+        torch.sum(back, dim=0, out=gradients["hidden.bias"])
+        return loss
+
+
+Floats = NDArray[np.float32]
+
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One subset: inputs float32 (N, D), labels (N,).
+
+    `redraw` gives other inputs, (N, D), for the training of each epoch, counted from 1.
+    """
+
+    inputs: Floats
+    labels: Ints
+    redraw: Callable[[int], Floats] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tensors:
+    inputs: Tensor
+    labels: Tensor
+    redraw: Callable[[int], Floats] | None
+
+    def at_epoch(self, epoch: int) -> "_Tensors":
+        """What an epoch trains on."""
+        if self.redraw is None:
+            return self
+        return replace(self, inputs=torch.from_numpy(np.ascontiguousarray(self.redraw(epoch), dtype=np.float32)))
+
+
+def build_head(num_inputs: int, *, num_classes: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Return the paper's MLP with fresh weights from torch's global generator.
+
+    Source: Huang et al. 2025 (arXiv 2509.17084), section 3.3; 969,829 parameters at 1792 -> 512 -> 101.
+    """
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            hidden=nn.Linear(num_inputs, hidden),
+            activation=nn.ReLU(),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(hidden, num_classes),
+        )
+    )
+
+
+class GatedHead(nn.Module):
+    """Streams projected to one width, each weighed, unit by unit, by a gate that sees all of them, then added.
+
+    Source: Arevalo et al. 2017 (arXiv 1702.01992), section 3.1, with a gate for each stream.
+    """
+
+    def __init__(self, layout: Layout, *, num_classes: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.widths = {name: getattr(layout, name) for name in ("motion", "appearance") if getattr(layout, name)}
+        for name, width in self.widths.items():
+            self.add_module(f"project_{name}", nn.Linear(width, hidden))
+            self.add_module(f"gate_{name}", nn.Linear(layout.pooled, hidden))
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (B, K) for inputs (B, D)."""
+        parts = zip(self.widths, torch.split(inputs, list(self.widths.values()), dim=1), strict=True)
+        terms = [
+            self.get_submodule(f"project_{name}")(part).relu()
+            * torch.sigmoid(self.get_submodule(f"gate_{name}")(inputs))
+            for name, part in parts
+        ]
+        logits: Tensor = self.classifier(self.dropout(torch.stack(terms).sum(dim=0)))
+        return logits
+
+
+class _FrameAttention(nn.Module):
+    """One embedding from those of the frames: a mean whose weights a learned query gives (zeros: the plain mean)."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.query = nn.Parameter(torch.zeros(layout.appearance))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        layout = self.layout
+        end = layout.motion + layout.appearance * layout.frames
+        frames = inputs[:, layout.motion : end].reshape(-1, layout.frames, layout.appearance)
+        scores = (frames @ self.query / math.sqrt(layout.appearance)).masked_fill(inputs[:, end:] == 0, -math.inf)
+        pooled = (scores.softmax(dim=1)[:, :, None] * frames).sum(dim=1)
+        return torch.cat([inputs[:, : layout.motion], pooled], dim=1)
+
+
+def build_model(layout: Layout, *, num_classes: int, config: HeadConfig) -> nn.Module:
+    """Return the head of a configuration with fresh weights from torch's global generator."""
+    if config.kind == "linear":
+        return nn.Sequential(OrderedDict[str, nn.Module](classifier=nn.Linear(layout.width, num_classes)))
+    if config.kind == "gated":
+        return GatedHead(layout, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
+    head = build_head(layout.pooled, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
+    if config.kind == "attention" and layout.frames:
+        return nn.Sequential(OrderedDict([("attention", _FrameAttention(layout)), *head.named_children()]))
+    return head
+
+
+def train_head(
+    train: Fold,
+    val: Fold,
+    *,
+    num_classes: int,
+    config: HeadConfig,
+    seed: int,
+    layout: Layout | None = None,
+    start: Mapping[str, Floats] | None = None,
+    threads: int = 1,
+) -> TrainedHead:
+    """Return a head trained with AdamW and cross-entropy; the same seed and threads give the same bits.
+
+    `select: val` keeps the epoch with the best validation top-1 (of equals, the lower validation loss, then the
+    earlier); `last` the last. `refit` trains once more, on train and val together, for as many epochs. Test videos take
+    no part. The caller's random state is left as it was, so that heads trained one after another equal heads trained
+    alone. `layout` says what the rows are made of; `start` gives the weights to start from.
+
+    Raises:
+        ConfigError: `select` is `val` without validation videos, or training diverged.
+        DatasetError: There is no training video, or a label is out of range.
+        ModelError: An embedding is not finite, or shapes disagree.
+    """
+    for name, fold in (("train", train), ("val", val)):
+        _check_fold(fold, name=name, num_classes=num_classes)
+    if not len(train.labels):
+        raise DatasetError("head: expected training videos with features, found none; see rejects.tsv")
+    if config.select == "val" and not len(val.labels):
+        raise ConfigError(
+            "head.select: `val` needs validation videos with features and there are none; "
+            "raise dataset.validation_fraction or set `select: last`"
+        )
+    layout = layout or Layout(appearance=train.inputs.shape[1])
+    if config.kind == "knn":
+        return _fit_neighbours(train, val, num_classes=num_classes, config=config, layout=layout)
+    with _threads(threads):
+        first = _fit_from_seed(
+            train, val, num_classes=num_classes, config=config, layout=layout, start=start, seed=seed
+        )
+        if not config.refit:
+            return first
+        again = replace(config, epochs=first.best_epoch, select="last")
+        whole, none = _join(train, val), Fold(inputs=val.inputs[:0], labels=val.labels[:0])
+        second = _fit_from_seed(
+            whole, none, num_classes=num_classes, config=again, layout=layout, start=start, seed=seed
+        )
+    return replace(first, state=second.state)
+
+
+def train_zero_shot_head(
+    train: Fold,
+    val: Fold,
+    *,
+    classes: Floats,
+    config: HeadConfig,
+    seed: int,
+    threads: int = 1,
+) -> TrainedHead:
+    """Return a linear head between class embeddings (K, D) and their fine-tuning; validation chooses how far.
+
+    Inputs are image embeddings of unit length times 100. `chosen["alpha"]` is 0 where the prompts alone
+    were best.
+
+    Raises:
+        ConfigError: There are no validation videos to choose with.
+
+    Source: Wortsman et al. 2022 (arXiv 2109.01903): the weights are interpolated, not the scores.
+    """
+    if not len(val.labels):
+        raise ConfigError("methods: `zero_shot_head` chooses its weight on validation videos and there are none")
+    start = {"classifier.weight": classes, "classifier.bias": np.zeros(len(classes), dtype=np.float32)}
+    linear = replace(config, kind="linear", normalise="l2")
+    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start, threads=threads)
+
+    def logits(alpha: float) -> Floats:
+        state = interpolate(start, tuned.selection_state, weight=alpha)
+        return predict_logits("linear", state, val.inputs, layout=tuned.layout)
+
+    alpha = choose(WEIGHTS, logits=logits, labels=val.labels.astype(np.int64))
+    return replace(
+        tuned,
+        state=interpolate(start, tuned.state, weight=alpha),
+        selection_state=interpolate(start, tuned.selection_state, weight=alpha),
+        chosen={"alpha": alpha},
+    )
+
+
+def _fit_neighbours(train: Fold, val: Fold, *, num_classes: int, config: HeadConfig, layout: Layout) -> TrainedHead:
+    state = _support(train, num_classes=num_classes)
+
+    def logits(neighbours: float) -> Floats:
+        return neighbour_logits(val.inputs, state=state, neighbours=int(neighbours))
+
+    chosen = config.neighbours[0]
+    if config.select == "val":
+        chosen = int(choose(config.neighbours, logits=logits, labels=val.labels.astype(np.int64)))
+    final = _support(_join(train, val), num_classes=num_classes) if config.refit else state
+    return TrainedHead(
+        state=final,
+        selection_state=state,
+        history=(),
+        best_epoch=0,
+        config=config,
+        layout=layout,
+        chosen={"neighbours": chosen},
+    )
+
+
+def _support(fold: Fold, *, num_classes: int) -> dict[str, NDArray[Any]]:
+    return {
+        "support": np.ascontiguousarray(fold.inputs, dtype=np.float32),
+        "labels": fold.labels.astype(np.int64),
+        "num_classes": np.array([num_classes], dtype=np.int64),
+    }
+
+
+def _join(first: Fold, second: Fold) -> Fold:
+    def redraw(epoch: int) -> Floats:
+        parts = [fold.redraw(epoch) if fold.redraw else fold.inputs for fold in (first, second)]
+        return np.concatenate(parts)
+
+    return Fold(
+        inputs=np.concatenate([first.inputs, second.inputs]),
+        labels=np.concatenate([first.labels, second.labels]),
+        redraw=redraw if first.redraw or second.redraw else None,
+    )
+
+
+def _check_fold(fold: Fold, *, name: str, num_classes: int) -> None:
+    if len(fold.inputs) != len(fold.labels) or fold.inputs.ndim != 2:
+        raise ModelError(
+            f"head: {name}: expected inputs (N, D) for {len(fold.labels)} labels, found {fold.inputs.shape}"
+        )
+    wrong = fold.labels[(fold.labels < 0) | (fold.labels >= num_classes)]
+    if len(wrong):
+        raise DatasetError(f"head: {name}: expected class indices 0 to {num_classes - 1}, found {wrong[0]}")
+    check_finite(fold.inputs)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit_from_seed(
+    train: Fold,
+    val: Fold,
+    *,
+    num_classes: int,
+    config: HeadConfig,
+    layout: Layout,
+    start: Mapping[str, Floats] | None,
+    seed: int,
+) -> TrainedHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(layout, num_classes=num_classes, config=config)
+        if start is not None:
+            model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in start.items()})
+        state, history, best = _fit(model, train=_tensors(train), val=_tensors(val), config=config)
+    return TrainedHead(
+        state=state, selection_state=state, history=tuple(history), best_epoch=best, config=config, layout=layout
+    )
+
+
+def _tensors(fold: Fold) -> _Tensors:
+    floats = np.ascontiguousarray(fold.inputs, dtype=np.float32)
+    return _Tensors(
+        inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)), redraw=fold.redraw
+    )
+
+
+def _fit(
+    model: nn.Module, *, train: _Tensors, val: _Tensors, config: HeadConfig
+) -> tuple[dict[str, Floats], list[HeadEpoch], int]:
+    steps = MlpSteps(model, dropout=config.dropout) if _is_plain_mlp(model) else None
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    history: list[HeadEpoch] = []
+    best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
+    for epoch in range(1, config.epochs + 1):
+        train_loss = _train_epoch(
+            model, train.at_epoch(epoch), optimizer=optimizer, batch_size=config.batch_size, steps=steps
+        )
+        if not math.isfinite(train_loss):
+            raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
+        val_loss, val_top_1 = _validate(model, val)
+        history.append(HeadEpoch(epoch=epoch, train_loss=train_loss, val_loss=val_loss, val_top_1=val_top_1))
+        merit = (val_top_1, -val_loss)
+        is_last = config.select == "last" and epoch == config.epochs
+        if is_last or (config.select == "val" and (best is None or merit > best[0])):
+            best = (merit, epoch, {name: value.numpy().copy() for name, value in model.state_dict().items()})
+    if best is None:
+        raise ConfigError(f"head.epochs: expected 1 or more, found {config.epochs}")
+    return best[2], history, best[1]
+
+
+def _is_plain_mlp(model: nn.Module) -> bool:
+    return [name for name, _ in model.named_children()] == ["hidden", "activation", "dropout", "classifier"]
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: _Tensors,
+    *,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    steps: MlpSteps | None,
+) -> float:
+    model.train()
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in torch.split(torch.randperm(len(train.labels)), batch_size):
+        inputs, labels = train.inputs[batch], train.labels[batch]
+        loss = steps.run(inputs, labels) if steps else _step(model, inputs, labels)
+        optimizer.step()
+        total += loss * len(batch)
+    return float(total) / len(train.labels)
+
+
+def _step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    model.zero_grad()
+    loss = nn.functional.cross_entropy(model(inputs), labels)
+    torch.autograd.backward(loss)
+    return loss.detach()
+
+
+@torch.no_grad()
+def _validate(model: nn.Module, val: _Tensors) -> tuple[float, float]:
+    if not len(val.labels):
+        return math.nan, math.nan
+    model.eval()
+    logits = model(val.inputs)
+    loss = float(nn.functional.cross_entropy(logits, val.labels))
+    # numpy's argmax takes the first of equals, as the metrics do; torch's promises nothing.
+    top_1 = float((logits.numpy().argmax(axis=1) == val.labels.numpy()).mean())
+    return loss, top_1

@@ -1,0 +1,69 @@
+"""Parameters and multiply-accumulates (MACs) of models, by torch's own counter."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.backends import mha
+from torch.utils.flop_counter import FlopCounterMode
+
+from moclip.encoders.clip import load_encoder
+from moclip.encoders.motion_network import load_network
+from moclip.encoders.spec import EncoderSpec
+from moclip.errors import ModelError
+from moclip.training.head_files import TrainedHead
+from moclip.training.heads import build_model
+
+
+def count_macs(call: Callable[[], object]) -> int:
+    """Return the multiply-accumulates of what is called: matrix products, convolutions, attention.
+
+    torch counts floating-point operations, two for each; sums, norms and activations are left out, as is customary.
+    """
+    was_fast = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)  # the fused kernel of attention is one that the counter does not know
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            call()
+    finally:
+        mha.set_fastpath_enabled(was_fast)
+    return int(counter.get_total_flops()) // 2
+
+
+def count_head(head: TrainedHead, *, num_classes: int) -> tuple[int, int]:
+    """Return a head's parameters and its multiply-accumulates for one video.
+
+    Neighbours have no parameters and cost a product with every training video.
+    """
+    if head.kind == "knn":
+        return 0, int(head.state["support"].size)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(head.layout, num_classes=num_classes, config=head.config).eval()
+    return head.num_parameters, count_macs(lambda: model(torch.zeros(1, head.layout.width)))
+
+
+def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
+    """Return a motion network's parameters and its multiply-accumulates for one segment and crop."""
+    network = load_network(path).network.eval()
+    return _count_parameters(network), count_macs(lambda: network(torch.zeros(1, 2, input_px, input_px)))
+
+
+def count_image_tower(spec: EncoderSpec) -> tuple[int, int]:
+    """Return the parameters of an encoder's image tower and its multiply-accumulates for one frame.
+
+    Raises:
+        ModelError: The counter saw nothing: the tower runs in kernels that it does not know.
+    """
+    model = load_encoder(spec).model
+    size = model.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    image: Tensor = torch.zeros(1, 3, height, width)
+    macs = count_macs(lambda: model.encode_image(image))
+    if not macs:
+        raise ModelError(f"{spec.model}: expected multiply-accumulates to count, found none")
+    return _count_parameters(model.visual), macs
+
+
+def _count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

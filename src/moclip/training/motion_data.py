@@ -1,0 +1,41 @@
+"""Training samples of a motion network, drawn in batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from moclip.core.prefetch import work_ahead
+from moclip.encoders.motion_input import Augmentation, FieldConfig, draw_view
+from moclip.motion.vectors import MotionVectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One labelled video; `motion` reads its vectors from the cache, from any thread."""
+
+    video_id: str
+    class_index: int
+    motion: Callable[[], MotionVectors]
+
+
+def draw_batches(
+    samples: Sequence[Sample],
+    *,
+    batch_size: int,
+    config: FieldConfig,
+    how: Augmentation,
+    seed: Callable[[Sample], int],
+    threads: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield crops, uint8 (B, S, 2, P, P), and class indices, int64 (B,), of the samples in the order given."""
+
+    def draw(sample: Sample) -> Tensor:
+        return draw_view(sample.motion(), config=config, how=how, seed=seed(sample))
+
+    groups = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
+    made = work_ahead(([partial(draw, sample) for sample in group] for group in groups), threads=threads)
+    for group, views in zip(groups, made, strict=True):
+        yield torch.stack(views), torch.tensor([sample.class_index for sample in group])

@@ -1,0 +1,155 @@
+"""Estimate the cost of the next run: videos, frames, minutes and disk space.
+
+Missing rows follow from the keys of the cache, without decoding. The time of a row comes from earlier runs on this
+machine: the workflow writes the seconds of each job to `benchmarks/`, and its log the number of computed rows.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from moclip.cache.reader import Shard
+from moclip.cache.row_cache import list_row_keys
+from moclip.dataset.fingerprints import memo_file
+from moclip.dataset.manifest import list_known_videos
+from moclip.errors import ShardError
+from moclip.extraction.extractor import Video
+from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
+
+_COMPUTED = re.compile(r"(\d+) rows computed")
+
+# Where no job of a stage has run here yet: seconds and bytes a row that are taken instead, and said to be so.
+ASSUMED: dict[str, tuple[float, float]] = {
+    "motion": (0.05, 45_000.0),
+    "appearance": (0.2, 2_300.0),
+    "motion_embedding": (0.4, 5_600.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What one feature set still needs: rows, seconds on one core, bytes; and where the rate is from."""
+
+    name: str
+    num_videos: int
+    num_missing: int
+    seconds: float
+    num_bytes: float
+    rate: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """What the next run would cost; `num_frames` is None while no video of the dataset has been decoded."""
+
+    num_videos: int
+    num_new: int
+    num_frames: int | None
+    stages: tuple[StageCost, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on one core."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def num_bytes(self) -> float:
+        """Bytes to be written to the cache."""
+        return sum(stage.num_bytes for stage in self.stages)
+
+
+def plan_cost(config: Mapping[str, Any]) -> CostPlan:
+    """Return what the next run would extract; training and what follows it is not foretold.
+
+    A video whose bytes were never read counts as one whose rows are all missing.
+
+    Raises:
+        DatasetError: The lists are at fault.
+    """
+    dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
+    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
+    videos = [
+        Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
+        for video_id, path, fingerprint in known
+    ]
+    sets = list_feature_sets(config)
+    stages = [_cost_of(entry, videos=videos, config=config) for entry in sets]
+    return CostPlan(
+        num_videos=len(videos),
+        num_new=sum(not video.fingerprint for video in videos),
+        num_frames=_count_frames(sets, num_videos=len(videos)),
+        stages=tuple(stages),
+    )
+
+
+def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mapping[str, Any]) -> StageCost:
+    stage = feature_set.name.split("/")[0]
+    pool = feature_set.pool(Path(config["cache_dir"]))
+    missing = len(videos) if pool is None else _count_missing(feature_set, videos=videos, pool=pool, config=config)
+    rates = list(_measured_rates(feature_set, dataset=config["dataset"]["name"]))
+    sizes = _row_sizes(pool) if pool is not None else []
+    seconds, num_bytes = ASSUMED[stage]
+    return StageCost(
+        name=feature_set.name,
+        num_videos=len(videos),
+        num_missing=missing,
+        seconds=missing * (median(rates) if rates else seconds),
+        num_bytes=missing * (median(sizes) if sizes else num_bytes),
+        rate=f"measured in {len(rates)} jobs" if rates else "assumed: no job of this kind has run here",
+    )
+
+
+def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path, config: Mapping[str, Any]) -> int:
+    extractor = feature_set.extractor
+    if extractor is None:
+        return len(videos)
+    cached = list_row_keys(pool)
+    wanted = videos
+    if feature_set.motion is not None:
+        try:
+            shards = list_shard_videos(feature_set, manifest=Path(), root=Path(), num_shards=0)
+        except ShardError:
+            return len(videos)
+        wanted = [video for shard in shards.values() for video in shard]
+        absent = {video.video_id for video in videos} - {video.video_id for video in wanted}
+        return len(absent) + sum(extractor.row_key(video) not in cached for video in wanted)
+    return sum(not video.fingerprint or extractor.row_key(video) not in cached for video in wanted)
+
+
+def _measured_rates(feature_set: FeatureSet, *, dataset: str) -> Iterator[float]:
+    folder = Path("benchmarks/results") / dataset / feature_set.name
+    for path in sorted(folder.glob("shard-*.tsv")):
+        log = Path("logs") / dataset / feature_set.name / f"{path.stem}.log"
+        if not log.is_file():
+            continue
+        counted = _COMPUTED.findall(log.read_text(encoding="utf-8", errors="replace"))
+        if counted and int(counted[-1]):
+            yield float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0]) / int(counted[-1])
+
+
+def _row_sizes(pool: Path) -> list[float]:
+    sizes = []
+    for path in sorted(pool.glob("*.h5"))[:32]:
+        try:
+            with Shard(path) as shard:
+                num_rows = len(shard.row_keys)
+        except ShardError:
+            continue
+        if num_rows:
+            sizes.append(path.stat().st_size / num_rows)
+    return sizes
+
+
+def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
+    # The mean over the videos of one shard stands for all: what is cached is the only count of frames that is right.
+    for feature_set in sets:
+        for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
+            with Shard(path) as shard:
+                rows = [shard.read_row_at(i, check=False, load_bytes=False) for i in range(len(shard.row_keys))]
+            counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
+            if counts:
+                return round(sum(counts) / len(counts) * num_videos)
+    return None

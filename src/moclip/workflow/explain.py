@@ -1,0 +1,256 @@
+"""Explain why a result is stale or fresh, from a dry run and from the engine's records."""
+
+import ast
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from moclip.errors import MoclipError
+
+_JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
+
+_KEY = re.compile(r"^    (\w+): (.*)$")
+
+_PARAMS = re.compile(r"before: (.*?) now: (.*?)(?=before: |$)")
+
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+
+_FILES = re.compile(r"(Missing output files|Updated input files|Input files updated by another job): ([^;]*)")
+
+_NOTHING = "<nothing exclusive>"
+
+# What the digests that rules carry as params stand for.
+_DIGESTS = {
+    "code": "the code that the rule runs",
+    "sig": "the videos, labels, features or models that the rule reads",
+    "encoder": "the image encoder",
+    "weights": "the weights that training starts from",
+}
+
+_NAMED = re.compile(r"([a-z]+):(.*)", flags=re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """A job that the next run would start: its rule, its files, and the reason in the engine's words."""
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reason: str
+
+
+def parse_dry_run(text: str) -> tuple[PlannedJob, ...]:
+    """Return the jobs that a dry run lists, in its order; `all` aside."""
+    jobs: list[PlannedJob] = []
+    for rule, block in _blocks(text):
+        if rule != "all":
+            inputs, outputs = (_files(block.get(key, "")) for key in ("input", "output"))
+            jobs.append(PlannedJob(rule=rule, inputs=inputs, outputs=outputs, reason=block.get("reason", "")))
+    return tuple(jobs)
+
+
+def _files(listed: str) -> tuple[str, ...]:
+    return tuple(listed.split(", ")) if listed else ()
+
+
+def _blocks(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    rule, block = "", dict[str, str]()
+    for line in text.splitlines():
+        if found := _JOB.match(line):
+            if rule:
+                yield rule, block
+            rule, block = found[1], {}
+        elif found := _KEY.match(line):
+            block.setdefault(found[1], found[2])
+    if rule:
+        yield rule, block
+
+
+def explain_reason(reason: str) -> list[str]:
+    """Return the reason of a job in words, a line for each change: which key, old and new value."""
+    lines = []
+    for kind, files in _FILES.findall(reason):
+        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made anew")
+        lines += [f"{word}: {name}" for name in files.strip().split(", ")]
+    if "Params have changed" in reason:
+        for before, now in _PARAMS.findall(reason.split("Params have changed", 1)[1]):
+            lines += explain_params(_texts(before), _texts(now))
+    others = {
+        "Set of input files has changed": "the list of its input files is another",
+        "Incomplete output files": "a run was stopped while it was written",
+        "Software environment definition has changed": "environment.yml changed",
+        "Code has changed": "its script changed",
+        "Forced execution": "it was asked for with --force",
+    }
+    return lines + [words for mark, words in others.items() if mark in reason]
+
+
+def _texts(listed: str) -> list[str]:
+    if listed.strip() == _NOTHING:
+        return []
+    return [str(ast.literal_eval(match[0])) for match in _TEXT.finditer(listed)]
+
+
+def explain_params(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return how the params of a rule changed, a line for each key of the configuration or digest."""
+    lines: list[str] = []
+    for kind, words in _DIGESTS.items():
+        old, new = ([text for text in texts if text.startswith(f"{kind}:")] for texts in (before, now))
+        if old or new:
+            lines.append(f"changed: {words} ({_list(old)} -> {_list(new)})")
+    old_config, new_config = (_merge(texts) for texts in (before, now))
+    for key in sorted(old_config.keys() | new_config.keys()):
+        if old_config.get(key, ...) != new_config.get(key, ...):
+            lines.append(f"changed: {key}: {_show(old_config, key)} -> {_show(new_config, key)}")
+    return lines
+
+
+def _list(digests: Sequence[str]) -> str:
+    return ", ".join(digest.split(":", 1)[1][:12] for digest in digests) or "none"
+
+
+def _merge(texts: Sequence[str]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for text in texts:
+        if not text.startswith(tuple(f"{kind}:" for kind in _DIGESTS)):
+            flat |= flatten(_parse(text))
+    return flat
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        named = _NAMED.fullmatch(text)
+        return {named[1]: named[2]} if named else text
+
+
+def flatten(value: Any, *, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by their dotted path."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix or "value": value}
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        flat |= flatten(below, prefix=f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _show(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "nothing"
+
+
+def trace_target(target: str, *, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
+    """Return the jobs that make a target stale, the one that makes it first, then those that make its inputs."""
+    makers = {name: job for job in jobs for name in job.outputs}
+    chain: list[PlannedJob] = []
+    waiting = [target]
+    while waiting:
+        job = makers.get(waiting.pop(0))
+        if job is not None and job not in chain:
+            chain.append(job)
+            waiting.extend(job.inputs)
+    return chain
+
+
+# Names of the engine's notes are cut into folders of this length.
+_MAX_NAME = 254
+
+
+def run_dry(targets: Sequence[str], *, arguments: Sequence[str]) -> str:
+    """Return what a dry run of the workflow prints.
+
+    Raises:
+        MoclipError: It fails; told in its last lines.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *arguments, *targets]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        reason = next((line for line in told if "rror" in line or "Exception" in line), told[-1] if told else "?")
+        more = told[told.index(reason) + 1 : told.index(reason) + 2] if told else []
+        raise MoclipError(f"the dry run failed: {' '.join([reason, *more])}")
+    return done.stdout + done.stderr
+
+
+def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path()) -> str:
+    """Return why a file is stale or fresh: which key, input or code, with old and new values.
+
+    Raises:
+        MoclipError: No rule makes the file, or the dry run fails.
+    """
+    jobs = parse_dry_run(run_dry([target], arguments=arguments))
+    note = read_note(folder, target=target)
+    chain = trace_target(target, jobs=jobs)
+    if chain:
+        return "\n".join(_explain_stale(target, chain=chain))
+    if note is None:
+        raise MoclipError(f"{target}: the engine has no note of it; name an output as `snakemake --summary` lists it")
+    above = _find_pending(note, jobs=jobs, folder=folder)
+    if above:
+        return "\n".join(_explain_pending(target, above=above))
+    return "\n".join(_explain_fresh(target, note=note))
+
+
+def read_note(folder: Path, *, target: str) -> dict[str, Any] | None:
+    """Return what the engine noted when it made a file, or None."""
+    name = base64.urlsafe_b64encode(target.encode()).decode()
+    parts = [name[start : start + _MAX_NAME] for start in range(0, len(name), _MAX_NAME)]
+    path = folder.joinpath(".snakemake", "metadata", *(f"@{part}" for part in parts[:-1]), parts[-1])
+    try:
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note
+
+
+def _explain_stale(target: str, *, chain: Sequence[PlannedJob]) -> list[str]:
+    lines = [f"{target}: stale; the next run makes it with the rule {chain[0].rule}, because"]
+    lines += [f"  {line}" for line in explain_reason(chain[0].reason)]
+    for job in chain[1:]:
+        lines.append(f"{job.outputs[0]}: made anew by the rule {job.rule}, because")
+        lines += [f"  {line}" for line in explain_reason(job.reason)]
+    return lines
+
+
+def _find_pending(note: dict[str, Any], *, jobs: Sequence[PlannedJob], folder: Path) -> list[PlannedJob]:
+    # Jobs above a file that does not take part in the dry run: it waits for the content of what they make.
+    makers = {name: job for job in jobs for name in job.outputs}
+    found: list[PlannedJob] = []
+    seen: set[str] = set()
+    waiting = list(note["input"])
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in makers:
+            if makers[name] not in found:
+                found.append(makers[name])
+            continue
+        above = read_note(folder, target=name)
+        waiting += above["input"] if above else []
+    return found
+
+
+def _explain_pending(target: str, *, above: Sequence[PlannedJob]) -> list[str]:
+    lines = [f"{target}: not decided yet; it is made again if the content of what is made anew above it changes"]
+    for job in above:
+        lines.append(f"{job.outputs[0]}: made anew by the rule {job.rule}, because")
+        lines += [f"  {line}" for line in explain_reason(job.reason)]
+    return lines
+
+
+def _explain_fresh(target: str, *, note: dict[str, Any]) -> list[str]:
+    when = datetime.fromtimestamp(note["endtime"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    lines = [f"{target}: fresh; the rule {note['rule']} made it on {when}, and since then nothing of this changed"]
+    for line in explain_params([], [str(ast.literal_eval(text)) for text in note["params"]]):
+        lines.append("  " + line.replace("changed: ", "").replace("(none -> ", "(").replace("nothing -> ", ""))
+    return [*lines, *(f"  input: {name}" for name in note["input"])]

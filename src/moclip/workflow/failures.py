@@ -1,0 +1,54 @@
+"""Explain at the end of a run which jobs failed, and why, from their logs."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# A line of this library in the log of a job, the last of which is the reason. Slurm explains in the first of its lines.
+_OWN = re.compile(r"^(?:internal )?error: (.+)", flags=re.MULTILINE)
+_SLURMS = re.compile(r"^slurmstepd\S*: error: (.+)", flags=re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class FailedJob:
+    """A job that failed in its last attempt: its rule with its wildcards, and its log."""
+
+    name: str
+    log: str
+
+
+def explain_failures(jobs: Iterable[FailedJob], *, run_logs: Sequence[str]) -> str:
+    """Return a line for each failed job with the reason and its log, sorted by name, or "" if there is none.
+
+    `run_logs` are the logs of the main process, which name the logs that Slurm wrote.
+    """
+    lines = []
+    run_log = "".join(map(_read_log, run_logs))
+    for job in sorted(jobs):
+        reason = _find_reason(job.log, others=_find_slurm_logs(job.log, run_log=run_log))
+        lines.append(f"  {job.name}: {reason} (log: {job.log})")
+    if not lines:
+        return ""
+    head = f"\n{len(lines)} jobs failed in their last attempt:"
+    return "\n".join([head, *lines, "Computed rows and models are kept: the same command resumes from there.\n"])
+
+
+def _find_reason(log: str, *, others: Sequence[str]) -> str:
+    own = _OWN.findall(_read_log(log))[-1:]
+    found = own or [line for path in others for line in _SLURMS.findall(_read_log(path))]
+    return found[0].strip("* ") if found else "no reason given"
+
+
+def _find_slurm_logs(log: str, *, run_log: str) -> list[str]:
+    # The logs that are named with the job's own log at its last failure.
+    blocks = [block for block in re.split(r"^\[[A-Z]", run_log, flags=re.MULTILINE) if "Error in " in block]
+    named = [re.findall(r"[^\s,]+\.log", block) for block in blocks]
+    return [found for found in next((logs for logs in reversed(named) if log in logs), []) if found != log]
+
+
+def _read_log(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

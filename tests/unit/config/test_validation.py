@@ -1,0 +1,167 @@
+"""A wrong configuration is refused in words that say what to do."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moclip.config.experiments import Run, list_network_runs, list_runs, list_used
+from moclip.config.validation import _unify_numbers, check_config
+from moclip.errors import ConfigError
+
+Config = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def schema(repository: Path) -> Config:
+    loaded: Config = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture
+def config() -> Config:
+    return {
+        "dataset": {"name": "toy", "layout": "folders", "root": "videos"},
+        "motion": {"original": {}},
+        "appearance": {"clip": {"model": "local-dir:x"}, "other": {"model": "local-dir:y"}},
+        "text": {"prompts": {"appearance": "clip", "templates": "t.yaml", "phrases": "p.yaml"}},
+        "motion_network": {"net": {"motion": "original", "backbone": "efficientnet_b0", "weights": "none"}},
+        "head": {"mlp": {}},
+        "experiments": {"e": {"appearance": "clip", "motion_network": "net", "text": "prompts", "head": "mlp"}},
+    }
+
+
+def test_defaults_are_filled_in_at_every_depth_and_the_input_is_left_alone(config: Config, schema: Config) -> None:
+    before = copy.deepcopy(config)
+    complete = check_config(config, schema=schema)
+    assert complete["motion_network"]["net"]["train"]["multipliers"] == {"classifier": 1, "stem": 0.1, "rest": 0.01}
+    assert complete["dataset"]["num_shards"] == 8
+    assert config == before
+
+
+def test_the_defaults_are_the_papers_recipe(config: Config, schema: Config) -> None:
+    complete = check_config(config, schema=schema)
+    train = complete["motion_network"]["net"]["train"]
+    assert (train["learning_rate"], train["adam_epsilon"], train["weight_decay"]) == (0.01, 1e-3, 1e-4)
+    assert (train["epochs"], train["batch_size"], train["milestones"]) == (200, 80, [80, 160])
+    head = complete["head"]["mlp"]
+    assert (head["hidden"], head["dropout"], head["learning_rate"]) == (512, 0.5, 1e-4)
+    assert (head["epochs"], head["batch_size"]) == (100, 64)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("dataset", "fingerprnt"), "stat", "unknown key `fingerprnt`; the nearest known key is `fingerprint`"),
+        (("motion_network", "net", "train", "epoch"), 3, "motion_network.net.train: unknown key `epoch`"),
+        (("head", "mlp", "learning_rate"), "1e-3", "write 0.001"),
+        (("head", "mlp", "dropout"), 1.5, "head.mlp.dropout: expected at most 0.95; found 1.5"),
+        (("dataset", "layout"), "ucf", "expected one of ucf101, hmdb51, folders, table; found 'ucf'"),
+        (("experiments", "e", "head"), "mpl", "expected a variant of `head`, found `mpl`; the nearest one is `mlp`"),
+        (("experiments", "e", "appearance"), "other", "expected class embeddings from the encoder of `appearance`"),
+        (("head", "../up"), {}, "found '../up'"),
+        (("dataset", "name"), "a/b", "found 'a/b'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(
+    config: Config, schema: Config, place: tuple[str, ...], value: object, expected: str
+) -> None:
+    section = config
+    for key in place[:-1]:
+        section = section.setdefault(key, {})
+    section[place[-1]] = value
+    with pytest.raises(ConfigError) as caught:
+        check_config(config, schema=schema)
+    assert expected in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(config: Config, schema: Config) -> None:
+    config["dataset"]["rot"] = "x"
+    config["head"]["mlp"]["epochs"] = 0
+    with pytest.raises(ConfigError) as caught:
+        check_config(config, schema=schema)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_section_is_named(config: Config, schema: Config) -> None:
+    del config["head"]
+    with pytest.raises(ConfigError, match="the key `head` is missing"):
+        check_config(config, schema=schema)
+
+
+def test_a_method_needs_what_it_reads(config: Config, schema: Config) -> None:
+    del config["experiments"]["e"]["text"]
+    with pytest.raises(ConfigError, match="`zero_shot` needs the key `text`"):
+        check_config(config, schema=schema)
+    config["experiments"]["e"]["methods"] = ["fusion", "motion"]
+    check_config(config, schema=schema)
+
+
+def test_runs_are_experiments_by_splits_by_seeds(config: Config, schema: Config) -> None:
+    config["experiments"]["e"] |= {"splits": [2, 1], "seeds": [5]}
+    complete = check_config(config, schema=schema)
+    assert list_runs(complete) == (Run(experiment="e", split=1, seed=5), Run(experiment="e", split=2, seed=5))
+    assert [run.experiment for run in list_network_runs(complete)] == ["net", "net"]
+
+
+def test_only_variants_that_an_experiment_uses_are_built(config: Config, schema: Config) -> None:
+    config["motion"]["unused"] = {}
+    config["experiments"]["e"]["methods"] = ["zero_shot"]
+    complete = check_config(config, schema=schema)
+    assert list_used(complete, "appearance") == ("clip",)
+    assert list_used(complete, "motion") == ()
+    assert list_network_runs(complete) == ()
+
+
+def test_a_head_says_what_it_cannot_do(config: Config, schema: Config) -> None:
+    config["head"]["pooled"] = {"kind": "attention", "pooling": "first"}
+    config["head"]["near"] = {"kind": "knn", "views": True}
+    config["head"]["mlp"]["views"] = True
+    with pytest.raises(ConfigError) as raised:
+        check_config(config, schema=schema)
+    told = str(raised.value)
+    assert "head.pooled.pooling: `attention` pools the frames itself" in told
+    assert "head.near.views: `knn` has no epochs" in told
+    assert "its head draws views of motion and there are none" in told
+
+
+# Python prints -0.0 and 2e1 apart from 0 and 20; JSON, and with it every key, follows.
+@pytest.mark.parametrize("value", [20, 20.0])
+def test_every_spelling_of_a_number_gives_one_configuration(value: float, config: Config, schema: Config) -> None:
+    config["motion_network"]["net"] |= {"max_px": value, "train": {"scales": [1.0, 0.5], "weight_decay": -0.0}}
+    complete = check_config(config, schema=schema)["motion_network"]["net"]
+    assert json.dumps(complete["max_px"]) == "20"
+    assert json.dumps([complete["train"][key] for key in ("scales", "weight_decay", "flip")]) == "[[1, 0.5], 0, true]"
+
+
+@given(
+    st.recursive(
+        st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=2),
+        lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=2), below, max_size=3),
+    )
+)
+def test_numbers_keep_their_value_and_whole_ones_become_integers(value: object) -> None:
+    unified = _unify_numbers(value)
+    assert unified == value
+    assert json.dumps(_unify_numbers(_as_floats(value))) == json.dumps(unified)
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_floats(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(below) for below in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def test_a_matrix_of_numbers_names_its_experiments_by_value(config: Config, schema: Config) -> None:
+    names = []
+    for values in ([0.0, 0.5], [0, 0.5], [-0.0, 5e-1]):
+        config["experiments"]["e"]["matrix"] = {"head.dropout": values}
+        names.append(list(check_config(config, schema=schema)["experiments"]))
+    assert names == [["e-dropout-0", "e-dropout-0.5"]] * 3

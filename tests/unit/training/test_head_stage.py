@@ -1,0 +1,405 @@
+"""Many heads in one job are the same as each alone; what saw the test, or another split, is refused."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from moclip.cache.format import Field, Row
+from moclip.cache.index import read_index
+from moclip.cache.tables import load_stream
+from moclip.core.tensors import DIGEST_KEY, digest_tensors
+from moclip.encoders.network_notes import read_network_digest
+from moclip.errors import DatasetError, ModelError, ShardError
+from moclip.evaluation.evaluate import read_metrics
+from moclip.evaluation.run_stage import write_run
+from moclip.extraction.extractor import Extractor, Video
+from moclip.training.head_files import HeadConfig, file_digest, load_heads, read_digests
+from moclip.training.head_stage import HeadRun, build_inputs, train_batch
+from tests.unit.cache.test_index import build
+
+NUM_CLASSES, NUM_GROUPS = 3, 8
+HEAD = {"epochs": 4, "hidden": 8, "batch_size": 8, "learning_rate": 0.01}
+ALL_METHODS = (
+    "fusion",
+    "appearance",
+    "motion_head",
+    "shuffled_motion",
+    "motion",
+    "score_fusion",
+    "zero_shot",
+    "zero_shot_head",
+)
+
+
+def subset_of(group: int, *, split: int) -> str:
+    return ("test", "test", "val", "train", "train", "train", "train", "train")[(group + 2 * split - 2) % NUM_GROUPS]
+
+
+def manifest_frame() -> pd.DataFrame:
+    rows = [
+        {
+            "video_id": f"c{c}/g{g}_{clip}",
+            "path": f"c{c}/g{g}_{clip}.avi",
+            "class_name": f"c{c}",
+            "class_index": c,
+            "group": f"c{c}/g{g}",
+            "fingerprint": str(100 * c + 10 * g + clip),
+            "shard": 0,
+            **{f"split_{split}": subset_of(g, split=split) for split in (1, 2)},
+        }
+        for c in range(NUM_CLASSES)
+        for g in range(NUM_GROUPS)
+        for clip in range(2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def build_features(
+    folder: Path,
+    *,
+    parameters: dict[str, Any],
+    num_frames: int,
+    noise: float = 0.4,
+    signal: float = 1.0,
+    num_views: int = 0,
+    longer: Sequence[str] = (),
+) -> Path:
+    def extract(videos: Sequence[Video]) -> Iterator[Row]:
+        for video in videos:
+            rng = np.random.default_rng(int(video.fingerprint) + len(parameters))
+            centre = np.eye(NUM_CLASSES, 5)[int(video.fingerprint) // 100]
+            count = num_frames + longer.count(video.video_id)
+            embedding = (signal * centre + noise * rng.normal(size=(count, 5))).astype(np.float32)
+            logits = embedding[:, :NUM_CLASSES]
+            values = {"embedding": embedding, "logits": logits}
+            if num_views:
+                # Views that every class shares: a head that trained on them knows nothing of the embeddings.
+                values["views"] = 7.0 + rng.normal(size=(num_views, 5)).astype(np.float32)
+            yield Row(video_id=video.video_id, row_key=video.fingerprint, values=values)
+
+    extractor = Extractor(
+        name="test",
+        version=1,
+        parameters=parameters,
+        fields=tuple(
+            Field(name=name, kind="packed") for name in ("embedding", "logits", "views")[: 3 if num_views else 2]
+        ),
+        row_key=lambda video: video.fingerprint,
+        extract=extract,
+        reads_videos=False,
+        provenance={"state": "trained"},
+    )
+    frame = manifest_frame()
+    videos = [
+        Video(video_id=video_id, path=Path(path), fingerprint=fingerprint)
+        for video_id, path, fingerprint in zip(frame["video_id"], frame["path"], frame["fingerprint"], strict=True)
+    ]
+    subsets = {
+        f"split_{split}/{subset}": set(frame.loc[frame[f"split_{split}"] == subset, "video_id"])
+        for split in (1, 2)
+        for subset in ("train", "val", "test")
+    }
+    return build(folder, extractor, shards=[videos], subsets=subsets)
+
+
+@dataclass(frozen=True)
+class World:
+    """A manifest, features, class embeddings and the motion network of each split."""
+
+    folder: Path
+
+    def network(self, split: int) -> Path:
+        return self.folder / f"network-{split}.safetensors"
+
+    def motion(self, split: int) -> Path:
+        return self.folder / f"motion-{split}/index.json"
+
+    def run(self, name: str, *, split: int = 1, seed: int = 0, **changes: Any) -> HeadRun:
+        folder = self.folder / "results/toy/experiments" / name / f"split-{split}" / f"seed-{seed}"
+        run = HeadRun(
+            name=f"{name}/split-{split}/seed-{seed}",
+            output=folder / "head.safetensors",
+            history=folder / "history.tsv",
+            methods=ALL_METHODS,
+            variant=HEAD,
+            shots=0,
+            seed=seed,
+            motion=self.motion(split),
+            appearance=self.folder / "appearance/index.json",
+            network=self.network(split),
+            text=self.folder / "text.safetensors",
+        )
+        return replace(run, **changes)
+
+    def train(self, *runs: HeadRun, split: int = 1, cache: str = "cache") -> Path:
+        index = self.folder / "index.json"
+        train_batch(
+            runs, index=index, manifest=self.folder / "manifest.tsv", split=split, cache_dir=self.folder / cache
+        )
+        return index
+
+    def test(self, run: HeadRun, *, split: int = 1, **changes: Path) -> dict[str, Any]:
+        inputs = {"motion": run.motion, "appearance": run.appearance, "text": run.text, "network": run.network}
+        write_run(
+            run.output.parent,
+            manifest=self.folder / "manifest.tsv",
+            head=run.output,
+            heads_index=self.folder / "index.json",
+            inputs={name: path for name, path in {**inputs, **changes}.items() if path is not None},
+            config={"experiment": {"methods": list(run.methods), "shots": run.shots}},
+            split=split,
+            seed=run.seed,
+            rejected_test_videos="wrong",
+            commit="abc",
+            cache_dir=self.folder / "cache",
+        )
+        return read_metrics(run.output.parent / "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("world"))
+    frame = manifest_frame()
+    frame.to_csv(world.folder / "manifest.tsv", sep="\t", index=False)
+    for split in (1, 2):
+        seen = frame[frame[f"split_{split}"] != "test"]
+        about = {
+            "split": split,
+            "trained_on": sorted(seen["video_id"]),
+            "trained_on_groups": sorted(set(seen["group"])),
+        }
+        weights = {"w": np.full(2, split, np.float32)}
+        about[DIGEST_KEY] = digest_tensors(weights)
+        save_file(weights, world.network(split), metadata={"moclip": json.dumps(about)})
+        network = read_network_digest(world.network(split))
+        build_features(world.motion(split).parent, parameters={"network": network}, num_frames=1)
+    build_features(world.folder / "appearance", parameters={"a": 1, "b": 2}, num_frames=3, noise=1.5)
+    text = {"state": "trained", "class_names": [f"c{c}" for c in range(NUM_CLASSES)]}
+    classes = {"embeddings": np.eye(NUM_CLASSES, 5, dtype=np.float32)}
+    save_file(classes, world.folder / "text.safetensors", metadata={"moclip": json.dumps(text)})
+    return world
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mlp": HEAD,
+    "linear": {**HEAD, "kind": "linear", "normalise": "l2"},
+    "gated": {**HEAD, "kind": "gated", "normalise": "layer"},
+    "attention": {**HEAD, "kind": "attention", "refit": True},
+    "knn": {"kind": "knn", "neighbours": [1, 3]},
+}
+
+
+def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: World) -> None:
+    runs = [made.run(name, seed=seed, variant=variant) for name, variant in VARIANTS.items() for seed in (0, 1)]
+    made.train(*runs, cache="one")
+    together = {run.output: (run.output.read_bytes(), run.history.read_bytes()) for run in runs}
+    for run in reversed(runs):
+        made.train(run, cache=f"alone-{run.output.parent}")
+        assert (run.output.read_bytes(), run.history.read_bytes()) == together[run.output]
+    first, second = (load_heads(run.output).heads["fusion"].state["hidden.weight"] for run in runs[:2])
+    assert not np.array_equal(first, second), "another seed is another head"
+
+
+def test_frames_are_pooled_as_the_head_says_and_no_feature_is_extracted_for_it(made: World) -> None:
+    runs = {name: made.run(f"pool-{name}", variant={**HEAD, "pooling": name}) for name in ("mean", "first", "concat")}
+    index = made.train(*runs.values(), cache="pooling")
+    widths = {name: load_heads(run.output).heads["appearance"].layout.appearance for name, run in runs.items()}
+    assert widths == {"mean": 5, "first": 5, "concat": 15}
+    seen = {name: load_heads(run.output).heads["appearance"].state["hidden.weight"] for name, run in runs.items()}
+    assert not np.array_equal(seen["mean"], seen["first"])
+    for run in runs.values():
+        assert 0 <= made.test(run)["methods"]["appearance"]["top_1"] <= 1
+    assert index.is_file()
+
+
+def test_pooled_inputs_are_the_frames_of_each_video(made: World) -> None:
+    stream = load_stream(made.folder / "appearance/index.json")
+    ids = ["c1/g2_0", "c0/g0_1"]
+    start = [int(stream.table.offsets[stream.rows[video_id]]) for video_id in ids]
+    expected = {
+        "first": np.stack([stream.table.values[row] for row in start]),
+        "concat": np.stack([stream.table.values[row : row + 3].ravel() for row in start]),
+    }
+    for pooling, rows in expected.items():
+        config = HeadConfig.from_config({"pooling": pooling})
+        inputs, layout = build_inputs(
+            "appearance",
+            ids,
+            streams={"appearance": stream},
+            config=config,
+            seed=0,
+            subset="train",
+            num_frames=stream.most_frames(ids),
+        )
+        np.testing.assert_array_equal(inputs, rows)
+        assert layout.width == rows.shape[1]
+
+
+def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None:
+    network = read_network_digest(made.network(1))
+    folder = made.folder / "viewed"
+    build_features(folder, parameters={"network": network}, num_frames=1, noise=0.1, num_views=4)
+    longer = {**HEAD, "epochs": 30}
+    plain = made.run("plain", methods=("motion_head",), motion=folder / "index.json", variant=longer)
+    viewed = made.run("viewed", methods=("motion_head",), motion=plain.motion, variant={**longer, "views": True})
+    made.train(plain, viewed, cache="views")
+    accuracy = {run.output: made.test(run)["methods"]["motion_head"]["top_1"] for run in (plain, viewed)}
+    # Views of this toy say nothing of the class: the head that saw them alone can but guess.
+    assert accuracy[plain.output] > 0.9
+    assert accuracy[viewed.output] < 0.7
+    before = viewed.output.read_bytes()
+    made.train(viewed, cache="views-again")
+    assert viewed.output.read_bytes() == before
+
+
+def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
+    run = made.run("no-views", methods=("motion_head",), variant={**HEAD, "views": True})
+    with pytest.raises(ShardError, match=r"set `motion_network.<name>.test.views.count`"):
+        made.train(run, cache="no-views")
+
+
+def test_a_head_that_was_trained_before_is_not_trained_again(made: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    runs = [made.run("cached", methods=("fusion", "appearance")), made.run("cached", seed=1, methods=("fusion",))]
+    made.train(*runs, cache="again")
+    assert "3 heads trained, 0 taken from the cache" in caplog.text
+    runs[0].output.unlink()
+    more = made.run("another", methods=("appearance", "motion_head"))
+    made.train(*runs, more, cache="again")
+    assert "1 heads trained, 4 taken from the cache" in caplog.text
+    changed = replace(runs[0], variant={**HEAD, "learning_rate": 0.02})
+    made.train(changed, runs[1], cache="again")
+    assert "2 heads trained, 1 taken from the cache" in caplog.text
+
+
+def test_a_damaged_head_in_the_cache_is_trained_again(made: World, caplog: pytest.LogCaptureFixture) -> None:
+    run = made.run("damaged", methods=("fusion",))
+    made.train(run, cache="damaged")
+    whole = run.output.read_bytes()
+    cached = next((made.folder / "damaged/heads").iterdir())
+    cached.write_bytes(cached.read_bytes()[:-20])
+    made.train(run, cache="damaged")
+    assert "it is trained again" in caplog.text
+    assert run.output.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_method_is_tested_once_and_says_what_validation_chose(made: World, name: str) -> None:
+    run = made.run(f"all-{name}", variant=VARIANTS[name])
+    made.train(run)
+    metrics = made.test(run)
+    assert set(metrics["methods"]) == set(ALL_METHODS)
+    assert all(entry["n"] == 12 for entry in metrics["methods"].values())
+    assert 0 <= metrics["chosen"]["score_fusion"]["motion"] <= 1
+    assert 0 <= metrics["chosen"]["zero_shot_head"]["alpha"] <= 1
+    noted = yaml.safe_load((run.output.parent / "run.yaml").read_text())
+    read = read_index(made.motion(1)).content_of(split=1, subsets=["train", "val", "test"])
+    assert noted["features"]["motion"] == {"index": str(made.motion(1)), "fingerprint": read}
+    assert noted["models"]["network"] == file_digest(made.network(1))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_another_test_video_trains_the_same_heads(made: World, tmp_path: Path, name: str) -> None:
+    heads = []
+    for longer in ((), ("c0/g0_0",), ("c0/g3_0",)):
+        folder = tmp_path / str(len(heads))
+        appearance = build_features(folder, parameters={}, num_frames=2, longer=longer)
+        run = made.run(
+            f"longer-{name}-{len(heads)}", methods=("fusion",), variant=VARIANTS[name], appearance=appearance
+        )
+        made.train(run, cache=str(folder / "cache"))
+        heads.append(run.output.read_bytes())
+    assert heads[0] == heads[1] != heads[2]
+
+
+def test_shuffled_motion_is_the_same_motion_dealt_out_to_other_videos(made: World) -> None:
+    streams = {"motion": load_stream(made.motion(1)), "appearance": load_stream(made.folder / "appearance/index.json")}
+    ids = sorted(manifest_frame()["video_id"])
+    config = HeadConfig.from_config(HEAD)
+    request: dict[str, Any] = {"streams": streams, "config": config, "seed": 0, "subset": "train", "num_frames": 3}
+    fused, layout = build_inputs("fusion", ids, **request)
+    shuffled, same_layout = build_inputs("shuffled_motion", ids, **request)
+    assert layout == same_layout
+    motion = slice(0, layout.motion)
+    np.testing.assert_array_equal(np.delete(shuffled, motion, axis=1), np.delete(fused, motion, axis=1))
+    assert sorted(map(tuple, shuffled[:, motion])) == sorted(map(tuple, fused[:, motion])), "no row lost, none new"
+    moved = (shuffled[:, motion] != fused[:, motion]).any(axis=1)
+    # Of a random order one row in N stays where it is, whatever N.
+    assert moved.sum() >= len(ids) - 5
+
+
+def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> None:
+    # Appearance is noise here and motion clear, so that all that a head can know of the class is in its own motion.
+    network = {"network": read_network_digest(made.network(1))}
+    clear = build_features(made.folder / "clear", parameters=network, num_frames=1, noise=0.1)
+    noise = build_features(
+        made.folder / "noise", parameters={"n": 1, "o": 2, "i": 3}, num_frames=1, noise=0.1, signal=0.0
+    )
+    hits = {"fusion": 0.0, "shuffled_motion": 0.0}
+    seeds = range(6)
+    for seed in seeds:
+        variant = {**HEAD, "epochs": 40}
+        run = made.run("shuffled", seed=seed, methods=tuple(hits), variant=variant, motion=clear, appearance=noise)
+        made.train(run)
+        methods = made.test(run)["methods"]
+        hits = {name: number + methods[name]["top_1"] * methods[name]["n"] for name, number in hits.items()}
+    num_tests = 12 * len(seeds)
+    assert hits["fusion"] / num_tests > 0.9
+    # A guess among three classes: four standard deviations of the binomial above a third.
+    assert hits["shuffled_motion"] / num_tests < 1 / 3 + 4 * np.sqrt(2 / 9 / num_tests)
+
+
+def test_few_shots_train_and_select_on_so_many_videos_of_each_class(made: World) -> None:
+    run = made.run("few", shots=2, methods=("fusion", "motion"))
+    made.train(run)
+    seen = load_heads(run.output).seen
+    assert len(seen.video_ids) == NUM_CLASSES * (2 + 2)
+    note = made.test(run)["methods"]["fusion"]["encoder_note"]
+    assert "motion trained on all training videos" in note
+
+
+def test_heads_of_one_split_are_not_tested_on_another(made: World) -> None:
+    run = made.run("classic")
+    index = made.train(run)
+    assert read_digests(index) == {"classic/split-1/seed-0": file_digest(run.output)}
+    with pytest.raises(ModelError, match="expected a motion network of split 2, found one of split 1"):
+        made.test(run, split=2)
+
+
+def test_the_motion_network_of_one_split_feeds_no_head_of_another(made: World) -> None:
+    run = made.run("crossed", split=2, network=made.network(1), motion=made.motion(1))
+    with pytest.raises(ModelError, match="expected a motion network of split 2, found one of split 1"):
+        made.train(run, split=2)
+
+
+def test_embeddings_of_other_weights_than_the_networks_are_refused(made: World) -> None:
+    run = made.run("other", motion=made.motion(2))
+    with pytest.raises(ModelError, match="other weights"):
+        made.train(run)
+
+
+def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tmp_path: Path) -> None:
+    run = made.run("leaky")
+    made.train(run)
+    leaky = tmp_path / "network.safetensors"
+    about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"], DIGEST_KEY: "0" * 32}
+    save_file({"w": np.zeros(2, np.float32)}, leaky, metadata={"moclip": json.dumps(about)})
+    motion = build_features(tmp_path / "motion", parameters={"network": read_network_digest(leaky)}, num_frames=1)
+    with pytest.raises(DatasetError, match=r"2 test videos are of groups.*c1/g0_0 \(group c1/g0\)"):
+        made.test(run, network=leaky, motion=motion)
+
+
+def test_heads_that_are_not_those_of_the_index_are_stale(made: World) -> None:
+    run = made.run("stale", methods=("fusion",))
+    made.train(run)
+    run.output.write_bytes(run.output.read_bytes() + b" ")
+    with pytest.raises(ModelError, match="stale"):
+        made.test(run)

@@ -1,0 +1,63 @@
+"""Batches are made ahead, in order, and a fault in a thread is a fault here."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+import torch
+
+from moclip.core.prefetch import work_ahead
+from moclip.encoders.motion_input import Augmentation, FieldConfig
+from moclip.training.motion_data import draw_batches
+from tests.unit.encoders.motion_networks import samples, variant
+
+
+def slow(number: int) -> int:
+    time.sleep(0.01 * (number % 3))
+    return number
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_results_come_in_the_order_of_their_tasks(threads: int) -> None:
+    groups = [[partial(slow, number) for number in range(start, start + 3)] for start in range(0, 18, 3)]
+    assert [x for group in work_ahead(groups, threads=threads) for x in group] == list(range(18))
+
+
+def test_the_next_groups_are_under_way_and_no_more() -> None:
+    taken: list[int] = []
+
+    def groups() -> Iterator[list[Callable[[], int]]]:
+        for number in range(10):
+            taken.append(number)
+            yield [partial(slow, 0)]
+
+    made = work_ahead(groups(), threads=1)
+    next(made)
+    assert len(taken) == 3
+    made.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_a_task_that_fails_fails_here() -> None:
+    def fail() -> int:
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        list(work_ahead([[partial(slow, 1)], [fail]], threads=2))
+
+
+def test_batches_hold_every_sample_once_with_its_label() -> None:
+    batches = list(
+        draw_batches(
+            samples(5),
+            batch_size=2,
+            config=FieldConfig.from_config(variant()),
+            how=Augmentation(num_segments=3, scales=[1.0], flip=False),
+            seed=lambda sample: len(sample.video_id),
+            threads=2,
+        )
+    )
+    assert [codes.shape for codes, _ in batches] == [(2, 3, 2, 32, 32)] * 2 + [(1, 3, 2, 32, 32)]
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 0, 1, 0]

@@ -1,0 +1,21 @@
+"""Sizes that follow from what is counted; the stand-ins have no layers to count."""
+
+from pathlib import Path
+
+from moclip.encoders.spec import EncoderSpec
+from moclip.training.head_files import TrainedHead
+
+
+def count_head(head: TrainedHead, *, num_classes: int) -> tuple[int, int]:
+    """Return a head's parameters, and one product with each."""
+    return head.num_parameters, head.num_parameters
+
+
+def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
+    """Return the size of the network's file, and a product for each pixel."""
+    return path.stat().st_size, input_px**2
+
+
+def count_image_tower(spec: EncoderSpec) -> tuple[int, int]:
+    """Return one parameter, and one product."""
+    return 1, 1
