@@ -15,9 +15,9 @@ import yaml
 
 from moclip.config.validation import check_config
 from moclip.core.code_digest import imported_modules
-from moclip.workflow.content import Contents
 from moclip.workflow.jobs import GATES
 from moclip.workflow.plan import Plan
+from moclip.workflow.signatures import Contents
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs/architecture.md"

@@ -154,9 +154,9 @@ def _verify(options: argparse.Namespace) -> None:
 def _cache(options: argparse.Namespace) -> None:
     from moclip.cache.uses import list_artifact_uses  # noqa: PLC0415
     from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
-    from moclip.workflow.content import Contents  # noqa: PLC0415
     from moclip.workflow.feature_sets import list_outputs  # noqa: PLC0415
     from moclip.workflow.plan import Plan  # noqa: PLC0415
+    from moclip.workflow.signatures import Contents  # noqa: PLC0415
     from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
 
     configs = [load_config(path, schema=options.schema) for path in options.configfile]

@@ -82,18 +82,18 @@ def write_run(
     )
     write_predictions(folder / "predictions.tsv", result=result)
     write_metrics(folder / "metrics.json", result=result)
-    document = {
-        "split": split,
-        "seed": seed,
-        "commit": commit,
-        "config": config,
+    about = {"split": split, "seed": seed, "commit": commit, "config": config}
+    _write_yaml(folder / "run.yaml", about | _describe_inputs(inputs, head=head, split=split))
+    note_use(cache_dir, output=folder / "predictions.tsv", kind="predictions", keys=[key])
+
+
+def _describe_inputs(inputs: Mapping[str, Path], *, head: Path, split: int) -> dict[str, Any]:
+    return {
         "libraries": {name: version(name) for name in _LIBRARIES},
         "features": {name: _describe_features(inputs[name], split=split) for name in list_streams(inputs)},
         "models": {name: file_digest(inputs[name]) for name in ("network", "text") if name in inputs},
         "head": file_digest(head),
     }
-    _write_yaml(folder / "run.yaml", document)
-    note_use(cache_dir, output=folder / "predictions.tsv", kind="predictions", keys=[key])
 
 
 def _describe_features(index: Path, *, split: int) -> dict[str, Any]:

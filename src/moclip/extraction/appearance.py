@@ -1,15 +1,16 @@
 """The appearance extractor: chosen frames of a video through a frozen image encoder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moclip.cache.format import Field, Row, Value
 from moclip.core.digests import FileDigests
 from moclip.core.prefetch import Embedded, Prepared, embed_videos_in_batches
-from moclip.encoders.spec import build_encoder_spec, weights_fingerprint
+from moclip.encoders.spec import EncoderSpec, build_encoder_spec, weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction.extractor import (
     Extractor,
@@ -26,6 +27,9 @@ from moclip.versions import APPEARANCE_VERSION, FRAMES_VERSION
 from moclip.video.frames import Frames
 from moclip.video.isolation import Isolated, Limits
 from moclip.video.motion_vectors import libavcodec_version
+
+if TYPE_CHECKING:
+    from moclip.encoders.clip import Encoder
 
 APPEARANCE_FIELDS = (
     Field(name="embedding", kind="packed", dtype="float32"),
@@ -96,45 +100,52 @@ def build_appearance_extractor(
 
     key = build_frame_key(frames, motion=motion)
 
-    def extract(videos: Sequence[Video]) -> Iterator[Row | None]:
-        # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
-        from moclip.encoders.clip import load_encoder  # noqa: PLC0415
-
-        with Isolated(decode_frames, limits=limits) as decode:
-            encoder = load_encoder(spec)
-
-            def prepare(video: Video) -> Prepared:
-                found = rebuild_frames(
-                    decode(
-                        video_id=video.video_id,
-                        path=str(video.path),
-                        frames=dict(frames),
-                        motion=motion and motion.place_of(video.video_id),
-                    )
-                )
-                return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
-
-            finished = embed_videos_in_batches(
-                videos,
-                prepare=prepare,
-                start=partial(encoder.start_images, batch_size=variant["batch_size"]),
-                batch_size=variant["batch_size"],
-                num_workers=num_threads,
-                inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
-                num_in_flight=encoder.tower.num_in_flight,
-            )
-            for result in finished:
-                yield None if result is None else _build_row(result, key=key)
-
     return Extractor(
         name="appearance",
         version=APPEARANCE_VERSION,
         parameters=parameters,
         fields=APPEARANCE_FIELDS,
         row_key=key,
-        extract=extract,
+        extract=_Embedder(spec=spec, variant=variant, motion=motion, key=key, num_threads=num_threads, limits=limits),
         provenance={"state": "untrained" if variant["untrained"] else "trained"},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Embedder:
+    """The function of the extractor: decodes frames in `num_threads` processes and embeds them in batches."""
+
+    spec: EncoderSpec
+    variant: Mapping[str, Any]
+    motion: MotionRows | None
+    key: Callable[[Video], str]
+    num_threads: int
+    limits: Limits | None
+
+    def __call__(self, videos: Sequence[Video]) -> Iterator[Row | None]:
+        # Imported here: a shard whose rows are all cached is assembled without the seconds that torch takes.
+        from moclip.encoders.clip import load_encoder  # noqa: PLC0415
+
+        frames, batch_size = self.variant["frames"], self.variant["batch_size"]
+        with Isolated(decode_frames, limits=self.limits) as decode:
+            encoder = load_encoder(self.spec)
+            finished = embed_videos_in_batches(
+                videos,
+                prepare=partial(self._prepare, decode=decode, encoder=encoder),
+                start=partial(encoder.start_images, batch_size=batch_size),
+                batch_size=batch_size,
+                num_workers=self.num_threads,
+                inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
+                num_in_flight=encoder.tower.num_in_flight,
+            )
+            for result in finished:
+                yield None if result is None else _build_row(result, key=self.key)
+
+    def _prepare(self, video: Video, *, decode: Callable[..., Any], encoder: "Encoder") -> Prepared:
+        place = self.motion and self.motion.place_of(video.video_id)
+        frames = dict(self.variant["frames"])
+        found = rebuild_frames(decode(video_id=video.video_id, path=str(video.path), frames=frames, motion=place))
+        return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
 
 
 def _libraries(backend: str) -> list[str]:

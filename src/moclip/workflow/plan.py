@@ -14,11 +14,10 @@ from moclip.config.experiments import Run, group_motion_shards, list_network_run
 from moclip.core.code_digest import script_digests
 from moclip.dataset.manifest import dataset_signature
 from moclip.workflow import feature_rules, run_rules, table_rules
-from moclip.workflow.content import Contents
 from moclip.workflow.jobs import Job, JobSpec, Wildcards
 from moclip.workflow.paths import Paths
 from moclip.workflow.run_rules import list_batches
-from moclip.workflow.signatures import PENDING, Signatures
+from moclip.workflow.signatures import PENDING, Contents, Signatures
 
 RULES: Mapping[str, Callable[..., JobSpec]] = {
     rule.__name__: rule

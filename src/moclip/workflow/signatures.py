@@ -1,4 +1,4 @@
-"""Signatures: digests of the parts of the manifest, the indexes and the models that a job reads.
+"""Signatures: digests of the parts of the manifest, the indexes, the models and the small files that a job reads.
 
 Each signature is a text `sig:<32 hex digits>`. It is `sig:pending` while the file that it is read from does not exist:
 that file is a gate above every job that asks for it, so the signature is evaluated again before the job starts.
@@ -6,14 +6,16 @@ A file is read once for each state (size, mtime, inode) that it is found in.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.cache.index import FeatureIndex, read_index
+from moclip.core.digests import FileDigests
 from moclip.dataset.manifest import read_manifest
+from moclip.encoders.spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import MoclipError
 from moclip.training.head_files import read_digests
 
@@ -218,3 +220,35 @@ def parse_content(path: Path, *, parse: Callable[[str], Any]) -> str:
         return json.dumps(parse(content.decode()), sort_keys=True, default=str)
     except Exception:  # whatever the parser raises: the job that reads the file says what is wrong with it
         return blake2b(content, digest_size=16).hexdigest()
+
+
+class Contents:
+    """Texts that stand for the content of files: the same wherever the files are, and whatever their times."""
+
+    def __init__(self, cache_dir: str | Path) -> None:
+        """Take the folder of the cache, where digests are remembered."""
+        self._digest = FileDigests(cache_dir)
+
+    def weights(self, weights: str) -> str:
+        """Return the digest of a file of weights, or the text itself if it is a tag or `none`."""
+        try:
+            return self._digest(weights) if Path(weights).is_file() else weights
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+
+    def encoder(self, variant: Mapping[str, Any]) -> str:
+        """Return a text that differs between the encoders of two appearance variants.
+
+        A missing or invalid file gives its message: the job that loads the encoder reports it.
+        """
+        try:
+            return weights_fingerprint(build_encoder_spec(variant), digest=self._digest)
+        except (MoclipError, OSError) as error:
+            return f"invalid: {error}"
+
+    def tokenizer(self, variant: Mapping[str, Any]) -> str:
+        """Return a text that differs between the tokenizers of two appearance variants."""
+        try:
+            return str(tokenizer_fingerprint(build_encoder_spec(variant)))
+        except (MoclipError, OSError) as error:
+            return f"invalid: {error}"

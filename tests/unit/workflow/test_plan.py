@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from moclip.config.validation import check_config
-from moclip.workflow.content import Contents
 from moclip.workflow.jobs import GATES, Job
 from moclip.workflow.plan import Plan
 from moclip.workflow.run_rules import batch_rule
+from moclip.workflow.signatures import Contents
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
