@@ -16,7 +16,7 @@ the code that runs, never less. Two things would escape it, and the package has 
 import ast
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
@@ -111,9 +111,11 @@ def code_digest(script: Path) -> str:
     return blake2b("".join(sorted(hashes)).encode(), digest_size=8).hexdigest()
 
 
-def module_digest(module: str) -> str:
-    """Return 16 hex digits over one module of the package alone."""
-    return blake2b(_dump(_path_of(module)).encode(), digest_size=8).hexdigest()
+def definitions_digest(modules: Iterable[str]) -> str:
+    """Return 16 hex digits over the definitions of some modules of the package, in whichever of them each is."""
+    found = (_read_module(module).definitions.items() for module in modules)
+    hashes = {_hash(name, definition.dump) for definitions in found for name, definition in definitions}
+    return blake2b("".join(sorted(hashes)).encode(), digest_size=8).hexdigest()
 
 
 def module_path(module: str) -> Path:
@@ -314,11 +316,6 @@ def _exists(name: str) -> bool:
 def _path_of(name: str) -> Path:
     path = _ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
-
-
-@cache
-def _dump(path: Path) -> str:
-    return ast.dump(_parse(path))
 
 
 @cache

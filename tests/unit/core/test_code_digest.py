@@ -115,10 +115,10 @@ def digests_of(
         path.write_text(text)
     with monkeypatch.context() as patched:
         patched.setattr(module, "_ROOT", source)
-        for remembered in (module._read_module, module._exists, module._parse, module._dump):
+        for remembered in (module._read_module, module._exists, module._parse):
             remembered.cache_clear()
         found = {name: code_digest(write(folder, f"{name}.py", text)) for name, text in stages.items()}
-    for remembered in (module._read_module, module._exists, module._parse, module._dump):
+    for remembered in (module._read_module, module._exists, module._parse):
         remembered.cache_clear()
     return found
 
@@ -203,3 +203,22 @@ def test_two_definitions_of_one_name_count_and_so_does_which_of_them_is_meant(
     swapped = {**package, "c": package["d"].replace("second", "first"), "d": package["c"].replace("first", "second")}
     digests.append(digests_of(tmp_path, monkeypatch, package=swapped, stages=stages))
     assert len({digest["both"] for digest in digests}) == len(digests)
+
+
+def test_the_digest_of_definitions_does_not_change_with_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "src"
+    (source / module.PACKAGE).mkdir(parents=True)
+    for name, text in (("one", "import json\n\n\ndef f():\n    return json\n"), ("two", "SIZE = 2\n")):
+        write(source / module.PACKAGE, f"{name}.py", text)
+    write(source / module.PACKAGE, "three.py", "import json\n\nSIZE = 2\n\n\ndef f():\n    return json\n")
+    write(source / module.PACKAGE, "four.py", "import json\n\nSIZE = 3\n\n\ndef f():\n    return json\n")
+    monkeypatch.setattr(module, "_ROOT", source)
+    module._read_module.cache_clear()
+    apart, together, edited = (
+        module.definitions_digest(f"{module.PACKAGE}.{name}" for name in names)
+        for names in (("one", "two"), ("three",), ("four",))
+    )
+    module._read_module.cache_clear()
+    assert apart == together != edited
