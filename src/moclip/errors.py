@@ -29,7 +29,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 
 class MoclipError(Exception):
-    r"""A fault that the user can mend: what was expected, what was found, where, and what to do, in one line.
+    r"""An error that the user can correct: what was expected, what was found, where, and what to do, in one line.
 
     >>> print(MoclipError("clip\x1b[2J.mp4: unreadable\n"))
     clip\x1b[2J.mp4: unreadable
@@ -87,7 +87,7 @@ def _one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split("\n")).strip())
 
 
-# What a user can mend: what was found, and what to do. The next run goes on from what was finished.
+# Errors of the machine that a user can correct: the finding, and what to do. The next run resumes from finished work.
 _MENDABLE: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space there, or point `cache_dir` to another disk, and run again"),
     errno.EDQUOT: ("your quota of that disk is used up", "free some space there and run again"),

@@ -10,7 +10,7 @@ Layout (`docs/formats.md` has the table)::
     packed/F     rows concatenated along axis 0, with offsets/F (N + 1,) int64
     scalar/F     (N,) one value a row
     bytes/F      the bytes of all rows, compressed in chunks, none of which is shared by two rows;
-                 starts/F and sizes/F (N,) int64 say where those of each row lie
+                 starts/F and sizes/F (N,) int64 are the places of each row
 
 A file is written whole under a unique name, flushed to the disk, and renamed: what is half written is never read.
 """
@@ -52,7 +52,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBytes:
-    """Bytes of a row that lie in an open shard, not read yet."""
+    """Bytes of a row in an open shard, not read yet."""
 
     dataset: h5py.Dataset
     start: int

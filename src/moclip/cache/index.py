@@ -88,7 +88,7 @@ class FeatureTable:
 def write_index(
     path: Path, *, signatures: Mapping[str, str], subsets: Mapping[str, Collection[str]] | None = None
 ) -> None:
-    """Check every shard beside `path` against its expected signature and write the index over them.
+    """Check every shard next to `path` against its expected signature and write the index over them.
 
     `signatures` maps a shard's file name to the signature it must carry; `subsets` gives the ids of the videos of each
     subset of each split, as `subsets.list_subsets` does.
@@ -149,7 +149,7 @@ def read_index(path: Path) -> FeatureIndex:
         shards = tuple(IndexedShard(**shard) for shard in document["shards"])
         for shard in shards:
             if not _SHARD_NAME.fullmatch(shard.file) or not isinstance(shard.content, str):
-                raise ValueError(f"expected the name of a shard beside it, found {shard.file!a}")
+                raise ValueError(f"expected the name of a shard next to it, found {shard.file!a}")
         if not all(isinstance(document[name], str) for name in ("content", "extractor")):
             raise TypeError("expected text for its content and extractor")
         return FeatureIndex(

@@ -265,7 +265,7 @@ def _link(own: Path, output: Path) -> None:
 
 def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header: ShardHeader) -> None:
     # A video that was removed or changed, or that another user's dataset of the same name holds, may come back: rows
-    # that this shard will not hold are kept beside it.
+    # that this shard will not hold are kept next to it.
     kept = kept_file(own)
     with ExitStack() as opened:
         rows: dict[str, Place] = {}
@@ -287,13 +287,13 @@ def _keep_others(own: Path, *, wanted: set[str], fields: Sequence[Field], header
 
 
 def note_keys(own: Path, *, keys: Sequence[str]) -> None:
-    """Note the keys of a file of a pool beside it, so that a search for a row need not open hundreds of shards."""
+    """Note the keys of a file of a pool next to it, so that a search for a row need not open hundreds of shards."""
     with replace_atomically(own.with_suffix(_NOTED)) as temporary:
         temporary.write_text("\n".join([_version_of(own), *keys]) + "\n", encoding="utf-8")
 
 
 def read_noted_keys(path: Path) -> set[str] | None:
-    """Return the keys of a file of a pool as noted beside it, or None where no note is that of this very file."""
+    """Return the keys of a file of a pool as noted next to it, or None without a note of this version."""
     try:
         version, *keys = path.with_suffix(_NOTED).read_text(encoding="utf-8").split("\n")[:-1]
         return set(keys) if version == _version_of(path) else None
@@ -323,7 +323,7 @@ def list_row_keys(pool: Path) -> set[str]:
 
 
 def kept_file(own: Path) -> Path:
-    """Return the file beside a shard's file of the pool that keeps the rows that the shard no longer holds."""
+    """Return the file next to a pool's shard that keeps the rows that the shard no longer holds."""
     return own.with_name(f"{own.stem}{_KEPT}.h5")
 
 

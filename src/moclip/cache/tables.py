@@ -79,7 +79,7 @@ def shared_videos(video_ids: Iterable[str], *, streams: Iterable[Stream]) -> lis
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Embeddings of videos, float32 (N, D), and where the views of each video lie among them: first row, count.
+    """Embeddings of videos, float32 (N, D), and the rows of each video's views among them: first row, count.
 
     A video without views, as those of validation and test are, has its embedding as its only one.
     """

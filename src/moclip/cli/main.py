@@ -52,9 +52,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one subcommand; a fault that the user can mend is one line and exit code 2.
+    """Run one subcommand; an error that the user can correct is one line and exit code 2.
 
-    Any other fault is one line too, and exit code 1; its traceback lies in a file that the line names.
+    Any other error is one line too, and exit code 1; its traceback is in a file that the line names.
     """
     try:
         options = parse_arguments(arguments)

@@ -75,7 +75,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     _check(options)
-    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, whatever the terminal makes of them
+    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, in any encoding of the terminal
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     paths = list_inputs(options.videos, listed=sys.stdin if Path("-") in options.videos else ())

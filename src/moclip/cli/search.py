@@ -47,7 +47,7 @@ def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     search.add_argument("--top", type=int, default=10, metavar="K", help="moments to list (default: 10)")
     search.add_argument("--per-video", type=int, default=1, metavar="N", help="of one video at most (default: 1)")
     search.add_argument("--html", type=Path, metavar="PAGE.html", help="write a contact sheet that opens offline")
-    search.add_argument("--root", type=Path, metavar="FOLDER", help="where the videos lie, for --html")
+    search.add_argument("--root", type=Path, metavar="FOLDER", help="folder of the videos, for --html")
     search.add_argument("--cache-dir", type=Path, metavar="FOLDER", help="default: DATASET/../.cache")
     search.usage = "moclip search DATASET (WORDS | --video FILE) [options]"
     search.set_defaults(run=_search)
@@ -129,7 +129,7 @@ def _write_sheet(hits: "Sequence[Hit]", *, facts: Sequence[str], options: argpar
 
     root = options.root or options.dataset / "dataset" / "videos"
     if not root.is_dir():
-        raise MoclipError(f"{root}: no such folder; name the one the videos lie in with --root (`dataset.root`)")
+        raise MoclipError(f"{root}: no such folder; name the folder of the videos with --root (`dataset.root`)")
     manifest = read_manifest(result_path(options.dataset, "manifest", "manifest"))
     videos = {video: root / path for video, path in zip(manifest["video_id"], manifest["path"], strict=True)}
     query = options.sentence or f"like {options.video.name}"

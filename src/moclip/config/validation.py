@@ -54,7 +54,7 @@ def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
 
     Raises:
         ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
-            reference names no entry; a method lacks what it needs. All faults are told at once, a line each.
+            reference names no entry; a method lacks what it needs. All errors are reported at once, a line each.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
@@ -135,7 +135,7 @@ def _say(error: ValidationError) -> str:
 
 
 def _show(value: Any) -> str:
-    # In ASCII, so that no name turns the line around or ends it, and not by the page, whatever stands in the file.
+    # In ASCII and of limited length, so that no value of the file breaks the line.
     if isinstance(value, int) and abs(value) > 10**_LONGEST:
         return "a number of very many digits"
     text = ascii(value)

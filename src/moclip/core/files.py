@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def replace_atomically(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
-    """Yield a unique hidden name beside `path`; when the block ends well, flush that file to the disk and rename it.
+    """Yield a unique hidden name next to `path`; when the block ends well, flush that file to the disk and rename it.
 
     `suffix` ends that name, for a writer that goes by it.
     """

@@ -153,7 +153,7 @@ def _prepare_ahead(
 
 T = TypeVar("T")
 
-# Groups of tasks that are under way beside the one that is handed out.
+# Groups of tasks that run while one is handed out.
 _AHEAD = 2
 
 

@@ -65,7 +65,7 @@ def build_demo_dataset(root: Path, *, seed: int, num_workers: int) -> Path:
     """Return `root`, which then holds `videos/`, `lists/` and `recipe.json`: every video and list of this seed.
 
     What an earlier call finished stays, so long as it was made by the same recipe (seed, code, libraries); otherwise
-    the folder of videos is made anew. The same recipe on the same machine gives the same bytes.
+    the folder of videos is made again. The same recipe on the same machine gives the same bytes.
 
     Raises:
         DatasetError: `root` holds videos that were not made here.

@@ -46,7 +46,7 @@ LIGHTNESS_GAP = 75.0  # of 255, between an emblem and its badge
 
 SWING_PX = 27.0  # from the middle of a slide or a bounce to its end
 
-WANDER_PX = 16.0  # how far a badge's home may lie from the picture's middle, sideways
+WANDER_PX = 16.0  # how far a badge's home may be from the picture's middle, sideways
 
 RADIUS_PX = (16.0, 28.0)
 

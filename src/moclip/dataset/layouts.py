@@ -80,7 +80,7 @@ def read_listing(dataset: Dataset) -> Listing:
 
     Raises:
         DatasetError: The lists contradict themselves, name an unknown class, leave a class without train videos or a
-            split without test videos; told in one line that names file, line and video.
+            split without test videos; reported in one line that names file, line and video.
     """
     check_dataset(dataset)
     lists = _READERS[dataset["layout"]](Path(dataset["root"]), Path(dataset["lists"]))

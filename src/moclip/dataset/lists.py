@@ -158,7 +158,7 @@ def parse_table(text: str, *, source: str) -> list[ListEntry]:
 
 
 def merge_entries(entries: Iterable[ListEntry]) -> list[LabelledVideo]:
-    """Return one labelled video for each path, sorted by path, whatever the order of the entries.
+    """Return one labelled video for each path, sorted by path, for any order of the entries.
 
     Raises:
         DatasetError: A split names a video twice, or two videos differ in nothing but their suffix.
@@ -226,10 +226,10 @@ def video_id_of(path: str) -> str:
 
 
 def group_of(video_id: str, *, class_name: str) -> str:
-    """Return the group that a file name tells of: clips with one group are cut from one source.
+    """Return the group in a file name: clips with one group are cut from one source.
 
     - UCF, `..._g07_c02`: `<class>/g07`. UCF counts its groups within each class.
-    - HMDB, `<source>_<class>_f_cm_np1_fr_med_3`: `<source>`, whatever the class, since one film gives clips of several.
+    - HMDB, `<source>_<class>_f_cm_np1_fr_med_3`: `<source>`, for any class, since one film gives clips of several.
     - Any other name: the video id, a group of its own.
 
     Source: readme files of UCF101 and HMDB51.

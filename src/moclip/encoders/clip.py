@@ -109,7 +109,7 @@ class Encoder:
         """Begin to embed at most `batch_size` prepared pictures; return what waits for their embeddings, (N, D).
 
         Every forward pass has `batch_size` pictures, filled up with the last one: the order of a matrix product's sums
-        follows from its size, so that a row's last bits would follow from the pictures that happened to be beside it.
+        follows from its size, so that a row's last bits would follow from the other pictures of its batch.
 
         Raises:
             ModelError: An embedding is not finite, or of another width (both raised by what is returned).
@@ -192,7 +192,7 @@ def _create_model(spec: EncoderSpec, *, device: torch.device) -> tuple[Any, Call
                 precision="bf16" if low else "fp32",
                 weights_only=True,
             )
-    except Exception as error:  # open_clip, timm, torch and safetensors raise whatever suits them
+    except Exception as error:  # open_clip, timm, torch and safetensors raise many types
         weights = spec.weights or local_weights(spec) or "the model"
         raise ModelError(
             f"{spec.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
@@ -223,7 +223,7 @@ def _check_names(spec: EncoderSpec) -> None:
 
 
 def _check_quick_gelu(spec: EncoderSpec) -> None:
-    # open_clip 3.3.0 warns where the tag tells, says nothing of a file, and computes with the wrong function in both.
+    # open_clip 3.3.0 warns if the tag is known, is silent about a file, and computes with the wrong function in both.
     has = bool(open_clip.get_model_config(spec.model).get("quick_gelu"))
     path = local_weights(spec)
     if path is None:
@@ -242,7 +242,7 @@ def _check_quick_gelu(spec: EncoderSpec) -> None:
 
 
 def _wants_quick_gelu(path: Path, *, model: str, otherwise: bool) -> bool:
-    # What is known of a file: the config beside it, or the tag of a training in its name or its hub cache folder.
+    # What is known of a file: the config next to it, or the tag of a training in its name or its hub cache folder.
     if (config := path.with_name(CONFIG_NAME)).is_file():
         try:
             return bool(json.loads(config.read_text(encoding="utf-8"))["model_cfg"].get("quick_gelu"))

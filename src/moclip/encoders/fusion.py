@@ -16,7 +16,7 @@ _mkldnn: Any = torch.ops.mkldnn
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose matrix lies in the order that oneDNN multiplies in; the GELU after it may be its last step.
+    """A linear layer whose matrix has the order that oneDNN multiplies in; the GELU after it may be its last step.
 
     MKL, which torch takes otherwise, reaches a fraction of this on CPUs that are not Intel's.
     """
@@ -180,7 +180,7 @@ class PackedConv(nn.Module):
 
 
 class GateInPlace(nn.Module):
-    """Squeeze and excitation that scales its input where it lies, which spares a picture's worth of memory traffic."""
+    """Squeeze and excitation that scales its input in place, which spares a picture's worth of memory traffic."""
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()

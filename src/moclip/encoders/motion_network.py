@@ -55,7 +55,7 @@ class MotionNetwork(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class SavedNetwork:
-    """A frozen network as read back from its file, and what was noted beside it."""
+    """A frozen network as read back from its file, with its metadata."""
 
     network: MotionNetwork
     about: Mapping[str, Any]
@@ -136,7 +136,7 @@ def stem_parameters(network: MotionNetwork) -> set[str]:
 
 
 def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any]) -> None:
-    """Write the weights, and `about` as JSON beside them; equal networks give equal bytes."""
+    """Write the weights, and `about` as JSON metadata; equal networks give equal bytes."""
     note = {
         "format": _FORMAT,
         "backbone": network.name,

@@ -45,7 +45,7 @@ class OpenVinoTower:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of torch, about the tracer that openvino uses
                 self._graph = self._openvino.convert_model(_Tower(encode).eval(), example_input=example)
-        except Exception as error:  # whatever its front end raises
+        except Exception as error:  # its front end raises many types
             text = " ".join(str(error).split())[:200]
             raise ModelError(f"{spec.model}: openvino cannot convert it ({text}); set `backend: torch`") from error
 
@@ -88,7 +88,7 @@ def compile_openvino(
     """Return a function from inputs, float32 (N, 2, P, P), to the network's outputs, float32 (N, D).
 
     `example` is one input, (1, 2, P, P). Every input is computed by itself on one thread, several at a time, so that
-    its numbers depend neither on those beside it nor on the number of threads.
+    its numbers depend neither on other videos nor on the number of threads.
 
     Raises:
         ModelError: OpenVINO is not installed.

@@ -118,7 +118,7 @@ def _check_same(tower: ImageTower, *, own: torch.Tensor, spec: EncoderSpec, exam
     expected, found = _to_numpy(own), tower.start(example.numpy())()
     error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     if not np.isfinite(expected).all():
-        return  # weights that overflow are told of where pictures are encoded
+        return  # weights that overflow are reported where pictures are encoded
     if not error <= _TOLERANCE[spec.precision]:
         raise ModelError(
             f"{spec.model}: expected the backend `{spec.backend}` to compute the model's own embeddings, found them "

@@ -37,7 +37,7 @@ class Temperature:
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return what to divide logits, (N, K), by so that their softmax is most likely to give the labels, (N,).
 
-    Between 0.05 and 20. The prediction stays the same, whatever the temperature. Without a video it is 1.
+    Between 0.05 and 20. The prediction is the same for every temperature. Without a video it is 1.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
     """
@@ -86,7 +86,7 @@ def choose_temperature(
 
 
 def _fold_of(groups: Sequence[str]) -> NDArray[np.int64]:
-    # Whole groups, dealt out in the order of their names; a video without a group is one of its own.
+    # Whole groups, assigned in the order of their names; a video without a group is a group.
     names = [group or f"video {place}" for place, group in enumerate(groups)]
     number = {name: place % _NUM_FOLDS for place, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], np.int64)

@@ -23,7 +23,7 @@ _STREAMS = ("motion", "motion_head", "appearance")
 
 @dataclass(frozen=True, kw_only=True)
 class RunPredictions:
-    """Where the predictions of one run lie."""
+    """One run, and the path of its predictions."""
 
     experiment: str
     split: int
@@ -58,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """Which test videos of a run each method got right, bool (N,) by method; ids, classes and groups beside them."""
+    """Which test videos of a run each method got right, bool (N,) by method; with ids, classes and groups."""
 
     video_ids: tuple[str, ...]
     class_names: tuple[str, ...]

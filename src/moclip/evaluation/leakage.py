@@ -45,7 +45,7 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakCheck:
-    """How well one fact tells the class.
+    """How well one property predicts the class.
 
     Attributes:
         accuracy: Mean over the classes of the share of videos whose class the fact alone names.
@@ -122,7 +122,7 @@ def check_leak(
     alarm_rate: float,
     num_shuffles: int = NUM_SHUFFLES,
 ) -> LeakCheck:
-    """Return how well a fact, one value a video, tells the class, and whether that is more than chance.
+    """Return how well a property, one value per video, predicts the class, and whether that is better than chance.
 
     A fact that says nothing raises an alarm with a probability of at most `alarm_rate`.
     """
@@ -178,18 +178,18 @@ class _Deal:
         return cls(label_of_unit=labels, strata=tuple(np.flatnonzero(stratum == code) for code in np.unique(stratum)))
 
     def shuffle(self, rng: np.random.Generator) -> Ints:
-        """Return the labels dealt out anew."""
-        dealt = np.empty_like(self.label_of_unit)
+        """Return the labels, permuted."""
+        permuted = np.empty_like(self.label_of_unit)
         for units in self.strata:
-            dealt[units] = rng.permutation(self.label_of_unit[units])
-        return dealt
+            permuted[units] = rng.permutation(self.label_of_unit[units])
+        return permuted
 
     def too_few(self, *, alarm_rate: float, num_shuffles: int) -> str:
         """Return why no alarm could ever be raised, if so."""
         counts = np.bincount(self.label_of_unit)
         if len(counts) < 2:
             return "fewer than two classes have two groups"
-        # In how many ways the labels can lie, of which those that exchange whole classes have the same figures.
+        # The number of arrangements of the labels, of which those that exchange whole classes have the same figures.
         log_ways = -math.lgamma(len(counts) + 1)
         for units in self.strata:
             log_ways += math.lgamma(len(units) + 1)

@@ -58,7 +58,7 @@ def student_half_width(values: Sequence[float]) -> float | None:
 
 
 def student_quantile(share: float, *, degrees: int) -> float:
-    """Return the t below which a share (above a half) of Student's distribution lies."""
+    """Return the t below which a share (above a half) of Student's distribution is."""
     low, high = 0.0, 1.0
     while _student_share(high, degrees=degrees) < share:
         high *= 2

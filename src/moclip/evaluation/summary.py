@@ -18,7 +18,7 @@ _NUM_DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class RunMetrics:
-    """Where the metrics of one run lie."""
+    """One run, and the path of its metrics."""
 
     experiment: str
     split: int

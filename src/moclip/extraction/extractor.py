@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """What an extractor needs to know of a video: its id, where it lies, and the fingerprint of its bytes."""
+    """A video as an extractor sees it: its id, its path, and the fingerprint of its bytes."""
 
     video_id: str
     path: Path
@@ -172,7 +172,7 @@ def _unchanged_check(videos: Sequence[Video], *, job: ShardJob) -> UnchangedChec
 
 
 def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the shards beside `output`, each checked to hold what the manifest and parameters ask for.
+    """Write the index over the shards next to `output`, each checked to hold what the manifest and parameters ask for.
 
     Raises:
         ShardError: A shard is missing, damaged or stale.

@@ -34,7 +34,7 @@ class FrameReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MotionRows:
-    """The motion of some videos: where each lies, and the digest of its content."""
+    """The motion of some videos: the place of each, and the digest of its content."""
 
     shards: Mapping[str, Path]
     digests: Mapping[str, str]
@@ -94,7 +94,7 @@ def _rows_of(shard: Shard) -> MotionRows:
 
 
 def build_frame_key(frames: Mapping[str, Any], *, motion: MotionRows | None) -> "Callable[[Video], str]":
-    """Return what names the row of a video: its bytes, and whatever else its frames follow from."""
+    """Return the key of a video's row: its fingerprint, and everything else that its frames depend on."""
 
     def key(video: "Video") -> str:
         if frames["policy"] == "random":  # seeded by the id, so that a renamed video is another row

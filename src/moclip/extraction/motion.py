@@ -36,7 +36,7 @@ def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str,
 
 
 def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the motion shards beside `output`, as `extraction.index_shards` does."""
+    """Write the index over the motion shards next to `output`, as `extraction.index_shards` does."""
     extractor = build_motion_extractor(variant)
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 

@@ -61,7 +61,7 @@ def list_motion(motion_index: Path, *, shards: Sequence[int]) -> list[Video]:
 
 
 def embedding_settings(variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a motion network variant its embeddings depend on, beside the trained weights."""
+    """Return the settings of a motion network variant that its embeddings depend on, besides the trained weights."""
     settings = {key: variant[key] for key in _SETTINGS}
     if variant["test"]["views"]["count"]:
         settings["train"] = {key: variant["train"][key] for key in _VIEW_SETTINGS}
@@ -83,7 +83,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
     }
 
     def key_of(video: Video) -> str:
-        # Two videos of the same bytes may lie on either side of a split.
+        # Two videos of equal bytes may be in different subsets of a split.
         return build_digest(video.fingerprint, "views") if video.video_id in augmented else video.fingerprint
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:

@@ -18,7 +18,7 @@ _Z = 1.959964  # 95 % of a normal distribution
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What a card tells.
+    """The content of a card.
 
     Attributes:
         name: Name of the run.

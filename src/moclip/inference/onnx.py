@@ -156,7 +156,7 @@ def _export(
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # torch.export raises whatever suits it
+    except Exception as error:  # torch.export raises many types
         text = " ".join(str(error).split())[:300]
         raise ModelError(f"{path.name}: torch cannot export this model to ONNX: {text}") from error
 

@@ -98,7 +98,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentPrediction:
-    """What a run says of a stretch of a video, and where it lies, in s."""
+    """The prediction for a part of a video, and its begin and end in s."""
 
     start_seconds: float
     stop_seconds: float

@@ -40,7 +40,7 @@ class RunParts:
 
     Attributes:
         name: What to call the run.
-        folder: Where it lies.
+        folder: Its folder.
         methods: The methods of the run, in the order of tables.
         class_names: Class names in the order of their indices.
         head: The file of heads.
@@ -52,7 +52,7 @@ class RunParts:
         temperatures: The temperature of each calibrated method.
         uncalibrated: Why methods have none, or nothing.
         followed: As `motion`, of the motion that the frames follow; empty where they follow none.
-        inputs: Where the run's features lie: `motion`, `appearance`; empty for a bundle.
+        inputs: The indexes of the run's features: `motion`, `appearance`; empty for a bundle.
         known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
     """
 

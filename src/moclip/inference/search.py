@@ -41,7 +41,7 @@ def find_moments(similarity: Similarities, *, limit: int) -> list[Moment]:
     """Return up to `limit` moments of a video, best first, from the similarity of each of its frames, (K,).
 
     A moment goes from its peak down to the lowest frame on either side before the similarity rises again by more than
-    noise, or to the moment beside it. Moments share no frame.
+    noise, or to the moment next to it. Moments share no frame.
 
     >>> [(moment.start, moment.peak, moment.stop) for moment in find_moments(np.array([1, 3, 9, 2, 8, 0]), limit=2)]
     [(0, 2, 3), (4, 4, 5)]
@@ -76,7 +76,7 @@ def rank_moments(
     Of equals the earlier video comes first.
     """
     best = np.maximum.reduceat(similarity, offsets[:-1])
-    # A moment among the best ones lies in one of the best videos: each of these has one as good as its best frame.
+    # A moment among the best ones is in one of the best videos: each of these has one as good as its best frame.
     videos = np.argsort(-best, kind="stable")[:limit]
     found = [
         (int(video), moment)

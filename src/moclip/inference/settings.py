@@ -18,7 +18,7 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class AppearanceSource:
-    """Where the embeddings of an appearance variant lie, the variant's settings, and who tests its text tower.
+    """The embeddings of an appearance variant, its settings, and the experiments that test its text tower.
 
     `zero_shot` names the experiments that test the encoder's text tower; there may be none.
     """

@@ -104,7 +104,7 @@ def _follow(
         step >>= 16
         step += at_x
         new_y += at_y
-        # As unsigned numbers, negative ones lie far outside too.
+        # As unsigned numbers, negative ones are far outside too.
         wide, high = step.view(np.uint32), new_y.view(np.uint32)
         if wide.max() >= steps.width_px or high.max() >= steps.height_px:
             outside = (wide >= steps.width_px) | (high >= steps.height_px)
@@ -120,7 +120,7 @@ def accumulate_densely(steps: Steps, chains: Sequence[Chain], *, stride: int) ->
     mover = _Mover(steps, sorted({row for chain in chains for row in chain}))
     here = mover.identity.view(np.int16).reshape(mover.height, mover.width, 2)
     fields = np.empty((len(chains), *here[sample].shape), np.float32)
-    # Oldest step first and in this order, a chain comes right after what it continues, or after a B-frame beside that.
+    # Oldest step first and in this order, a chain comes right after what it continues, or after a B-frame next to that.
     oldest_first = [chain[::-1] for chain in chains]
     known: list[tuple[Chain, NDArray[np.int32]]] = []
     for index in sorted(range(len(chains)), key=lambda index: oldest_first[index]):
@@ -177,7 +177,7 @@ class _Mover:
 
 
 def _plan_moves(steps: Steps, rows: Sequence[int], *, width: int) -> list[_Plan]:
-    # Where two cells side by side move alike, as they mostly do, they move as one. Only those pixels move that come
+    # Where two neighboring cells move equally, as they mostly do, they move as one. Only those pixels move that come
     # from inside the picture. (What the grid has outside it may hold anything, since nothing is ever read there.)
     step = steps.whole_px(rows).view(np.int32).reshape(len(rows), -1)
     pairs = step.reshape(len(rows), -1, 2)
@@ -209,7 +209,7 @@ def _plan_moves(steps: Steps, rows: Sequence[int], *, width: int) -> list[_Plan]
 def _plan_pixels(
     steps: Steps, step: NDArray[np.int32], index: NDArray[np.intp], *, width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    # Of cells, ascending over all rows, those pixels whose source lies in the picture; and where each row begins.
+    # Of cells, ascending over all rows, those pixels whose source is in the picture; and where each row begins.
     cell = index % step.shape[1]
     line, column = np.indices((_CELL, _CELL)).reshape(2, -1)
     x = (cell % (width // _CELL) * _CELL)[:, None] + column

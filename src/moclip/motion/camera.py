@@ -44,7 +44,7 @@ def fit_affine(
 ) -> NDArray[np.float64]:
     """Return (S, 3, 2) float64, px: for each field the linear function of the points that most of them agree on.
 
-    Least squares, weighted anew in every round by Tukey's biweight of the residuals, so that what moves by itself does
+    Least squares, weighted again in every round by Tukey's biweight of the residuals, so that what moves by itself does
     not pull the fit as long as it covers less than about half of the points.
 
     Args:
@@ -60,7 +60,7 @@ def fit_affine(
         sigma = np.maximum(1.4826 * _median(residual, counted=counted), _MIN_SIGMA_PX)
         weight = np.clip(1 - (residual / (_TUKEY * sigma[:, None])) ** 2, 0, None) ** 2 * counted
         weighted = (points * weight[..., None]).transpose(0, 2, 1)
-        # A trace of ridge keeps the fit where all the points that are left lie on one line.
+        # A trace of ridge keeps the fit where all remaining points are on one line.
         affine = np.linalg.solve(weighted @ points + 1e-6 * np.eye(3), weighted @ target)
     return affine
 

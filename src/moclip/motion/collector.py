@@ -77,7 +77,7 @@ class _Vectors:
         return _Vectors(self.frame_index[left], counts[left], self.size[index], self.cell[index], self.motion[index])
 
     def inside(self, *, rows: int, columns: int) -> "_Vectors":
-        """Those that lie in the picture, where coded pictures may be larger."""
+        """Those inside the picture; coded pictures may be larger."""
         row, column = self.cell >> 17, (self.cell >> 1) & 0xFFF
         if row.max() < rows and column.max() < columns:
             return self

@@ -177,7 +177,7 @@ _FIELDS_AT_ONCE = 64
 
 
 def motion_amounts(motion: MotionVectors) -> NDArray[np.float64]:
-    """Return the mean length of each frame's vectors into the past, (T,) float64 in px; `UNKNOWN` where it tells none.
+    """Return the mean length of each frame's vectors into the past, (T,) float64 in px; `UNKNOWN` where there is none.
 
     The mean is over the whole picture: a block without a vector counts as still. Keyframes have no vectors, and those
     of B-frames, which may be predicted from the future, count only in a video without others (`frames_with_motion`).

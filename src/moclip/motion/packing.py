@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 NO_VECTOR = -32768
 
-# A cell without a vector: both components in one int32, x below y, as they lie in memory.
+# A cell without a vector: both components in one int32, x below y, as in memory.
 EMPTY = np.array([NO_VECTOR] * 2, np.int16).view(np.int32)[0]
 
 _ALIKE = 0xF1  # the kind of a macroblock whose cells all have the vector of its first one
@@ -43,7 +43,7 @@ def pack_segment(
     Args:
         first: (num_fields * macroblocks,) the vector of cell 0 of each macroblock, `EMPTY` where it has none.
         num_fields: Number of fields.
-        split_at: (N,) ascending indices of the macroblocks whose cells differ; in the others all four are alike.
+        split_at: (N,) ascending indices of the macroblocks whose cells differ; in the others all four are equal.
         split: (4, N) the cells of those.
     """
     has_first = first != EMPTY
@@ -162,7 +162,7 @@ def _read_differences(low: NDArray[np.uint8], *, num_written: int) -> tuple[NDAr
 def _split_pairs(
     first: NDArray[np.int32], *, kind: NDArray[np.uint8], differences: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    # (2, N): the upper and the lower cells of macroblocks whose cells are not alike.
+    # (2, N): the upper and the lower cells of macroblocks whose cells differ.
     own, has = (((kind >> bits) & 1).view(np.bool_) for bits in (_BIT[1:4], _BIT[4:]))
     held = np.zeros((4, len(first)), np.int32)
     # By index, and copies under a mask: numpy takes several times as long to set by a mask, or to choose by one.

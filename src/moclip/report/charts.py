@@ -188,7 +188,7 @@ def _scale(edges: Floats, *, unit: str) -> Iterator[str]:
 
 
 def strip(marks: Sequence[Mark]) -> str:
-    """Return one row of a dot plot, 0 to 100 % over the full width of its place; later marks lie on earlier ones."""
+    """Return one row of a dot plot, 0 to 100 % over the full width of its place; later marks cover earlier ones."""
     values = [mark.value for mark in marks if math.isfinite(mark.value)]
     span = (
         f'<line class="span" x1="{100 * min(values):.2f}%" x2="{100 * max(values):.2f}%" y1="11" y2="11"/>'
@@ -225,7 +225,7 @@ def line_key(style: str, *, dashed: bool) -> str:
 def heatmap(counts: NDArray[np.integer], *, totals: NDArray[np.integer], names: Sequence[str], title: str) -> str:
     """Return a confusion matrix: rows true, columns predicted, ink as the share of the row's `totals`, (K,).
 
-    Cells are shaded by share; each tells its numbers under the pointer, and shows its per cent where there is room.
+    Cells are shaded by share; each shows its numbers under the pointer, and its per cent where there is room.
     """
     num_classes = len(names)
     cell = 38 if num_classes <= _MAX_CELLS_WITH_NUMBERS else 22 if num_classes <= 30 else 13

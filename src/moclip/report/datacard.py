@@ -25,7 +25,7 @@ _SEEN = ("train", "val")
 
 
 def write_datacard(output: Path, *, dataset_name: str, manifest: Path, indexes: Sequence[Path]) -> None:
-    """Write the page; an index lies at `.../motion/{variant}/index.json`.
+    """Write the page, from the indexes of motion variants.
 
     Raises:
         ShardError: A shard is missing, damaged or stale.

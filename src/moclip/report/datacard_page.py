@@ -38,7 +38,7 @@ _ALWAYS_CROSSED = ("codec", "frame_rate", "size", "source")
 
 @dataclass(frozen=True, kw_only=True)
 class CardFact:
-    """A fact, its value in each video, and how well it tells the class; no check where it is the same in all videos.
+    """A property, its value in each video, and how well it predicts the class; no check if it is equal in all videos.
 
     `missing` says what a value of nan means.
     """
@@ -51,7 +51,7 @@ class CardFact:
 
     @property
     def fires(self) -> bool:
-        """Whether it tells the class."""
+        """Whether it predicts the class."""
         return self.check is not None and self.check.fires
 
 

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A video to draw: its id, where it lies, a word beside its name, and how to come by its vectors."""
+    """A video to draw: its id, its path, a word next to its name, and a function that returns its vectors."""
 
     video_id: str
     path: Path

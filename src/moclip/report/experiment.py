@@ -12,7 +12,7 @@ from moclip.report.charts import Mark, Series, heatmap, line_chart, line_key, st
 from moclip.report.pages import PERCENT_AXIS, SHAPE_OF, build_key, build_table, label_of, percent, phrase_of
 from moclip.report.sections import build_gains, build_reliability
 
-# In the order in which marks are drawn: fusion, drawn last, lies on top. The rest would crowd a row.
+# In the order in which marks are drawn: fusion, drawn last, is on top. The rest would crowd a row.
 _SHOWN_BY_CLASS = ("zero_shot", "motion", "appearance", "fusion")
 
 _MAX_PAIRS = 10

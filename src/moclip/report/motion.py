@@ -27,7 +27,7 @@ from moclip.video.sampling import choose_segment_frames
 
 Image = NDArray[np.uint8]
 
-# Small frames are drawn at a whole multiple of their size that comes near this, so that arrows can be told apart.
+# Small frames are drawn at a whole multiple of their size that comes near this, so that arrows can be distinguished.
 _GOOD_WIDTH_PX = 960
 
 _WHEEL_PX = 480

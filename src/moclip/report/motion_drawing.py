@@ -58,7 +58,7 @@ class BlockVectors:
     """The blocks of one frame that have a vector into one direction of time.
 
     Attributes:
-        centre_px: (N, 2) float32, px, x then y: the middle of what of the block lies in the picture.
+        centre_px: (N, 2) float32, px, x then y: the middle of the block's part inside the picture.
         motion_px: (N, 2) float32, px: the visible motion between the two frames, right and down positive.
     """
 
@@ -199,14 +199,14 @@ _MAX_PIXELS = 1 << 20
 def cover_lines(
     starts: NDArray[np.floating], stops: NDArray[np.floating], *, radius_px: float, height: int, width: int
 ) -> Floats:
-    """Return (height, width) float32 from 0 to 1: how much of each pixel lies under a line with round ends.
+    """Return (height, width) float32 from 0 to 1: how much of each pixel is covered by a line with round ends.
 
     Args:
         starts: (N, 2) where each line starts, px, x then y; a line that stops where it starts is a dot.
         stops: (N, 2) where it stops.
         radius_px: Half of the width of every line.
         height: Height of the picture.
-        width: Width of the picture; what lies outside is cut off.
+        width: Width of the picture; everything outside is cut off.
     """
     cover = np.zeros((height, width), np.float32)
     # Lines of long extent come with more pixels: as many lines at a time as there is room for.

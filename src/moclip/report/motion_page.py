@@ -93,7 +93,7 @@ def build_motion_page(
 
 
 def build_section(drawing: VideoDrawing, *, spec: DrawingSpec, label: str = "") -> str:
-    """Return the part of the page about one video; `label` (its class, say) stands beside its name."""
+    """Return the part of the page about one video; `label` (such as its class) is shown with its name."""
     side = f' <span class="muted">{escape(label)}</span>' if label else ""
     facts = f" {_DOT} ".join(_facts_of(drawing))
     shots = "".join(_build_shot(frame, spec=spec) for frame in drawing.frames)
@@ -198,7 +198,7 @@ def _swatch(kind: str) -> str:
 def _build_wheel(max_px: float) -> str:
     room, radius = _WHEEL_ROOM_PX, _WHEEL_PX / 2
     middle = room + radius
-    # On the root scale a quarter of the length lies at half of the radius.
+    # On the root scale a quarter of the length is at half of the radius.
     rings = "".join(f'<circle cx="{middle}" cy="{middle}" r="{radius * share}"/>' for share in (0.25, 0.5, 1))
     on = "".join(
         f'<text class="on" x="{middle}" y="{middle - radius * share - 5}" text-anchor="middle">{max_px * share**2:.3g}'

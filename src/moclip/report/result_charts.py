@@ -186,7 +186,7 @@ def _whisker(low: float, *, x: float, y: float, style: str) -> str:
 
 
 def draw_scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) -> str:
-    """Return accuracy over a cost on a logarithmic axis, each point with its interval; later ones lie on top."""
+    """Return accuracy over a cost on a logarithmic axis, each point with its interval; later ones are on top."""
     left, top, right = _FRAME_LEFT, _FRAME_TOP, CHART_WIDTH - _FRAME_RIGHT
     bottom = _SCATTER_HEIGHT - _AXIS_PX - 4
     first, last = _decades([point.x for point in points])

@@ -37,7 +37,7 @@ _PLUS_MINUS, _TIMES, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRun:
-    """Where the metrics and the learning curves of the heads of one run lie."""
+    """One run, and the paths of its metrics and of the learning curves of its heads."""
 
     experiment: str
     split: int
@@ -48,7 +48,7 @@ class ReportRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportNetwork:
-    """Where the learning curve of one motion network lies."""
+    """One motion network, and the path of its learning curve."""
 
     variant: str
     split: int
@@ -58,7 +58,7 @@ class ReportNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTables:
-    """Where the tables over all runs lie."""
+    """The paths of the tables of all runs."""
 
     summary: Path
     comparisons: Path

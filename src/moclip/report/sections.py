@@ -269,7 +269,7 @@ def _build_cost_figure(
 ) -> str:
     if not placed:
         return ""
-    # Those of the first experiment, drawn last, lie on top; the others, many on few costs, are faint and have no line.
+    # Those of the first experiment, drawn last, are on top; the others, many on few costs, are faint and have no line.
     first = placed[0][1]["experiment"]
     points = [
         _point(x, row=row, score=scores[row["experiment"], row["method"]], is_first=row["experiment"] == first)

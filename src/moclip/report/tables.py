@@ -20,7 +20,7 @@ from moclip.workflow.paths import locate, run_of
 
 
 def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
-    """Write the table over the runs whose metrics lie at `.../{experiment}/split-{split}/seed-{seed}/metrics.json`."""
+    """Write the table of all runs, from their `metrics.json`."""
     runs: list[RunMetrics] = []
     for path in metrics:
         run = run_of(path, "evaluate", "metrics")
@@ -90,7 +90,7 @@ def write_report(
 
 
 def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
-    # The pages of motion pictures lie at `motion_pictures/{variant}.html` beside the report.
+    # The pages of motion pictures are at `motion_pictures/{variant}.html`, relative to the report.
     variants = list_used(config, "motion_network") if config["report"]["pictures"] else ()
     names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
     return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}

@@ -35,7 +35,7 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """What changes from epoch to epoch, beside the weights and the optimiser's state."""
+    """What changes from epoch to epoch, besides the weights and the state of the optimizer."""
 
     history: list[Epoch]
     best_epoch: int

@@ -83,7 +83,7 @@ class HeadEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedHead:
-    """The weights of the chosen epoch (0 without epochs), how they came about, and what validation chose beside it.
+    """The weights of the chosen epoch (0 without epochs), how they were trained, and what else validation chose.
 
     `selection_state` are the weights that no validation video shaped: those of `state`, unless it was fitted again.
     """

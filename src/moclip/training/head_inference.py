@@ -104,7 +104,7 @@ def _forward_attention(state: State, inputs: Floats, layout: Layout) -> Floats:
 
 
 def split_frames(inputs: Floats, *, layout: Layout) -> tuple[Floats, Floats]:
-    """Return the frames, (N, F, D), and their mask, (N, F), that lie in rows of this layout."""
+    """Return the frames, (N, F, D), and their mask, (N, F), in rows of this layout."""
     end = layout.motion + layout.appearance * layout.frames
     return inputs[:, layout.motion : end].reshape(len(inputs), layout.frames, layout.appearance), inputs[:, end:]
 

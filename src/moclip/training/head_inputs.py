@@ -94,7 +94,7 @@ def join_frames(frames: Floats, *, mask: Floats, motion: Floats | None, normalis
 
 
 def shuffle_rows(values: Floats, *, seed: int, subset: str) -> Floats:
-    """Return the rows, (N, D), dealt out at random between videos; the same seed and subset give the same order."""
+    """Return the rows, (N, D), permuted between videos; equal seed and subset give equal order."""
     digest = blake2b(f"shuffled motion\0{seed}\0{subset}".encode(), digest_size=8).digest()
     order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(values))
     return np.asarray(values[order], dtype=np.float32)

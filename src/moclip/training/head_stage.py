@@ -335,7 +335,7 @@ def predict_head(
 
 
 def _count_frames(head: TrainedHead, *, streams: Mapping[str, Stream]) -> int:
-    """How many frames of a video a head sees beside one another."""
+    """The number of frames of a video that a head sees."""
     if head.config.pooling != "concat" or "appearance" not in streams:
         return head.layout.frames
     return head.layout.appearance // int(streams["appearance"].values.shape[1])

@@ -53,7 +53,7 @@ class VideoFile:
 
     @property
     def codec_name(self) -> str:
-        """FFmpeg's name of the codec, whatever decoder it takes."""
+        """FFmpeg's name of the codec, for any decoder."""
         return self.stream.codec_context.codec.canonical_name
 
     @property

@@ -62,7 +62,7 @@ class _UnlikeIndexError(Exception):
 def read_frames(
     path: Path, *, video_id: str, choose: Choice, num_frames: int | None = None, seek: bool = True
 ) -> Frames:
-    """Return the frames that `choose` picks when it is told their number.
+    """Return the frames that `choose` picks, given their number.
 
     Where the packets of the file can be listed, decoding begins at the last keyframe that is safe before a frame and
     ends with the last frame; every packet and frame on the way is checked against the list. On other files, and
@@ -192,7 +192,7 @@ def _decode_from(video: VideoFile, index: PacketIndex, entry: int) -> Iterator[t
 
 
 def _land(video: VideoFile, index: PacketIndex, entry: int) -> tuple[int, Iterator[Packet]]:
-    # Where a seek ends is told by the packet found there. Containers seek by one timestamp or the other.
+    # The packet found after a seek shows where it ended. Containers seek by one timestamp or the other.
     for target in (index.marks[entry][0], index.decode_times[entry]):
         try:
             video.container.seek(target, stream=video.stream, backward=True)

@@ -203,7 +203,7 @@ class _Worker:
     def __init__(self, target: str, *, limits: Limits) -> None:
         self._limits = limits
         self._process = subprocess.Popen(
-            # The worker's search path is this process's, wherever the library lies.
+            # The worker's search path is this process's, wherever the library is installed.
             [sys.executable, "-c", f"{_BOOT}; from {serve.__module__} import serve; serve()", json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -240,7 +240,7 @@ class _Worker:
         return {name: self._read_value(entry, until=until, folder=spool_folder) for name, entry in header["values"]}
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the process in any state."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):

@@ -39,7 +39,7 @@ class PacketIndex:
     """The packets of a stream in the order of the file.
 
     Attributes:
-        marks: What tells each packet from the others: pts, size in bytes, position in the file.
+        marks: What distinguishes each packet from the others: pts, size in bytes, position in the file.
         decode_times: Their dts, or the pts where there is none. Some demuxers make it up, another one after a seek.
         times: (T,) int64, the timestamps in display order.
         is_keyframe: (T,) bool, in display order.
@@ -63,7 +63,7 @@ class PacketIndex:
         return self.frame_of(entry) if entry else 0
 
     def position_of(self, packet: Packet) -> int | None:
-        """Return the position in `marks` of a packet read anew, or None for a packet that is not there."""
+        """Return the position in `marks` of a packet read again, or None for a packet that is not there."""
         mark = _mark_of(packet)
         return None if mark is None else self._positions.get(mark)
 
@@ -83,7 +83,7 @@ def _mark_of(packet: Packet) -> Mark | None:
 
 
 def read_packet_index(video: VideoFile) -> PacketIndex | None:
-    """Return the packets of an open video, or None where frames can be told apart by decoding alone.
+    """Return the packets of an open video, or None if only decoding can distinguish frames.
 
     The file is read to its end.
     """
@@ -107,7 +107,7 @@ def read_packet_index(video: VideoFile) -> PacketIndex | None:
             decode_times.append(mark[0] if packet.dts is None else packet.dts)
             keyframes.append(packet.is_keyframe)
     except VideoError:
-        return None  # decoding tells what is wrong
+        return None  # decoding reports the error
     times = np.array([mark[0] for mark in marks], np.int64)
     if not marks or len(np.unique(times)) != len(times):
         return None

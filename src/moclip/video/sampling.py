@@ -24,7 +24,7 @@ def choose_frames(
 ) -> Indices:
     """Return the indices of the chosen frames: shape (K,), int64, 0-based, rising, none twice.
 
-    `middle` takes the one frame in the middle (the earlier of two), whatever `num_selected` is. `uniform` takes the
+    `middle` takes the one frame in the middle (the earlier of two), for any `num_selected`. `uniform` takes the
     frame at the centre of each of `num_selected` equal parts (again the earlier of two). `random` takes `num_selected`
     frames that follow from `video_id` alone, the same on every machine. `keyframes` takes the keyframes, the first
     frame where there is none; of more than `num_selected` those at the centres of equal parts of their list.
@@ -97,7 +97,7 @@ def _spread(frames: npt.NDArray[np.integer], *, num_selected: int) -> Indices:
 
 
 def _peaks(amounts: npt.NDArray[np.float64], *, num_frames: int, num_parts: int) -> Indices:
-    # Parts and not the greatest of all, which often lie side by side and show the same.
+    # Parts and not the greatest of all, which are often neighbors and show the same.
     known = np.full(num_frames, -np.inf)
     known[: len(amounts)] = amounts[:num_frames]
     starts = np.arange(num_parts + 1) * num_frames // num_parts

@@ -19,7 +19,7 @@ RECIPE = f"transcode:mpeg4,{WIDTH_PX}x{HEIGHT_PX},gop={GOP},max_b_frames=0,quant
 
 _TIME_BASE = Fraction(1, 25)
 
-# Exact arithmetic: the same vectors whatever instructions the processor has.
+# Exact arithmetic: equal vectors on every processor.
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 _ENCODER_OPTIONS = {"threads": "1", "flags": "+qscale+bitexact", "dct": "int", "idct": "simple"}

@@ -58,7 +58,7 @@ def serve() -> None:
     # What a library prints belongs into the job's log, and reads nothing.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    # The job is told to stop, and stops its workers: one that died first would look like a crash.
+    # SIGTERM is for the job, which stops its workers: one that died first would look like a crash.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     setup = _read_request(requests)

@@ -76,7 +76,7 @@ def write_video(
 
 
 def _encoder_options(codec: VideoCodec, *, quality: int | None) -> dict[str, str]:
-    # No scene cuts: the keyframes lie where `gop` says, whatever the frames show.
+    # No scene cuts: the keyframes follow from `gop` alone.
     chosen = str(_DEFAULT_QUALITY[codec] if quality is None else quality)
     common = {"threads": "1", "sc_threshold": _NO_SCENE_CUTS[codec], "flags": "+bitexact"}
     if codec == "h264":

@@ -62,7 +62,7 @@ class CostPlan:
 
 
 def plan_cost(config: Mapping[str, Any]) -> CostPlan:
-    """Return what the next run would extract; training and what follows it is not foretold.
+    """Return what the next run would extract. Training time is not estimated.
 
     A video whose bytes were never read counts as one whose rows are all missing.
 

@@ -168,7 +168,7 @@ def run_dry(targets: Sequence[str], *, arguments: Sequence[str]) -> str:
     """Return what a dry run of the workflow prints.
 
     Raises:
-        MoclipError: It fails; told in its last lines.
+        MoclipError: It fails; the message has its last lines.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *arguments, *targets]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

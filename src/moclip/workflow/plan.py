@@ -121,7 +121,7 @@ class Plan:
         yield self.job("report")
 
     def targets(self) -> list[str]:
-        """Return every output of every job: whatever is missing is made."""
+        """Return every output of every job: a missing one is made."""
         return [file for job in self.jobs for file in job.files]
 
     def run_job(self, run: Run) -> Job:

@@ -1,7 +1,7 @@
 """Note which process runs in a folder, and explain Snakemake's lock by it.
 
 Snakemake's locks outlive a killed run and do not name the process that made them. The note does, so that on the same
-machine a run that is alive can be told from one that was killed.
+machine a run that is alive can be distinguished from one that was killed.
 """
 
 import os

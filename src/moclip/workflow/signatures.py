@@ -218,12 +218,12 @@ def parse_content(path: Path, *, parse: Callable[[str], Any]) -> str:
         return f"unreadable: {error.strerror}"
     try:
         return json.dumps(parse(content.decode()), sort_keys=True, default=str)
-    except Exception:  # whatever the parser raises: the job that reads the file says what is wrong with it
+    except Exception:  # a parser raises many types: the job that reads the file reports the error
         return blake2b(content, digest_size=16).hexdigest()
 
 
 class Contents:
-    """Texts that stand for the content of files: the same wherever the files are, and whatever their times."""
+    """Texts that stand for the content of files: independent of the place and the times of the files."""
 
     def __init__(self, cache_dir: str | Path) -> None:
         """Take the folder of the cache, where digests are remembered."""

@@ -20,7 +20,7 @@ from moclip.workflow.feature_sets import list_feature_sets
 class Pool:
     """One folder of the cache: rows that share an extractor, its version and its parameters.
 
-    `used_by` names the feature sets whose rows lie here. `num_bytes` counts each file once, however many links it has.
+    `used_by` names the feature sets of these rows. `num_bytes` counts each file once, however many links it has.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ def list_pools(cache_dir: Path, *, configs: Sequence[Mapping[str, Any]]) -> list
     """Return every pool of a cache, those that no experiment of the checked configurations uses last.
 
     Raises:
-        ModelError: The weights of an image encoder are not there, so that its pool cannot be told.
+        ModelError: The weights of an image encoder are not there, so that its pool cannot be determined.
     """
     used: dict[Path, list[str]] = {}
     for config in configs:
