@@ -115,7 +115,7 @@ def test_an_index_names_only_shards_beside_it(tmp_path: Path, file: str) -> None
     shard = {"file": file, "content": "c", "num_videos": 1, "num_rejected": 0}
     document = {"format": 3, "extractor": "e", "provenance": {}, "content": "c", "subsets": {}, "shards": [shard]}
     (tmp_path / "index.json").write_text(json.dumps(document))
-    with pytest.raises(ShardError, match="expected the name of a shard beside it"):
+    with pytest.raises(ShardError, match="expected the name of a shard next to it"):
         read_index(tmp_path / "index.json")
 
 
