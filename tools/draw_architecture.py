@@ -16,8 +16,7 @@ import yaml
 from moclip.config.validation import check_config
 from moclip.core.code_digest import imported_modules
 from moclip.workflow.jobs import GATES
-from moclip.workflow.plan import Plan
-from moclip.workflow.signatures import Contents
+from moclip.workflow.rules import build_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs/architecture.md"
@@ -62,7 +61,7 @@ def read_edges() -> Edges:
     config = check_config(
         yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8")), schema=schema
     )
-    plan = Plan(config, code=str, listing=str, contents=Contents(config["cache_dir"]))
+    plan = build_plan(config)
     edges: Edges = {}
     for job in plan.jobs:
         edges.setdefault(job.rule, set()).update(above.rule for above in job.above)

@@ -8,7 +8,7 @@ import yaml
 from moclip.config.validation import check_config
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
-from moclip.workflow.plan import open_plan
+from moclip.workflow.rules import open_plan
 from moclip.workflow.resources import JobResources
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.

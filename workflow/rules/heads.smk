@@ -1,9 +1,9 @@
-from moclip.workflow.run_rules import batch_rule
+from moclip.workflow.run_rules import batch_rule, list_batches
 
 # The heads of a run: the only thing that is trained on cached features. One job trains those of a whole batch, on features
 # that are read once. A checkpoint: the index holds a digest of each run's heads, and what is below depends on that digest,
 # so that one run more, or another setting of one of them, tests no other run again.
-for batch, split in plan.batches:
+for batch, split in list_batches(plan):
 
     checkpoint:
         name:

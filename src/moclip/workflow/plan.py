@@ -11,49 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.experiments import Run, group_motion_shards, list_network_runs, list_runs, list_used
-from moclip.core.code_digest import script_digests
-from moclip.dataset.manifest import dataset_signature
-from moclip.workflow import feature_rules, run_rules, table_rules
 from moclip.workflow.jobs import Job, JobSpec, Wildcards
 from moclip.workflow.paths import Paths
-from moclip.workflow.run_rules import list_batches
-from moclip.workflow.signatures import PENDING, Contents, Signatures
+from moclip.workflow.signatures import Contents, Signatures
 
-RULES: Mapping[str, Callable[..., JobSpec]] = {
-    rule.__name__: rule
-    for rule in (
-        feature_rules.demo_dataset,
-        feature_rules.manifest,
-        feature_rules.motion_shard,
-        feature_rules.motion_index,
-        feature_rules.appearance_shard,
-        feature_rules.appearance_index,
-        feature_rules.text,
-        feature_rules.motion_network,
-        feature_rules.motion_network_curve,
-        feature_rules.motion_embedding_shard,
-        feature_rules.motion_embedding_index,
-        run_rules.head,
-        run_rules.evaluate,
-        table_rules.comparisons,
-        table_rules.summary,
-        table_rules.costs,
-        table_rules.rejects,
-        table_rules.motion_pictures,
-        table_rules.datacard,
-        table_rules.mistakes,
-        table_rules.report,
-    )
-}
+# A rule: from a plan and the wildcards of a job to what the job depends on.
+Rule = Callable[..., JobSpec]
 
 
 class Plan:
     """All jobs of a checked configuration."""
 
     def __init__(
-        self, config: Mapping[str, Any], *, code: Callable[[str], str], listing: Callable[[], str], contents: Contents
+        self,
+        config: Mapping[str, Any],
+        *,
+        rules: Mapping[str, Rule],
+        code: Callable[[str], str],
+        listing: Callable[[], str],
+        contents: Contents,
     ) -> None:
-        """Take the configuration, and where signatures come from that are no part of it.
+        """Take the configuration, the rules, and the sources of signatures that are not part of the configuration.
 
         `code` gives the digest of a rule's code, `listing` that of the dataset's videos and lists (or `sig:pending`),
         `contents` those of small files that the configuration names.
@@ -61,6 +39,7 @@ class Plan:
         self.config, self.paths = config, Paths(dataset=config["dataset"]["name"])
         self.signatures = Signatures(self.paths.outputs("manifest")["manifest"])
         self.code, self.listing, self.contents = code, listing, contents
+        self._rules = rules
         self._jobs: dict[tuple[str, ...], Job] = {}
         dataset = config["dataset"]
         self.shards = range(dataset["num_shards"])
@@ -70,7 +49,6 @@ class Plan:
         self.network_runs = list_network_runs(config)
         self.motion = list_used(config, "motion")
         self.appearance = list_used(config, "appearance")
-        self.batches = list_batches(self)
         # The misclassified videos of the first experiment are shown.
         self.mistaken = next(iter(config["experiments"])) if config["report"]["mistakes"] else ""
 
@@ -79,7 +57,7 @@ class Plan:
         values = {name: str(value) for name, value in wildcards.items()}
         key = (rule, *(f"{name}={value}" for name, value in sorted(values.items())))
         if key not in self._jobs:
-            spec = RULES[rule](self, **values)
+            spec = self._rules[rule](self, **values)
             self._jobs[key] = Job(
                 rule=rule,
                 wildcards=values,
@@ -127,25 +105,3 @@ class Plan:
     def run_job(self, run: Run) -> Job:
         """Return the job that tests a run."""
         return self.job("evaluate", experiment=run.experiment, split=run.split, seed=run.seed)
-
-
-def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None) -> Plan:
-    """Return the plan of a checked configuration whose rules run the scripts of a folder.
-
-    `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
-    """
-    dataset = config["dataset"]
-    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
-
-    def sign_listing() -> str:
-        if listing is None and plan.complete and not Path(plan.complete).is_file():
-            return PENDING  # rendered videos that do not exist yet
-        return f"sig:{listing or dataset_signature(dataset)}"
-
-    plan = Plan(
-        config,
-        code=lambda rule: f"code:{digests[rule]}",
-        listing=sign_listing,
-        contents=Contents(config["cache_dir"]),
-    )
-    return plan

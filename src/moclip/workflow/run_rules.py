@@ -88,7 +88,7 @@ def _describe_run(plan: "Plan", run: Run) -> dict[str, Any]:
 
 def head(plan: "Plan", batch: str, split: str) -> JobSpec:
     """Train a batch of heads: depends on its runs, and on labels, features and models behind train and val."""
-    runs = plan.batches[batch, split]
+    runs = list_batches(plan)[batch, split]
     indexes = unique(pair for run in runs for pair in streams_of(plan, run).values())
     models = unique(pair for run in runs for pair in models_of(plan, run).values())
     described = {run.name: _describe_run(plan, run) for run in runs}

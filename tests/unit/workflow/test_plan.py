@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from moclip.config.validation import check_config
+from moclip.workflow import rules
 from moclip.workflow.jobs import GATES, Job
 from moclip.workflow.plan import Plan
 from moclip.workflow.run_rules import batch_rule
-from moclip.workflow.signatures import Contents
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
@@ -20,7 +20,8 @@ _CALL = re.compile(r'\*\*(inputs|params)\(\s*"(\w+)"((?:,\s*"\w+")*)')
 
 
 def build_plan(config: dict[str, Any], *, cache_dir: Path) -> Plan:
-    return Plan(config, code=lambda rule: f"code:{rule}", listing=lambda: "sig:listing", contents=Contents(cache_dir))
+    config = config | {"cache_dir": str(cache_dir)}
+    return rules.build_plan(config, code=lambda rule: f"code:{rule}", listing=lambda: "sig:listing")
 
 
 def load_config(name: str) -> dict[str, Any]:
