@@ -55,7 +55,7 @@ class SlurmProject:
         while not (found := what()):
             assert main is None or main.process.poll() is None, main and main.output
             assert time.monotonic() < deadline, f"nothing after {seconds} s\n{main.output if main else self.jobs()}"
-            time.sleep(0.2)
+            time.sleep(0.05)
         return found
 
     def wait_for_running(self, words: str, *, main: "Main | None" = None) -> SlurmJob:

@@ -25,7 +25,7 @@ from tests.workflow.conftest import Project, toy_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 
-NUM_VIDEOS = 160  # of a shard, roughly: rows are put by 64 at a time, so that there is something to resume from
+NUM_VIDEOS = 320  # of a shard, roughly: rows are put by 64 at a time, so that there is something to resume from
 TEXTS = "results/toy/text/{}/class_embeddings.safetensors"
 TARGETS = ("results/toy/motion/original/index.json", "results/toy/appearance/clip/shard-0.h5")
 # One variant starts too small, the other stays so.

@@ -77,7 +77,7 @@ def describe_jobs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "head": ("", inputs, {"index": inputs["heads"]}),
         "evaluate": ("", streams, {"metrics": f"{run}/metrics.json"}),
     }
-    cfg = {"head": json.dumps({"run": head}), "evaluate": json.dumps(evaluated)}
+    cfg = {"head": json.dumps({"fusion/split-1/seed-0": head}), "evaluate": json.dumps(evaluated)}
     return {
         name: {
             "input": given,

@@ -22,6 +22,6 @@ pytestmark = pytest.mark.workflow
     ids=" ".join,
 )
 def test_a_run_of_a_part_of_the_graph_is_refused(arguments: list[str], built_checkout: Checkout) -> None:
-    ran = built_checkout.run(*arguments, check=False).ran
+    ran = built_checkout.run(*arguments, check=False, keep_logs=True).ran
     assert ran.code == 2, ran.output[-800:]
     assert "name the files" in ran.output or "name them instead" in ran.output
