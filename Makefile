@@ -16,7 +16,8 @@ READY := .venv/ready
 # Of what the extra `export` draws in, requirements.lock has the rest already.
 LOCKED := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
 PYTEST := $(BIN)/python -m pytest
-ONE_RUN := tests/workflow/test_demo.py
+# A whole run of a toy, and everything that uses one.
+ONE_RUN := tests/workflow/test_use.py
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-workflow test-all check format bench export change-table fuzz-cache fuzz faults audit slurm lock clean
