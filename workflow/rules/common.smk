@@ -62,7 +62,7 @@ def outputs(rule):
 def inputs(rule, *names, **fixed):
     """The inputs of a rule: those it names, and all gates above it. `fixed` are wildcards of a rule that has none.
 
-    An input is `ancient` unless it starts the rule whenever it is made: of the others only the content counts, in params.
+    Inputs are `ancient`, so that only their content counts, in params. Those in `Job.follows` start the job by their times.
     """
 
     def files(name):
