@@ -128,7 +128,9 @@ def toy(
     project.wait_for_running("motion_shard")
     cluster.run("scancel", main_job)
     project.wait_for(lambda: {job.state for job in project.jobs()} <= {"CANCELLED", "COMPLETED"})
-    assert {job.comment for job in project.jobs() if job.state == "COMPLETED"} == {"rule_manifest"}
+    states = {job.comment: job.state for job in project.jobs()}
+    assert states.pop("rule_manifest") == "COMPLETED"
+    assert "CANCELLED" in states.values()
     # The next run need not unlock.
     project.wait_for(lambda: not list(project.folder.glob(".snakemake/locks/*")))
 
