@@ -21,7 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from moclip.training.head_files import HeadConfig
-from moclip.training.heads import Fold, build_head, train_head
+from moclip.training.head_modules import build_head
+from moclip.training.heads import Fold, train_head
 
 NUM_VIDEOS, NUM_INPUTS, NUM_CLASSES, BATCH, HIDDEN = 9537, 1792, 101, 64, 512
 NUM_SEEDS = 8

@@ -49,8 +49,9 @@ def refuse_partial_runs(settings):
 
 def print_failures(run_logs):
     failed = [job for entry in workflow.scheduler.failed for job in (entry.jobs if entry.is_group() else [entry])]
-    jobs = [FailedJob(name=name_of(job), log=str(job.log[0])) for job in failed]
-    print(explain_failures(jobs, run_logs=run_logs), file=sys.stderr)
+    if failed:
+        jobs = [FailedJob(name=name_of(job), log=str(job.log[0])) for job in failed]
+        print(explain_failures(jobs, run_logs=run_logs), file=sys.stderr)
 
 
 def name_of(job):

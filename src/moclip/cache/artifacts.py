@@ -25,7 +25,7 @@ Kind = Literal["networks", "class_embeddings", "predictions"]
 
 KINDS: tuple[Kind, ...] = ("networks", "class_embeddings", "predictions")
 
-# A head is one file, which `head_runs` reads and writes.
+# A head is one file, which `training.head_stage` reads and writes.
 HEADS = "heads"
 
 _NOTE = "artifact.json"

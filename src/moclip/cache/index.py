@@ -91,7 +91,7 @@ def write_index(
     """Check every shard next to `path` against its expected signature and write the index over them.
 
     `signatures` maps a shard's file name to the signature it must carry; `subsets` gives the ids of the videos of each
-    subset of each split, as `subsets.list_subsets` does.
+    subset of each split, as `dataset.labels.list_subsets` does.
 
     Raises:
         ShardError: A shard is missing, damaged, or was built for other keys.

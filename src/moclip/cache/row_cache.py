@@ -307,7 +307,7 @@ def _version_of(path: Path) -> str:
 
 
 def list_row_keys(pool: Path) -> set[str]:
-    """Return the keys of all rows of a pool; damaged files are passed over, `verification` names them."""
+    """Return the keys of all rows of a pool; damaged files are passed over, `moclip verify` names them."""
     keys: set[str] = set()
     for path in pool.glob("*.h5"):
         noted = read_noted_keys(path)

@@ -77,7 +77,7 @@ class Encoder:
         """The image tower of the backend, made when first asked for: sentences need none.
 
         Raises:
-            ModelError: As `towers.build_tower`.
+            ModelError: As `runtime.build_tower`.
         """
         noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
         example = torch.from_numpy(self.prepare_images([noise]))

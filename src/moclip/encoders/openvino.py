@@ -27,7 +27,7 @@ class _Tower(torch.nn.Module):
 
 
 class OpenVinoTower:
-    """As `towers.ImageTower`; every batch size is compiled when it is first seen."""
+    """As `runtime.ImageTower`; every batch size is compiled when it is first seen."""
 
     num_in_flight = 1
 
@@ -50,7 +50,7 @@ class OpenVinoTower:
             raise ModelError(f"{spec.model}: openvino cannot convert it ({text}); set `backend: torch`") from error
 
     def start(self, batch: Floats) -> Callable[[], Floats]:
-        """As `towers.ImageTower.start`."""
+        """As `runtime.ImageTower.start`."""
         if batch.shape not in self._compiled:
             self._compiled[batch.shape] = self._compile(batch.shape)
         result = np.array(self._compiled[batch.shape](batch)[0], np.float32)

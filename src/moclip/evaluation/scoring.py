@@ -48,7 +48,7 @@ def list_streams(inputs: Mapping[str, Path]) -> list[str]:
 def score_run(
     inputs: Mapping[str, Path], *, heads: HeadFile, methods: Sequence[str], test_ids: Sequence[str], seed: int
 ) -> RunScores:
-    """Return the scores of every method of a run; `inputs` are as for `runs.write_run`."""
+    """Return the scores of every method of a run; `inputs` are as for `run_stage.write_run`."""
     load_features = FeatureLoader()
     streams = {name: load_features.stream(inputs[name]) for name in list_streams(inputs)}
     scored = {

@@ -42,7 +42,7 @@ APPEARANCE_FIELDS = (
 def extract_appearance_shard(
     job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int, motion_index: Path | None = None
 ) -> None:
-    """Write one shard of frame embeddings, as `extraction.extract_shard` does.
+    """Write one shard of frame embeddings, as `extractor.extract_shard` does.
 
     `motion_index` is that of the motion which the frames follow, where `frames.policy` is `motion`.
     """
@@ -65,7 +65,7 @@ def index_appearance(
     cache_dir: Path,
     motion_index: Path | None = None,
 ) -> None:
-    """Write the index over the appearance shards next to `output`, as `extraction.index_shards` does."""
+    """Write the index over the appearance shards next to `output`, as `extractor.index_shards` does."""
     motion = None if motion_index is None else list_motion_rows(motion_index)
     extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)

@@ -29,14 +29,14 @@ MOTION_FIELDS = (
 
 
 def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
-    """Write one shard of motion vectors, as `extraction.extract_shard` does."""
+    """Write one shard of motion vectors, as `extractor.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
     extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
     extract_shard(extractor, videos=videos, job=job)
 
 
 def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the motion shards next to `output`, as `extraction.index_shards` does."""
+    """Write the index over the motion shards next to `output`, as `extractor.index_shards` does."""
     extractor = build_motion_extractor(variant)
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 

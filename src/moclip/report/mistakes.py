@@ -157,7 +157,7 @@ def _list_votes(rows: Sequence[Mapping[str, str]], *, methods: Sequence[str]) ->
 
 
 def read_predictions(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a file that `evaluation.write_predictions` wrote.
+    """Return the rows of a file that `evaluate.write_predictions` wrote.
 
     Raises:
         DatasetError: The file is missing or no such file.

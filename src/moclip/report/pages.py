@@ -11,7 +11,7 @@ from moclip.config.methods import METHODS
 from moclip.errors import REJECT_REASONS
 from moclip.report.charts import shape_key
 
-# The heading above a column of `svg.strip`.
+# The heading above a column of `charts.strip`.
 PERCENT_AXIS = '<div class="axis"><i>0</i><i>25</i><i>50</i><i>75</i><i>100 %</i></div>'
 
 _SUBSETS = ("train", "val", "test")

@@ -13,7 +13,7 @@ from moclip.encoders.motion_network import load_network
 from moclip.encoders.spec import EncoderSpec
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
-from moclip.training.heads import build_model
+from moclip.training.head_modules import build_model
 
 
 def count_macs(call: Callable[[], object]) -> int:

@@ -49,7 +49,7 @@ def write_network(
     `labels` are those of the training and the validation videos.
 
     Raises:
-        ConfigError, DatasetError, ModelError: As `motion_training.train_motion_network`.
+        ConfigError, DatasetError, ModelError: As `motion_network.train_motion_network`.
     """
     train, val = labels
     prepare_torch(threads=variant["threads"])

@@ -55,7 +55,7 @@ def check_results(plan: Plan, *, noted_params: Callable[[str], Collection[str] |
     for job in plan.jobs:
         present = [file for file in job.files if Path(file).exists()]
         below = not runs.isdisjoint((*job.above, *job.gates))
-        reason = _find_fault(job, present=present) if present else ""
+        reason = _find_reason(job, present=present) if present else ""
         if reason == "other" and _starts(job, noted_params=noted_params):
             reason, below = "", True
         elif not reason and below and any(noted_params(file) is None for file in present):
@@ -74,7 +74,7 @@ def _starts(job: Job, *, noted_params: Callable[[str], Collection[str] | None]) 
     return all(params is not None for params in noted) and any(set(params or ()) != wanted for params in noted)
 
 
-def _find_fault(job: Job, *, present: Sequence[str]) -> str:
+def _find_reason(job: Job, *, present: Sequence[str]) -> str:
     note = read_record(job.files)
     if note is None:
         return "unknown"
@@ -99,7 +99,7 @@ def _has_read(job: Job, *, noted: Mapping[str, str]) -> bool:
 
 
 def describe_findings(findings: Sequence[Finding], *, runs: bool) -> list[str]:
-    """Return a line for each reason; `runs` tells whether this run makes the outputs again."""
+    """Return a line for each reason; `runs` is true if this run makes the outputs again."""
     lines = []
     for reason in dict.fromkeys(finding.reason for finding in findings):
         files = [finding.job.files[0] for finding in findings if finding.reason == reason]
@@ -118,9 +118,10 @@ def check_settings(*, options: Mapping[str, Any], triggers: Collection[str], res
     Raises:
         ConfigError: An option is given, or a trigger is missing.
     """
-    for option in (name for name, value in options.items() if value):
+    given = [name for name, value in options.items() if value]
+    if given:
         raise ConfigError(
-            f"{option}: expected the files that are wanted, found a part of the graph, which Snakemake loses at the "
+            f"{given[0]}: expected the files that are wanted, found a part of the graph, which Snakemake loses at the "
             f"manifest; name the files, as in `snakemake --cores 2 {results}/rejects.tsv`"
         )
     if not set(triggers) >= _TRIGGERS:

@@ -44,15 +44,8 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
 }
 
 # Folders in which every file belongs to some job.
-STAGE_FOLDERS = (
-    "motion",
-    "appearance",
-    "text",
-    "motion_network",
-    "motion_embedding",
-    "heads",
-    "experiments",
-    "motion_pictures",
+STAGE_FOLDERS = frozenset(
+    pattern.split("/")[0] for patterns in _OUTPUTS.values() for pattern in patterns.values() if "/" in pattern
 )
 
 

@@ -15,7 +15,7 @@ from moclip.workflow.jobs import Job, JobSpec, Wildcards
 from moclip.workflow.paths import Paths
 from moclip.workflow.signatures import Contents, Signatures
 
-# A rule: from a plan and the wildcards of a job to what the job depends on.
+# The function of a rule: it takes a plan and the wildcards of a job, and returns the job's dependencies.
 Rule = Callable[..., JobSpec]
 
 

@@ -18,7 +18,7 @@ class JobResources:
     """What the jobs of a plan ask for, by rule and wildcards."""
 
     def __init__(self, plan: Plan, *, is_local: Callable[[], bool]) -> None:
-        """Take the plan, and a function that tells whether jobs run on this machine."""
+        """Take the plan, and a function that returns whether jobs run on this machine."""
         self._config, self._signatures, self._is_local = plan.config, plan.signatures, is_local
         self._embedded = plan.embedded
 

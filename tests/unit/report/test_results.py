@@ -127,6 +127,16 @@ def make_report(folder: Path, *, mistakes=None, links=None, **changes) -> str:
     return build_report("demo", **made_request(folder, **changes), mistakes=mistakes, links=links)
 
 
+PROVENANCE = {
+    "moclip": "0.1.0",
+    "commit": "3f2c1ab",
+    "commands": ["snakemake --cores 2"],
+    "versions": {"numpy": "2.4.6", "torch": "2.15.0"},
+    "encoders": {"appearance": "local-dir:resources/demo-clip", "motion": "random start"},
+    "configuration": {"dataset": {"name": "demo"}, "head": {"mlp": {"learning_rate": 0.001}}},
+}
+
+
 def made_request(
     folder: Path,
     *,
@@ -141,8 +151,6 @@ def made_request(
     rng = np.random.default_rng(7)
     truth = np.sort(np.arange(num_tests or len(names) * videos_per_class) % len(names))
     ids = [f"v{index:04d}" for index in range(len(truth))]
-    reasons = dict.fromkeys(rejected, "no_motion_vectors")
-    kept = [video_id not in reasons for video_id in ids]
     runs: list[ReportRun] = []
     networks: list[ReportNetwork] = []
     for experiment, (splits, seeds) in (grids or {"fusion": ([1], [0, 1, 2])}).items():
@@ -150,46 +158,69 @@ def made_request(
             fixed = _logits(rng, truth, method="zero_shot", num_classes=len(names))
             for seed in seeds:
                 logits = {method: _logits(rng, truth, method=method, num_classes=len(names)) for method in SKILL}
-                logits["zero_shot"] = fixed
-                methods = {
-                    method: MethodLogits(
-                        video_ids=tuple(np.array(ids)[kept]) if "motion" in METHODS[method].streams else tuple(ids),
-                        logits=values[kept] if "motion" in METHODS[method].streams else values,
-                    )
-                    for method, values in logits.items()
-                }
-                result = evaluate_run(
-                    methods,
-                    test_ids=ids,
-                    class_index=truth,
-                    class_names=names,
-                    rejected=reasons,
-                    rejected_test_videos="wrong",
-                    encoders={"motion": "from random start", "appearance": "trained", "text": "trained"},
-                )
                 place = folder / experiment / f"split-{split}" / f"seed-{seed}"
-                write_metrics(place / "metrics.json", result=result)
-                write_predictions(place / "predictions.tsv", result=result)
-                curves = [
-                    {"head": head, **row, "chosen": int(row["epoch"] == 30 + seed)}
-                    for head in ("fusion", "appearance")
-                    for row in _curve(rng, epochs=40, top=SKILL[head])
-                ]
-                history = _write_table(place / "history.tsv", curves)
-                runs.append(
-                    ReportRun(
-                        experiment=experiment, split=split, seed=seed, metrics=place / "metrics.json", history=history
-                    )
+                _write_result(
+                    place, {**logits, "zero_shot": fixed}, truth=truth, ids=ids, names=names, rejected=rejected
                 )
+                history = _write_table(place / "history.tsv", _head_curves(rng, seed=seed))
+                metrics = place / "metrics.json"
+                run = ReportRun(experiment=experiment, split=split, seed=seed, metrics=metrics, history=history)
                 network = _write_table(place / "network.tsv", _curve(rng, epochs=12, top=0.4))
+                runs.append(run)
                 networks.append(ReportNetwork(variant="tiny", split=split, seed=seed, history=network))
     rows = build_summary(
         [RunMetrics(experiment=run.experiment, split=run.split, seed=run.seed, path=run.metrics) for run in runs]
     )
     write_summary(folder / "summary.tsv", rows=rows)
+    manifest = _list_videos(ids, truth=truth, names=names, splits=sorted({run.split for run in runs}))
+    reject = {"stage": "motion", "variant": "original", "reason": "no_motion_vectors"}
+    request = {
+        "datacard": DATACARD,
+        "manifest": manifest,
+        "rejects": [{"video_id": video_id, **reject, "detail": "codec vp9 exports none"} for video_id in rejected],
+        "tables": write_tables(folder, runs=runs, manifest=manifest),
+        "runs": runs,
+        "networks": networks,
+        "provenance": PROVENANCE,
+    }
+    return {**request, **changes}
+
+
+def _write_result(place: Path, logits, *, truth, ids, names, rejected) -> None:
+    """Write metrics and predictions of a run, whose rejected videos have no scores of motion."""
+    reasons = dict.fromkeys(rejected, "no_motion_vectors")
+    kept = [video_id not in reasons for video_id in ids]
+    methods = {
+        method: MethodLogits(
+            video_ids=tuple(np.array(ids)[kept]) if "motion" in METHODS[method].streams else tuple(ids),
+            logits=values[kept] if "motion" in METHODS[method].streams else values,
+        )
+        for method, values in logits.items()
+    }
+    result = evaluate_run(
+        methods,
+        test_ids=ids,
+        class_index=truth,
+        class_names=names,
+        rejected=reasons,
+        rejected_test_videos="wrong",
+        encoders={"motion": "from random start", "appearance": "trained", "text": "trained"},
+    )
+    write_metrics(place / "metrics.json", result=result)
+    write_predictions(place / "predictions.tsv", result=result)
+
+
+def _head_curves(rng, *, seed: int) -> list[dict]:
+    return [
+        {"head": head, **row, "chosen": int(row["epoch"] == 30 + seed)}
+        for head in ("fusion", "appearance")
+        for row in _curve(rng, epochs=40, top=SKILL[head])
+    ]
+
+
+def _list_videos(ids, *, truth, names, splits: list[int]) -> list[dict]:
     subsets = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
-    splits = sorted({run.split for run in runs})
-    manifest = [
+    return [
         {
             "video_id": video_id,
             "class_name": names[truth[index]],
@@ -199,32 +230,6 @@ def made_request(
         }
         for index, video_id in enumerate(ids)
     ]
-    request = {
-        "datacard": DATACARD,
-        "manifest": manifest,
-        "rejects": [
-            {
-                "video_id": video_id,
-                "stage": "motion",
-                "variant": "original",
-                "reason": "no_motion_vectors",
-                "detail": "codec vp9 exports none",
-            }
-            for video_id in rejected
-        ],
-        "tables": write_tables(folder, runs=runs, manifest=manifest),
-        "runs": runs,
-        "networks": networks,
-        "provenance": {
-            "moclip": "0.1.0",
-            "commit": "3f2c1ab",
-            "commands": ["snakemake --cores 2"],
-            "versions": {"numpy": "2.4.6", "torch": "2.15.0"},
-            "encoders": {"appearance": "local-dir:resources/demo-clip", "motion": "random start"},
-            "configuration": {"dataset": {"name": "demo"}, "head": {"mlp": {"learning_rate": 0.001}}},
-        },
-    }
-    return {**request, **changes}
 
 
 class Page(HTMLParser):

@@ -14,7 +14,8 @@ from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.training.head_files import HeadConfig, load_heads, save_heads, write_history
 from moclip.training.head_inference import choose, interpolate, mix_scores, predict_logits
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, shuffle_rows
-from moclip.training.heads import Fold, MlpSteps, build_head, build_model, train_head, train_zero_shot_head
+from moclip.training.head_modules import MlpSteps, build_head, build_model
+from moclip.training.heads import Fold, train_head, train_zero_shot_head
 
 FAST = HeadConfig(hidden=16, learning_rate=0.01, batch_size=8, epochs=12)
 NOTHING = Fold(inputs=np.zeros((0, 6), dtype=np.float32), labels=np.zeros(0, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Why a job would run is told by key, old value and new value."""
+"""The reason why a job would run is given by key, old value and new value."""
 
 import json
 
