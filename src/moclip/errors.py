@@ -15,6 +15,7 @@ REJECT_REASONS: dict[str, str] = {
     "decode_error": "decoding stopped at an error",
     "decode_error_rate": "more than a tenth of the packets cannot be decoded",
     "resolution_change": "the picture size changes inside the file",
+    "interlaced": "frames are coded as fields, whose vectors are not frame motion",
     "encrypted": "the stream is encrypted",
     "crash": "the decoder crashed on it, twice",
     "timeout": "decoding took longer than it may",

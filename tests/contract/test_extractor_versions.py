@@ -14,9 +14,17 @@ SOURCES = {
         "motion.vectors",
         "video.container",
         "video.motion_vectors",
+        "video.protection",
         "video.transcode",
     ),
-    "FRAMES_VERSION": ("extraction.frame_choice", "video.container", "video.frames", "video.packets", "video.sampling"),
+    "FRAMES_VERSION": (
+        "extraction.frame_choice",
+        "video.container",
+        "video.frames",
+        "video.packets",
+        "video.protection",
+        "video.sampling",
+    ),
     "APPEARANCE_VERSION": (
         "core.prefetch",
         "encoders.clip",
@@ -44,9 +52,9 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
-    "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
+    "FRAMES_VERSION": (4, "b4c7af386754a764"),
     "MOTION_EMBEDDING_VERSION": (2, "143efee1dcd5a706"),
-    "MOTION_VERSION": (3, "5d25775f4c915b3e"),
+    "MOTION_VERSION": (4, "761d55002085ab0d"),
     "TEXT_VERSION": (1, "b7ff99f21f00271a"),
 }
 

@@ -25,6 +25,17 @@ from moclip.errors import DatasetError
 
 Dataset = Mapping[str, Any]
 
+# Names of the folders of a split, in lower case.
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -72,7 +83,8 @@ def read_listing(dataset: Dataset) -> Listing:
 
     `ucf101`: classes in the order of classInd.txt. `hmdb51`, `folders` and `table`, which have no class file: sorted by
     name. `dataset.classes` keeps some of them in that order. `folders` takes every file with a known video suffix that
-    is not hidden; the others take the videos that a list names. A video that no split uses is left out.
+    is not hidden, as `<class>/<video>` or with a split as `train/<class>/<video>`, `val/...` and `test/...`; the others
+    take the videos that a list names. A video that no split uses is left out.
 
     The test set of a dataset without splits follows from its groups and `test_fraction` alone, so that it stays the
     same for every `validation_seed`. Validation videos are drawn from train by whole groups, separately for each split;
@@ -251,17 +263,47 @@ def _read_hmdb51(root: Path, lists: Path) -> _Lists:
 def _read_folders(root: Path, lists: Path) -> _Lists:
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    class_names = tuple(check_name(name, place=str(root)) for name in names)
-    found = []
-    for name, _ in walk_videos(root):
-        if any(part.startswith(".") for part in name.split("/")):
-            continue
-        path = check_video_path(name, place=str(root))
-        class_name, slash, _ = path.partition("/")
-        if not slash:
+    found = [name for name, _ in walk_videos(root) if not any(part.startswith(".") for part in name.split("/"))]
+    paths = [check_video_path(name, place=str(root)) for name in found]
+    for path in paths:
+        if "/" not in path:
             raise DatasetError(f"{root}: `{path}` lies in no class folder; move it into one")
-        found.append(ListEntry(place=str(root), path=path, class_name=class_name, subsets={}))
-    return _Lists(class_names=class_names, splits=(), entries=found)
+    subsets = _find_split_folders(names, paths=paths, root=root)
+    if not subsets:
+        class_names = tuple(check_name(name, place=str(root)) for name in names)
+        listed = [ListEntry(place=str(root), path=path, class_name=path.split("/")[0], subsets={}) for path in paths]
+        return _Lists(class_names=class_names, splits=(), entries=listed)
+    listed = []
+    for path in paths:
+        folder, class_name = path.split("/")[:2]
+        listed.append(ListEntry(place=str(root), path=path, class_name=class_name, subsets={1: subsets[folder]}))
+    return _Lists(class_names=tuple(sorted({entry.class_name for entry in listed})), splits=(1,), entries=listed)
+
+
+def _find_split_folders(names: Sequence[str], *, paths: Sequence[str], root: Path) -> dict[str, str]:
+    """Return the subset of each folder of a tree `<subset>/<class>/<video>`, or nothing for `<class>/<video>`.
+
+    Raises:
+        DatasetError: The tree is neither, or has no folder of training or of test videos.
+    """
+    flat = {path.split("/")[0] for path in paths if path.count("/") == 1}
+    found = {name: _SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in _SPLIT_FOLDERS}
+    # A class may be called `test`: its videos are directly in its folder.
+    subsets = {name: subset for name, subset in found.items() if name not in flat}
+    if not subsets:
+        return {}
+    expected = "expected `<class>/<video>`, or `train/<class>/<video>` with `test` and, if there is one, `val`"
+    others = sorted(set(names) - subsets.keys())
+    if others:
+        where = f"found `{min(subsets)}/<class>/<video>` next to the folder `{others[0]}`"
+        raise DatasetError(f"{root}: {expected}; {where}; move one, or list the videos in a table (layout: table)")
+    for subset in ("train", "val", "test"):
+        folders = sorted(name for name, own in subsets.items() if own == subset)
+        if len(folders) > 1:
+            raise DatasetError(f"{root}: `{folders[0]}` and `{folders[1]}` are both {subset}; merge the folders")
+        if not folders and subset != "val":
+            raise DatasetError(f"{root}: {expected}; found {', '.join(sorted(subsets))}; add or rename a folder")
+    return subsets
 
 
 def _read_table(root: Path, lists: Path) -> _Lists:

@@ -15,7 +15,7 @@ _NO_PAIR = np.array([NO_VECTOR, NO_VECTOR], np.int16).view(np.int32)[0]
 
 _KEY_TYPES = np.frombuffer(b"Ii", np.uint8)
 
-_RECIPE = re.compile(r"transcode:(\w+),(\d+)x(\d+),gop=(\d+),max_b_frames=(\d+),quantiser=(\d+)")
+_RECIPE = re.compile(r"transcode:(\w+),(\d+)x(\d+),gop=(\d+),max_b_frames=(\d+),quantizer=(\d+),bitexact")
 
 _CODECS = {"mpeg4": "MPEG-4 part 2", "h264": "H.264"}
 
@@ -136,11 +136,11 @@ def spell_source(source: str) -> str:
     found = _RECIPE.fullmatch(source)
     if not found:
         return source
-    codec, width, height, gop, b_frames, quantiser = found.groups()
+    codec, width, height, gop, b_frames, quantizer = found.groups()
     return (
         f"every frame decoded, scaled to {width}\N{MULTIPLICATION SIGN}{height} px and encoded again as "
         f"{_CODECS.get(codec, codec)} with a keyframe every {gop} frames, "
-        f"{'no' if b_frames == '0' else f'at most {b_frames}'} B-frames and the quantiser {quantiser}; "
+        f"{'no' if b_frames == '0' else f'at most {b_frames}'} B-frames and the quantizer {quantizer}; "
         "the vectors of that stream"
     )
 

@@ -12,6 +12,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from moclip.errors import VideoError
+from moclip.video.protection import is_protected
 
 # Beyond this share of packets that cannot be decoded a video is rejected: what is left is too little of it.
 MAX_ERROR_SHARE = 0.1
@@ -30,6 +31,9 @@ _FORMATS = (
     "aac,ac3,aiff,flac,mp3,w64,wav"
 )
 
+# Without it the inverse transform of MPEG-4 rounds differently on each kind of processor.
+_DECODER_OPTIONS = {"flags": "+bitexact"}
+
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 
 
@@ -44,7 +48,7 @@ class VideoFile:
 
     def set_options(self, options: Mapping[str, str]) -> None:
         """Give the decoder its options, which it takes before its first packet."""
-        self.stream.codec_context.options = dict(options)
+        self.stream.codec_context.options = {**_DECODER_OPTIONS, **options}
         self.lowres = "lowres" in options
 
     def reject(self, reason: str, detail: str) -> VideoError:
@@ -162,8 +166,12 @@ def open_video(path: Path, *, video_id: str) -> Iterator[VideoFile]:
             raise VideoError(reason="no_video_stream", detail="only other streams", video_id=video_id)
         if "enc_key_id" in stream.metadata:
             raise VideoError(reason="encrypted", detail="the stream names an encryption key", video_id=video_id)
+        if is_protected(path, container=container.format.name, track_id=stream.id):
+            raise VideoError(reason="encrypted", detail="the container marks encrypted samples", video_id=video_id)
         if stream.codec_context is None:
             raise VideoError(reason="unsupported_codec", detail="FFmpeg names no decoder", video_id=video_id)
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        yield VideoFile(container=container, stream=stream, video_id=video_id)
+        video = VideoFile(container=container, stream=stream, video_id=video_id)
+        video.set_options({})
+        yield video

@@ -88,7 +88,7 @@ def read_motion_row(
         path: The file.
         video_id: The video's name in errors.
         source: `original` takes the vectors of the file's own stream; `transcode` those of the frames re-encoded in
-            memory (`moclip.video.transcode`); `auto` the original ones where there are any.
+            memory (`moclip.video.transcode`); `auto` the original ones where there are any and none is of a field.
         spool_folder: Where packed vectors wait that are too many for memory; None for the system's own place.
 
     Raises:
@@ -100,7 +100,7 @@ def read_motion_row(
         try:
             return _read_original(path, video_id=video_id, spool_folder=spool_folder)
         except VideoError as error:
-            if source == "original" or error.reason != "no_motion_vectors":
+            if source == "original" or error.reason not in {"no_motion_vectors", "interlaced"}:
                 raise
     return _read_transcoded(path, video_id=video_id, spool_folder=spool_folder)
 
@@ -112,9 +112,22 @@ def _read_original(path: Path, *, video_id: str, spool_folder: Path | None) -> d
             detail = f"FFmpeg exports none of {video.codec_name}; transcode the video (motion source `auto`)"
             raise video.reject("no_motion_vectors", detail)
         video.set_options(_EXPORT_LOWRES if context.name in _LOWRES_DECODERS else _EXPORT)
-        first, frames = _peek(video.decode())
+        first, frames = _peek(_refuse_fields(video))
         row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
         return row | {"rotation_degrees": rotation_degrees(first), "source": "original"}
+
+
+def _refuse_fields(video: VideoFile) -> Iterator[av.VideoFrame]:
+    """Yield the frames of a video, all of them coded as whole frames.
+
+    FFmpeg exports the vectors of field-coded blocks in lines of a field for some block types and in lines of the frame
+    for others, and does not say which.
+    """
+    for index, frame in enumerate(video.decode()):
+        if frame.interlaced_frame:
+            detail = f"frame {index} of {video.codec_name}; transcode the video (motion source `auto`)"
+            raise video.reject("interlaced", detail)
+        yield frame
 
 
 def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) -> dict[str, Any]:

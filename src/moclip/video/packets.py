@@ -112,6 +112,9 @@ def read_packet_index(video: VideoFile) -> PacketIndex | None:
     if not marks or len(np.unique(times)) != len(times):
         return None
     order = np.argsort(times)
+    if not keyframes[0] or order[0] != 0:
+        # Cut inside a group of pictures: a decoder drops the pictures that need one from before the cut.
+        return None
     return PacketIndex(
         marks=tuple(marks),
         decode_times=tuple(decode_times),

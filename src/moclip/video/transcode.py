@@ -12,10 +12,10 @@ WIDTH_PX, HEIGHT_PX = 340, 256
 
 GOP = 12
 
-# FFmpeg's `-q:v 1` in the units of its options (FF_QP2LAMBDA).
+# FFmpeg's `-q:v 1` in the units of its options (FF_QP2LAMBDA). Its encoder goes no lower than the quantizer 2.
 _QUANTISER_1 = 118
 
-RECIPE = f"transcode:mpeg4,{WIDTH_PX}x{HEIGHT_PX},gop={GOP},max_b_frames=0,quantiser=1"
+RECIPE = f"transcode:mpeg4,{WIDTH_PX}x{HEIGHT_PX},gop={GOP},max_b_frames=0,quantizer=2,bitexact"
 
 _TIME_BASE = Fraction(1, 25)
 
@@ -47,7 +47,7 @@ def transcode_frames(
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.options = decoder_options
     reformatter = VideoReformatter()
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(_take_fields(frames)):
         picture = _upright(reformatter, frame, rotation_degrees=rotation_degrees)
         picture.pts, picture.time_base = index, _TIME_BASE
         # A picture type inherited from the source would tell the encoder where to put its keyframes.
@@ -57,6 +57,24 @@ def transcode_frames(
     for packet in encoder.encode(None):
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
+
+
+def _take_fields(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Yield the upper field of interlaced frames, and other frames unchanged.
+
+    Both fields of a frame together show two moments, and an encoder finds neither motion.
+    """
+    graph: av.filter.Graph | None = None
+    for frame in frames:
+        if not frame.interlaced_frame:
+            yield frame
+            continue
+        if graph is None:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TIME_BASE)
+            graph.link_nodes(source, graph.add("field", "top"), graph.add("buffersink")).configure()
+        graph.vpush(frame)
+        yield graph.vpull()
 
 
 def _upright(reformatter: VideoReformatter, frame: av.VideoFrame, *, rotation_degrees: int) -> av.VideoFrame:

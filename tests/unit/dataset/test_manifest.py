@@ -351,6 +351,53 @@ def test_folders_refuses_a_class_without_videos_and_a_video_without_class(ucf: P
     assert "`stray.avi` lies in no class folder" in refusal(dataset(ucf, layout="folders"))
 
 
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "", "Test")]
+)
+def test_folders_of_subsets_are_the_split(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    subsets = {name: subset for name, subset in zip(names, ("train", "val", "test"), strict=True) if name}
+    for name in subsets:
+        for class_name in ("Jump", "Archery"):
+            for number in range(4):
+                write_video(tmp_path, f"{name}/{class_name}/deep/{number}.mp4")
+    frame = build_manifest(dataset(tmp_path, layout="folders"))
+    assert list_class_names(frame) == ("Archery", "Jump")
+    given = [subsets[video_id.split("/")[0]] for video_id in frame["video_id"]]
+    if "val" in subsets.values():
+        assert list(frame["split_1"]) == given
+    else:
+        # Validation videos are drawn from train, and from nowhere else.
+        assert [{"val": "train"}.get(subset, subset) for subset in frame["split_1"]] == given
+        assert "val" in set(frame["split_1"])
+    assert len(build_manifest(dataset(tmp_path, layout="folders", classes=["Jump"]))) == len(frame) / 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (
+            ["train/Jump/a.avi", "test/Jump/b.avi", "Jump/c.avi"],
+            r"found `test/<class>/<video>` next to the folder `Jump`",
+        ),
+        (["train/Jump/a.avi", "test/b.avi", "test/c.avi"], r"found `train/<class>/<video>` next to the folder `test`"),
+        (["train/Jump/a.avi", "val/Jump/b.avi"], r"found train, val; add or rename a folder"),
+        (["test/Jump/a.avi"], r"found test; add or rename a folder"),
+        (["train/Jump/a.avi", "training/Jump/b.avi", "test/Jump/c.avi"], r"`train` and `training` are both train"),
+    ],
+)
+def test_a_tree_that_is_neither_classes_nor_subsets_is_refused(tmp_path: Path, paths: list[str], expected: str) -> None:
+    for path in paths:
+        write_video(tmp_path, path)
+    assert expected in refusal(dataset(tmp_path, layout="folders"))
+
+
+def test_a_class_may_be_called_like_a_subset(tmp_path: Path) -> None:
+    for class_name in ("train", "tram"):
+        for number in range(6):
+            write_video(tmp_path, f"{class_name}/{number}.avi")
+    assert list_class_names(build_manifest(dataset(tmp_path, layout="folders"))) == ("train", "tram")
+
+
 def test_folders_refuses_two_files_of_one_id(ucf: Path) -> None:
     write_video(ucf, "Jump/v_Jump_g01_c01.mp4")
     assert "have one id, `Jump/v_Jump_g01_c01`" in refusal(dataset(ucf, layout="folders"))

@@ -160,7 +160,7 @@ def test_every_source_is_spelled_out_with_its_number_of_videos() -> None:
     videos = {row["video_id"]: make_facts(source=RECIPE if row["class_index"] else "original") for row in manifest}
     page = Page(make_card(manifest, videos))
     assert page.text.count("24 videos") >= 2
-    assert "a keyframe every 12 frames, no B-frames and the quantiser 1" in page.text
+    assert "a keyframe every 12 frames, no B-frames and the quantizer 2" in page.text
 
 
 def test_nothing_is_fetched_and_links_lead_somewhere(leaking: str) -> None:

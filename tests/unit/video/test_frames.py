@@ -15,6 +15,7 @@ from moclip.errors import VideoError
 from moclip.video import frames
 from moclip.video.container import open_video
 from moclip.video.frames import Frames, read_frame_facts, read_frames
+from moclip.video.motion_vectors import read_motion
 from moclip.video.packets import read_packet_index
 from tests.unit.video.test_motion_vectors import encode_as, pan, render
 
@@ -160,6 +161,39 @@ def test_a_known_number_of_frames_ends_a_decode_from_the_first_early(made: dict[
     # A number that does not hold is found out where it matters, and never ends in another frame.
     with pytest.raises(VideoError, match="too_short"):
         read_frames(path, video_id="v", choose=lambda _: [60], num_frames=70)
+
+
+def cut_inside_group(source: Path, cut: Path, *, first: int) -> Path:
+    """Copy the packets of a video from one inside a group of pictures on."""
+    with av.open(str(source)) as read, av.open(str(cut), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in list(read.demux(video=0))[first:]:
+            if packet.size:
+                packet.stream = stream
+                written.mux(packet)
+    return cut
+
+
+@pytest.mark.parametrize("first", [3, 8])
+@pytest.mark.parametrize(
+    "name", ["h264-b", "h264-open-gop-mkv", "h264-flv", "mpeg4-mkv", "mpeg4-avi", "mpeg2-open-gop"]
+)
+def test_frames_before_the_first_whole_one_do_not_exist(
+    made: dict[str, Path], tmp_path: Path, name: str, first: int
+) -> None:
+    path = cut_inside_group(made[name], tmp_path / f"cut{made[name].suffix}", first=first)
+    middle = [
+        read_frames(path, video_id="v", choose=lambda number: [number // 2, number - 1], seek=seek)
+        for seek in (True, False)
+    ]
+    check_same(middle[0], middle[1])
+    num_frames = middle[0].num_frames
+    assert len(read_frame_facts(path, video_id="v").is_keyframe) == num_frames
+    if name.startswith("h264"):  # FFmpeg decodes the others onto a gray picture
+        assert num_frames < 40 - first
+    assert read_motion(path, video_id="v", source="auto").num_frames == num_frames
+    for index in (0, num_frames - 1):
+        check_same(outcome(path, chosen=[index]), outcome(path, chosen=[index], seek=False))
 
 
 @pytest.mark.parametrize("name", MADE)
