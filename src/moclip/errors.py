@@ -5,7 +5,7 @@ import re
 
 # Why a video has no features. The reason is a word of this table; what was found goes into the detail.
 REJECT_REASONS: dict[str, str] = {
-    "missing": "the manifest names a file that is not there",
+    "missing": "a list names a file that is not there",
     "unreadable": "FFmpeg cannot open the file",
     "no_video_stream": "the file holds no video stream",
     "unsupported_codec": "no decoder for this codec",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from moclip.core.files import replace_atomically
 from moclip.dataset.lists import LabelledVideo
+from moclip.dataset.missing import missing_fingerprint
 from moclip.errors import DatasetError
 
 _log = logging.getLogger(__name__)
@@ -40,30 +41,18 @@ def hex_digest(*parts: object) -> str:
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
-def find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[Version]:
-    """Return path, size, mtime and ctime of each video.
-
-    Raises:
-        DatasetError: A video is missing.
-    """
-    versions: list[Version] = []
-    missing: list[LabelledVideo] = []
+def find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[Version | None]:
+    """Return path, size, mtime and ctime of each video, None for one that is not on the disk."""
+    versions: list[Version | None] = []
     for video in videos:
         path = root / video.path
         try:
             status = path.stat()
         except OSError:
-            missing.append(video)
+            versions.append(None)
             continue
-        if not stat.S_ISREG(status.st_mode):
-            missing.append(video)
-        versions.append((path.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-    if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise DatasetError(
-            f"{missing[0].place}: the video `{missing[0].path}` is not below {root}{more}; correct dataset.root, or "
-            "add the video, or take it off the list"
-        )
+        is_file = stat.S_ISREG(status.st_mode)
+        versions.append((path.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None)
     return versions
 
 
@@ -136,6 +125,8 @@ class UnchangedCheck:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
         except OSError as error:
+            if fingerprint == missing_fingerprint(path.relative_to(self._root).as_posix()):
+                return
             raise DatasetError(f"{path}: the video cannot be read any more: {error.strerror}; run again") from error
         version = (path.as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if self.kind == "stat":

@@ -16,26 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.core.files import replace_atomically
-from moclip.dataset.fingerprints import UnchangedCheck, digest_videos, find_versions, hex_digest, memo_file, read_memo
+from moclip.dataset.fingerprints import (
+    Version,
+    digest_videos,
+    find_versions,
+    hex_digest,
+    read_memo,
+)
 from moclip.dataset.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
-from moclip.dataset.manifest_table import COLUMNS, INTEGERS, list_class_names, read_table
+from moclip.dataset.lists import LabelledVideo
+from moclip.dataset.manifest_table import INTEGERS, read_table
+from moclip.dataset.missing import missing_fingerprint, report_missing
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-__all__ = [
-    "COLUMNS",
-    "UnchangedCheck",
-    "build_manifest",
-    "dataset_signature",
-    "list_class_names",
-    "list_known_videos",
-    "memo_file",
-    "read_manifest",
-    "shard_of",
-    "write_manifest",
-]
 
 
 def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> "pd.DataFrame":
@@ -48,16 +42,22 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     The fingerprint `stat` is a digest of path, size and time of change, since two videos may share the latter two.
 
     Raises:
-        DatasetError: The lists are at fault, as `layouts.read_listing` says, or name a video that is not there.
+        DatasetError: The lists are at fault, as `layouts.read_listing` says, or name missing videos that
+            `missing.report_missing` does not accept.
     """
     listing = read_listing(dataset)
     videos = sorted(listing.videos, key=lambda video: video.video_id)
     root = Path(dataset["root"])
     versions = find_versions(videos, root=root)
-    if dataset["fingerprint"] == "content":
-        fingerprints = digest_videos(versions, memo=memo, num_threads=num_threads)
-    else:
-        fingerprints = [hex_digest(video.path, *version[1:3]) for video, version in zip(videos, versions, strict=True)]
+    missing = [video for video, version in zip(videos, versions, strict=True) if version is None]
+    report_missing(missing, videos=videos, root=root, is_allowed=dataset["on_bad_video"] == "skip")
+    found = [version for version in versions if version is not None]
+    digests = digest_videos(found, memo=memo, num_threads=num_threads) if dataset["fingerprint"] == "content" else []
+    known = dict(zip(found, digests, strict=False))
+    fingerprints = [
+        missing_fingerprint(video.path) if version is None else known.get(version) or _stat_digest(video, version)
+        for video, version in zip(videos, versions, strict=True)
+    ]
     class_index = {name: index for index, name in enumerate(listing.class_names)}
     columns: dict[str, Sequence[object]] = {
         "video_id": [video.video_id for video in videos],
@@ -90,9 +90,18 @@ def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[s
     known = {version[:3]: digest for version, digest in remembered.items()}
     found = []
     for video, version in zip(videos, versions, strict=True):
-        stat_digest = hex_digest(video.path, *version[1:3]) if dataset["fingerprint"] == "stat" else ""
-        found.append((video.video_id, video.path, stat_digest or known.get(version[:3], "")))
+        if version is None:
+            digest = missing_fingerprint(video.path)
+        elif dataset["fingerprint"] == "stat":
+            digest = _stat_digest(video, version)
+        else:
+            digest = known.get(version[:3], "")
+        found.append((video.video_id, video.path, digest))
     return found
+
+
+def _stat_digest(video: LabelledVideo, version: Version) -> str:
+    return hex_digest(video.path, *version[1:3])
 
 
 def write_manifest(frame: "pd.DataFrame", path: Path) -> None:

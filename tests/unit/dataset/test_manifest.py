@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def dataset(folder: Path, *, layout: str = "ucf101", **others: Any) -> dict[str,
         "test_fraction": 0.3,
         "num_shards": 3,
         "fingerprint": "content",
+        "on_bad_video": "fail",
     }
     return {**defaults, **others}
 
@@ -261,14 +263,73 @@ def test_a_missing_root_or_list_is_named(ucf: Path) -> None:
     check_dataset(dataset(ucf, layout="folders", lists=""))
 
 
-def test_missing_videos_are_named_with_their_line_and_counted(ucf: Path) -> None:
+def test_missing_videos_are_named_with_their_line_and_counted(ucf: Path, caplog: pytest.LogCaptureFixture) -> None:
     (ucf / "videos" / "Jump" / "v_Jump_g05_c01.avi").unlink()
     message = refusal(dataset(ucf))
-    assert re.search(r"trainlist01.txt, line 5: the video `Jump/v_Jump_g05_c01.avi` is not below .*videos;", message)
+    assert re.search(r"trainlist01.txt, line 5: the video `Jump/v_Jump_g05_c01.avi` is not below .*videos", message)
+    assert "or set `dataset.on_bad_video: skip`" in message
     shutil.rmtree(ucf / "videos" / "Archery")
-    assert "`Archery/v_Archery_g01_c01.avi` is not below" in refusal(dataset(ucf))
-    assert "(and 12 more)" in refusal(dataset(ucf))
+    for policy in ("fail", "skip"):
+        caplog.clear()
+        message = refusal(dataset(ucf, on_bad_video=policy))
+        assert "the video `Archery/v_Archery_g01_c01.avi` is not below" in message
+        assert "(and 12 more, all in the log of this job); the class `Archery` has no video there at all" in message
+        assert "on_bad_video" not in message
+        assert len([record for record in caplog.records if "is not below" in record.getMessage()]) == 13
     assert len(build_manifest(dataset(ucf, layout="folders", classes=["Jump"]))) == 11
+
+
+@pytest.mark.parametrize("kind", ["content", "stat"])
+def test_missing_videos_are_listed_until_they_come_back(ucf: Path, kind: str) -> None:
+    section = dataset(ucf, on_bad_video="skip", fingerprint=kind)
+    path = ucf / "videos" / "Jump" / "v_Jump_g05_c01.avi"
+    before = build_manifest(section).set_index("video_id")
+    content = path.read_bytes()
+    times = path.stat().st_mtime_ns
+    path.unlink()
+    without = build_manifest(section).set_index("video_id")
+    changed = before["fingerprint"] != without["fingerprint"]
+    assert list(before.index[changed]) == ["Jump/v_Jump_g05_c01"]
+    assert (before.drop(columns="fingerprint") == without.drop(columns="fingerprint")).all(axis=None)
+    check = UnchangedCheck(kind, root=ucf / "videos", paths=[path])
+    check(path, fingerprint=without.loc["Jump/v_Jump_g05_c01", "fingerprint"])
+    with pytest.raises(DatasetError, match="cannot be read any more"):
+        check(path, fingerprint=before.loc["Jump/v_Jump_g05_c01", "fingerprint"])
+    path.write_bytes(content)
+    os.utime(path, ns=(times, times))
+    with pytest.raises(DatasetError, match="changed after the manifest was written"):
+        check(path, fingerprint=without.loc["Jump/v_Jump_g05_c01", "fingerprint"])
+    pd.testing.assert_frame_equal(build_manifest(section).set_index("video_id"), before)
+
+
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        ("Jump/v_Jump_g05_c01.mp4", r"; there is `Jump/v_Jump_g05_c01.mp4`, with another suffix"),
+        ("jump/v_Jump_g05_c01.avi", r"; there is `jump/v_Jump_g05_c01.avi`, in another letter case"),
+        ("Jump/v_Jump_g05_c01.AVI", r"; there is `Jump/v_Jump_g05_c01.AVI`, with another suffix"),
+        ("Jump/v_Jump_g05_d01.avi", r"; there is `Jump/v_Jump_g05_d01.avi`, with a similar name"),
+        ("other/clip.avi", r"videos (and 1 more, all in the log of this job); correct dataset.root"),
+    ],
+)
+def test_a_missing_video_is_reported_with_the_file_that_was_meant(ucf: Path, there: str, hint: str) -> None:
+    for number in (1, 2):
+        (ucf / "videos" / "Jump" / f"v_Jump_g05_c0{number}.avi").unlink()
+    write_video(ucf, there)
+    assert hint in refusal(dataset(ucf))
+
+
+def test_a_missing_video_in_another_unicode_form_is_recognized(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Café/klettern ü.mp4") for form in ("NFC", "NFD"))
+    rows = [f"{composed},Café", *(f"Café/{number}.mp4,Café" for number in range(4))]
+    for path in [decomposed, *(f"Café/{number}.mp4" for number in range(4))]:
+        write_video(tmp_path, path)
+    table = write(tmp_path / "table.csv", "video,class\n" + "\n".join(rows) + "\n")
+    message = refusal(dataset(tmp_path, layout="table", lists=str(table)))
+    assert message.endswith(
+        "in another Unicode form; correct dataset.root, or add the video, or take it off the list, "
+        "or set `dataset.on_bad_video: skip`"
+    )
 
 
 def test_a_folder_by_the_name_of_a_video_is_no_video(ucf: Path) -> None:
@@ -739,4 +800,4 @@ def test_the_official_lists_over_a_part_of_the_videos_name_one_that_is_missing(
     classes = ["Lunges", "BrushingTeeth", "CuttingInKitchen", "JumpingJack", "WallPushups"]
     message = refusal(dataset(tmp_path, root=str(videos), lists=str(lists), classes=classes))
     assert "line 729: the video `BrushingTeeth/v_BrushingTeeth_g01_c04.avi` is not below" in message
-    assert "(and 117 more)" in message  # 621 clips of these classes in the lists, 503 here
+    assert "(and 117 more, all in the log of this job)" in message  # 621 clips of these classes in the lists, 503 here
