@@ -11,7 +11,7 @@ APPEARANCE_VERSION = 2  # frames to embeddings
 
 TEXT_VERSION = 1  # prompts to class embeddings
 
-MOTION_EMBEDDING_VERSION = 2  # motion vectors to fields to embeddings and logits of a frozen motion network
+MOTION_EMBEDDING_VERSION = 3  # motion vectors to fields to embeddings and logits of a frozen motion network
 
 NETWORK_VERSION = 1  # the files of a trained motion network; a digest of the code covers its training
 

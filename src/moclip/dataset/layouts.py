@@ -300,7 +300,9 @@ def _find_split_folders(names: Sequence[str], *, paths: Sequence[str], root: Pat
     for subset in ("train", "val", "test"):
         folders = sorted(name for name, own in subsets.items() if own == subset)
         if len(folders) > 1:
-            raise DatasetError(f"{root}: `{folders[0]}` and `{folders[1]}` are both {subset}; move the videos of one into the other")
+            raise DatasetError(
+                f"{root}: `{folders[0]}` and `{folders[1]}` are both {subset}; move the videos of one into the other"
+            )
         if not folders and subset != "val":
             raise DatasetError(f"{root}: {expected}; found {', '.join(sorted(subsets))}; add or rename a folder")
     return subsets

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
+from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion, pixel_code
 from moclip.motion.vectors import MotionVectors
 from moclip.video.sampling import choose_segment_frames
 
@@ -21,9 +21,6 @@ Fields = NDArray[np.float32]
 
 # Share of the shorter side that a test crop takes: 224 of 256 in CoViAR.
 TEST_CROP = 0.875
-
-# The code of no motion.
-ZERO_CODE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +99,8 @@ def crop_for_test(fields: Fields, *, config: FieldConfig, crops: int, flips: boo
 def encode_crop(fields: Fields, *, config: FieldConfig, mirrored: bool) -> Tensor:
     """Return a crop, (S, h, w, 2) in px, as bytes of the input's size, uint8 (S, 2, P, P); see `decode_crops`.
 
-    The code is `v * 127.5 / max_px + 128`, cut to a byte. `mirrored` swaps left and right and negates x before that, so
-    that no motion keeps its code. With `rescale_vectors` motion grows and shrinks as the picture does.
+    `mirrored` swaps left and right and negates x before fields become codes, so that no motion keeps its code. With
+    `rescale_vectors` motion grows and shrinks as the picture does.
     """
     side = config.input_px
     planes = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
@@ -113,9 +110,7 @@ def encode_crop(fields: Fields, *, config: FieldConfig, mirrored: bool) -> Tenso
     if config.rescale_vectors:
         width_and_height = config.spec.stride * np.array(planes.shape[:1:-1], np.float32)
         planes *= (side / width_and_height)[:, None, None]
-    planes *= np.float32(127.5 / config.max_px)
-    planes += ZERO_CODE
-    codes = torch.from_numpy(np.clip(planes, 0, 255, out=planes).astype(np.uint8))
+    codes = torch.from_numpy(pixel_code(planes, max_px=config.max_px))
     if codes.shape[-2:] == (side, side):
         return codes
     return torch.nn.functional.interpolate(codes, size=(side, side), mode="bilinear", antialias=True)

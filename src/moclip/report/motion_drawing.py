@@ -188,7 +188,7 @@ def draw_wheel(*, size_px: int, max_px: float) -> Image:
 
 def draw_code(field: Floats, *, max_px: float) -> tuple[Image, Image]:
     """Return two (h, w) uint8 grey pictures, x and y: the pixel code of a field, 128 where nothing moves."""
-    code = np.round((pixel_code(field.copy(), max_px=max_px) + 0.5) * 255).astype(np.uint8)
+    code = pixel_code(field, max_px=max_px)
     return code[..., 0], code[..., 1]
 
 

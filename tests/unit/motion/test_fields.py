@@ -193,13 +193,15 @@ def test_an_upright_field_follows_the_rotation_of_the_video() -> None:
     assert (field == np.array([0, 2])).all()
 
 
-def test_the_pixel_code_has_eight_bits_and_saturates_at_twenty_pixels() -> None:
-    speeds = np.array([-100, -20.1, 0, 0.1, 19.93, 20, 100], np.float32)
-    codes = np.round((pixel_code(speeds) + 0.5) * 255).astype(int)
-    assert codes.tolist() == [0, 0, 128, 128, 255, 255, 255]
+def test_the_pixel_code_is_that_of_coviar_for_both_signs() -> None:
+    # Written down from CoViAR's loader, which casts the product to an integer before it adds 128.
+    speeds = [-100, -20.1, -20, -10, -3, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 3, 10, 19.93, 20, 100]
+    codes = [0, 0, 1, 65, 109, 122, 125, 128, 128, 128, 131, 134, 147, 191, 255, 255, 255]
+    assert pixel_code(np.array(speeds, np.float32)).tolist() == codes
     every = np.linspace(-25, 25, 4001).astype(np.float32)
-    plain = [np.uint8(min(max(float(v) * 127.5 / 20 + 128, 0), 255)) / 255 - 0.5 for v in every]
-    np.testing.assert_allclose(pixel_code(every), plain, atol=1e-6)
+    plain = [min(max(int(float(v * np.float32(127.5 / 20))) + 128, 0), 255) for v in every]
+    assert pixel_code(every).tolist() == plain
+    assert pixel_code(np.float32([-3]), max_px=10.0).tolist() == [90]
 
 
 @settings(max_examples=20, deadline=None)

@@ -284,7 +284,7 @@ def test_a_video_whose_frames_are_gone_is_named_on_the_page(
     folder, config = dataset
     elsewhere = {**config, "dataset": {**config["dataset"], "root": str(tmp_path)}}
     page = write_page(folder, elsewhere, tmp_path / "page.html")
-    assert page.text.count("missing (the manifest names a file that is not there)") == 3
+    assert page.text.count("missing (a list names a file that is not there)") == 3
 
 
 def test_a_window_of_0_goes_back_to_the_keyframe() -> None:

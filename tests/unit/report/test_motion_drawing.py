@@ -230,7 +230,7 @@ def test_a_block_that_hangs_over_the_edge_has_its_middle_in_the_picture() -> Non
 def test_the_code_is_what_the_network_reads() -> None:
     field = np.array([[[0, 0], [20, -20], [50, -50], [10, -10]]], np.float32)
     x, y = draw_code(field, max_px=20)
-    # v * 127.5 / 20 + 128, cut to 8 bits.
+    # v * 127.5 / 20 toward zero, + 128, clipped to 8 bits.
     assert x[0].tolist() == [128, 255, 255, 191]
-    assert y[0].tolist() == [128, 0, 0, 64]
+    assert y[0].tolist() == [128, 1, 0, 65]
     assert field[0, 1, 0] == 20, "the field is left as it was"
