@@ -52,9 +52,9 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
-    "FRAMES_VERSION": (4, "b4c7af386754a764"),
+    "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
     "MOTION_EMBEDDING_VERSION": (3, "452fad483eaed30d"),
-    "MOTION_VERSION": (4, "761d55002085ab0d"),
+    "MOTION_VERSION": (4, "de96d7128af5bf32"),
     "TEXT_VERSION": (1, "b7ff99f21f00271a"),
 }
 

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+import av.logging
 import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ _DECODER_OPTIONS = {"flags": "+bitexact"}
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 
 
+# The most frames by which a decoder may return a picture late.
+_MAX_DELAY = 17
+
+
 @dataclass(kw_only=True)
 class VideoFile:
     """An open file and its best video stream, ready to decode."""
@@ -45,11 +50,46 @@ class VideoFile:
     stream: av.VideoStream
     video_id: str
     lowres: bool = False
+    _log: list[tuple[int, str, str]] = field(default_factory=list)
+    _concealed_times: set[int] = field(default_factory=set)
+    _num_unsure: int = 0
 
     def set_options(self, options: Mapping[str, str]) -> None:
         """Give the decoder its options, which it takes before its first packet."""
         self.stream.codec_context.options = {**_DECODER_OPTIONS, **options}
         self.lowres = "lowres" in options
+
+    @contextmanager
+    def watch_errors(self) -> Iterator[None]:
+        """Notice during `decode` which frames hold concealed errors. FFmpeg says so in its log and nowhere else."""
+        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(av.logging.INFO)
+        av.logging.set_skip_repeated(False)
+        try:
+            with av.logging.Capture(local=True) as self._log:
+                yield
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+
+    def has_concealed_errors(self, frame: av.VideoFrame) -> bool:
+        """Return whether FFmpeg invented a part of a decoded frame; True if that cannot be excluded."""
+        if frame.pts is not None:
+            return frame.pts in self._concealed_times
+        self._num_unsure -= 1
+        return self._num_unsure >= 0
+
+    def _note_errors(self, packet: "av.Packet[av.VideoStream]") -> None:
+        # At a reduced size nothing is concealed, and the blocks that could not be decoded keep what was there before.
+        concealed = any(
+            text.startswith("concealing ") or (self.lowres and level <= av.logging.ERROR)
+            for level, _, text in self._log
+        )
+        self._log.clear()
+        if concealed and packet.pts is not None:
+            self._concealed_times.add(packet.pts)
+        elif concealed:
+            self._num_unsure = _MAX_DELAY
 
     def reject(self, reason: str, detail: str) -> VideoError:
         """Return the error that rejects this video."""
@@ -107,6 +147,8 @@ class VideoFile:
                 num_errors += 1
                 last_error = error.strerror
                 continue
+            if self._log:
+                self._note_errors(packet)
             for frame in frames:
                 if self.picture_size(frame) != size:
                     if size is not None:

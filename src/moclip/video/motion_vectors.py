@@ -4,6 +4,7 @@ One thread decodes: with several, FFmpeg loses vectors of some frames, different
 parallel instead. Files are opened with the `file` protocol only, so that a playlist cannot make FFmpeg fetch anything.
 """
 
+import logging
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -23,6 +24,8 @@ from moclip.motion.collector import MotionStream, VectorError
 from moclip.motion.vectors import MotionVectors, motion_from_row
 from moclip.video.container import NO_TIME, VideoFile, open_video, rotation_degrees
 from moclip.video.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
+
+_log = logging.getLogger(__name__)
 
 MotionSource = Literal["original", "transcode", "auto"]
 
@@ -112,8 +115,9 @@ def _read_original(path: Path, *, video_id: str, spool_folder: Path | None) -> d
             detail = f"FFmpeg exports none of {video.codec_name}; transcode the video (motion source `auto`)"
             raise video.reject("no_motion_vectors", detail)
         video.set_options(_EXPORT_LOWRES if context.name in _LOWRES_DECODERS else _EXPORT)
-        first, frames = _peek(_refuse_fields(video))
-        row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
+        with video.watch_errors():
+            first, frames = _peek(_refuse_fields(video))
+            row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
         return row | {"rotation_degrees": rotation_degrees(first), "source": "original"}
 
 
@@ -165,10 +169,13 @@ def _collect_motion(
     stream = MotionStream(width_px=size[0], height_px=size[1], emit_past=past.append, emit_future=future.append)
     without_vectors = PictureType.B if video.stream.codec_context.name in _H263_DECODERS else None
     types, keyframes, timestamps = bytearray(), bytearray(), array("q")
+    num_concealed = 0
     try:
         for index, frame in enumerate(frames):
             kind = frame.pict_type
-            if kind != without_vectors:
+            if video.has_concealed_errors(frame):
+                num_concealed += 1
+            elif kind != without_vectors:
                 for side_data in _side_data(frame):
                     if type(side_data) is MotionVectorData:
                         stream.add(index, memoryview(side_data))
@@ -179,6 +186,8 @@ def _collect_motion(
         found = stream.finish()
     except VectorError as error:
         raise video.reject("decode_error", str(error)) from None
+    if num_concealed:
+        _log.warning("video %s: errors in %d frames, whose vectors are not stored", video.video_id, num_concealed)
     if not found.motion_scale:
         raise video.reject("no_motion_vectors", f"none of {len(types)} {video.codec_name} frames has any")
     return {
