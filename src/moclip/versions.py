@@ -15,4 +15,4 @@ MOTION_EMBEDDING_VERSION = 2  # motion vectors to fields to embeddings and logit
 
 NETWORK_VERSION = 1  # the files of a trained motion network; a digest of the code covers its training
 
-HEAD_VERSION = 1  # embeddings to a trained head
+HEAD_VERSION = 2  # embeddings to a trained head

@@ -149,9 +149,7 @@ class _Models:
         """Return one head of a run."""
         from moclip.training.mac_counting import count_head  # noqa: PLC0415
 
-        head = heads.heads[name]
-        num_classes = int(head.state["num_classes"][0]) if head.kind == "knn" else len(head.state["classifier.bias"])
-        parameters, macs = count_head(head, num_classes=num_classes)
+        parameters, macs = count_head(heads.heads[name])
         return _Model(parameters=parameters, macs=macs)
 
 

@@ -15,8 +15,8 @@ from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import MoclipError
 from moclip.extraction.text import ClassEmbeddings
 from moclip.training.head_files import HeadFile
-from moclip.training.head_inference import mix_scores
 from moclip.training.head_stage import FeatureLoader, predict_head
+from moclip.training.selection import mix_scores
 
 
 @dataclass(frozen=True, kw_only=True)

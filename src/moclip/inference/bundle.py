@@ -197,12 +197,10 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
     from moclip.inference.onnx import HeadGraph, ImageGraph, MotionGraph, OnnxReport, export_onnx, has_graph  # noqa: PLC0415
 
     reports: list[OnnxReport] = []
-    widths: dict[str, int] = {}
     if parts.network is not None and parts.motion_network is not None:
         from moclip.encoders.motion_network import load_network  # noqa: PLC0415
 
         network = load_network(parts.network).network
-        widths["motion"] = network.embedding_dim
         side = parts.motion_network["input_px"]
         path = folder / "motion_network.onnx"
         inputs = {"fields": (2, side, side)}
@@ -211,7 +209,6 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         from moclip.encoders.clip import load_encoder  # noqa: PLC0415
 
         encoder = load_encoder(build_encoder_spec({**parts.appearance, "device": "cpu"}))
-        widths["appearance"] = encoder.embedding_dim
         size = encoder.model.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         path = folder / "image_encoder.onnx"
@@ -219,10 +216,10 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         reports.append(export_onnx(graph, path, inputs={"pictures": (3, height, width)}, outputs=("embedding",)))
     for name, saved in parts.load_heads().heads.items():
         if name not in parts.methods or not has_graph(saved):
-            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.kind)
+            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.config.kind)
             continue
         used = [stream for stream in STREAM_ORDER if stream in METHODS[name].streams]
-        shapes = {stream: (widths[stream],) for stream in used}
+        shapes = {stream: (getattr(saved.layout, stream),) for stream in used}
         path = folder / f"head_{name}.onnx"
         reports.append(export_onnx(HeadGraph(saved), path, inputs=shapes, outputs=("logits",)))
     return tuple((report.file, report.difference) for report in reports)
