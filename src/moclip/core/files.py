@@ -1,10 +1,14 @@
-"""Write files atomically."""
+"""Write files atomically, and read and write tables and JSON."""
 
+import csv
+import json
+import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,3 +26,47 @@ def replace_atomically(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as JSON with sorted keys, atomically."""
+    with replace_atomically(path) as temporary:
+        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+
+
+def write_table(
+    path: Path, *, header: Sequence[str], rows: Iterable[Sequence[object]], num_digits: int | None = None
+) -> None:
+    """Write a tab-separated table, atomically; None and nan are empty cells, floats are rounded to `num_digits`."""
+    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        table.writerow(header)
+        table.writerows([_format_cell(cell, num_digits=num_digits) for cell in row] for row in rows)
+
+
+def _format_cell(cell: object, *, num_digits: int | None) -> object:
+    if not isinstance(cell, float):
+        return cell
+    if math.isnan(cell):
+        return None
+    return cell if num_digits is None else round(cell, num_digits)
+
+
+def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a tab-separated table with a header, as text by column.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such table, or lacks one of `columns`.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            table = csv.DictReader(file, dialect="excel-tab")
+            lost = sorted(set(columns) - set(table.fieldnames or ()))
+            rows = list(table)
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
+    if lost:
+        raise ValueError(f"it has no column `{lost[0]}`")
+    return rows

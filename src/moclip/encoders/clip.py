@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from moclip.core.files import replace_atomically
-from moclip.encoders.runtime import ImageTower, build_tower, numerics
+from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
     LOCAL_DIR,
@@ -165,7 +165,9 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
     if not spec.model.startswith(LOCAL_DIR):
         _check_names(spec)
         _check_quick_gelu(spec)
-    device = _choose_device(spec)
+    device = choose_device(spec.device, model=spec.model)
+    if spec.precision == "fp16" and device.type != "cuda":
+        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
     torch.set_num_threads(spec.threads)
     model, preprocess = _create_model(spec, device=device)
     _check_shapes(spec, model)
@@ -269,15 +271,6 @@ def _check_shapes(spec: EncoderSpec, model: Any) -> None:
                 f"{path}: {name} has {tensor.numel()} values, expected {own[name]}; "
                 f"a checkpoint of another picture size or text length than {spec.model}"
             )
-
-
-def _choose_device(spec: EncoderSpec) -> torch.device:
-    has_gpu = torch.cuda.is_available()
-    if spec.device == "cuda" and not has_gpu:
-        raise ModelError(f"{spec.model}: `device: cuda`, and torch finds no GPU; set `device: cpu` or `auto`")
-    if spec.precision == "fp16" and not has_gpu:
-        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
-    return torch.device("cuda" if spec.device != "cpu" and has_gpu else "cpu")
 
 
 def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> Floats:

@@ -112,7 +112,7 @@ class _Trainer:
         self.select = variant["select"]
         self.loaders = variant["loaders"]
         self.seed = seed
-        self.device = choose_device(variant["device"])
+        self.device = choose_device(variant["device"], model="motion network")
         torch.manual_seed(seed)
         network = build_network(
             variant["backbone"], weights=variant["weights"], num_classes=num_classes, dropout=self.config.dropout
