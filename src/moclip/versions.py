@@ -9,7 +9,7 @@ FRAMES_VERSION = 3  # which frames are chosen and how they are decoded
 
 APPEARANCE_VERSION = 3  # frames to embeddings
 
-TEXT_VERSION = 1  # prompts to class embeddings
+TEXT_VERSION = 2  # prompts to class embeddings
 
 MOTION_EMBEDDING_VERSION = 3  # motion vectors to fields to embeddings and logits of a frozen motion network
 

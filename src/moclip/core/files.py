@@ -31,11 +31,10 @@ def replace_atomically(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
 def write_json(path: Path, document: Any) -> None:
     """Write a document as JSON with sorted keys, atomically."""
     with replace_atomically(path) as temporary:
-        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_table(
+def write_tsv(
     path: Path, *, header: Sequence[str], rows: Iterable[Sequence[object]], num_digits: int | None = None
 ) -> None:
     """Write a tab-separated table, atomically; None and nan are empty cells, floats are rounded to `num_digits`."""
@@ -53,7 +52,7 @@ def _format_cell(cell: object, *, num_digits: int | None) -> object:
     return cell if num_digits is None else round(cell, num_digits)
 
 
-def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+def read_tsv(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a tab-separated table with a header, as text by column.
 
     Raises:

@@ -23,6 +23,12 @@ DIGEST_KEY = "tensors"
 # A single metadata key: safetensors writes several in the order of a hash table, so bytes would differ between runs.
 _NOTE = "moclip"
 
+# Errors of a file that is missing, damaged or of another kind, and of code that makes sense of its content.
+_UNREADABLE = (
+    *(OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, RuntimeError),
+    ConfigError,
+)
+
 
 def digest_tensors(tensors: Arrays) -> str:
     """Return 32 hex digits over the names, types, shapes and bytes of some arrays, in any order.
@@ -90,9 +96,7 @@ def expect_tensors(path: Path, what: str) -> Iterator[None]:
     """Raise ModelError, naming the file and what was expected in it, if the block cannot read it."""
     try:
         yield
-    except (
-        *(OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError),
-    ) as error:
+    except _UNREADABLE as error:
         text = " ".join(str(error).split())
         raise ModelError(f"{path}: expected {what} ({text}); delete it and run again") from None
 

@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from moclip.core.files import replace_atomically
+from moclip.core.numerics import unit
 from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
@@ -285,10 +286,9 @@ def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]
         if not sentences:
             raise ModelError(f"class {class_name}: expected at least one prompt, found none")
     embeddings = encoder.encode_texts([sentence for sentences in prompts.values() for sentence in sentences])
-    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     ends = np.cumsum([len(sentences) for sentences in prompts.values()])
-    means = np.stack([part.mean(axis=0) for part in np.split(units, ends[:-1])])
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+    means = np.stack([part.mean(axis=0) for part in np.split(unit(embeddings), ends[:-1])])
+    return unit(means).astype(np.float32)
 
 
 _WEIGHTS_NAME = "open_clip_model.safetensors"

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
-from moclip.dataset.manifest import read_manifest
+from moclip.core.files import write_json
+from moclip.core.tensors import count_values
+from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import LOCAL_DIR, build_encoder_spec
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation.calibration import Temperature
@@ -98,10 +99,7 @@ def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float])
         "onnx": dict(onnx),
         "files": {str(path.relative_to(folder).as_posix()): _digest(path) for path in files},
     }
-    with replace_atomically(folder / BUNDLE_NAME) as temporary:
-        temporary.write_text(
-            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    write_json(folder / BUNDLE_NAME, document)
 
 
 def _digest(path: Path) -> str:
@@ -160,7 +158,7 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
 
 def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> CardFacts:
     noted, (dataset, _) = read_yaml(run / "run.yaml"), locate(run.resolve() / "run.yaml", "evaluate", "run")
-    subsets = read_manifest(result_path(dataset, "manifest", "manifest"))[f"split_{noted['split']}"].value_counts()
+    subsets = read_table(result_path(dataset, "manifest", "manifest"))[f"split_{noted['split']}"]
     return CardFacts(
         name=parts.name.split("/")[0],
         dataset=dataset.name,
@@ -168,10 +166,10 @@ def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> Ca
         seed=int(noted["seed"]),
         commit=str(noted["commit"]),
         class_names=parts.class_names,
-        num_videos={str(name): int(count) for name, count in subsets.items()},
+        num_videos=Counter(subsets),
         metrics=read_metrics(run / "metrics.json"),
         temperatures={name: (entry.value, entry.num_videos) for name, entry in parts.temperatures.items()},
-        parts=[(name, _count_parameters(path), path.stat().st_size) for name, path in _weights_in(folder)],
+        parts=[(name, count_values(path), path.stat().st_size) for name, path in _weights_in(folder)],
         appearance=noted["config"].get("appearance") or {} if parts.appearance else {},
         motion_network=parts.motion_network or {},
         motion=parts.motion,
@@ -184,13 +182,6 @@ def _weights_in(folder: Path) -> list[tuple[str, Path]]:
     named = [("head(s)", folder / _HEAD), ("motion network", folder / _NETWORK)]
     named += [("image and text encoder", path) for path in sorted((folder / _ENCODER).glob("*.safetensors"))]
     return [(name, path) for name, path in named if path.is_file()]
-
-
-def _count_parameters(path: Path) -> int:
-    # The header of a safetensors file is JSON behind 8 bytes that count its own.
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
