@@ -43,11 +43,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
+    "APPEARANCE_VERSION": (3, "ead432133ef18e8f"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (2, "143efee1dcd5a706"),
+    "MOTION_EMBEDDING_VERSION": (3, "238bd0da91b3912d"),
     "MOTION_VERSION": (3, "5d25775f4c915b3e"),
-    "TEXT_VERSION": (1, "b7ff99f21f00271a"),
+    "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
 
 
