@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 Finish = Callable[[], Floats]
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Accepted difference between a backend and the model itself, as a share of the length of an embedding. Other orders of
 # sums give 1e-6; bf16 rounds at 4e-3 in every layer.
@@ -81,8 +81,8 @@ def numerics(precision: str, *, device: torch.device) -> AbstractContextManager[
     """Return the context in which a model computes in a number format on a device."""
     if device.type == "cpu":
         return nullcontext()
-    if precision in _AUTOCAST:
-        return torch.autocast("cuda", dtype=_AUTOCAST[precision])
+    if precision != "fp32":
+        return torch.autocast("cuda", dtype=DTYPES[precision])
     # fp32 means fp32: cuDNN convolutions are TF32 otherwise.
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
@@ -108,7 +108,7 @@ def build_tower(model: Any, *, spec: EncoderSpec, device: torch.device, example:
         found = torch.from_numpy(openvino.start(example.numpy())())
         check_same(found, own, tolerance=_TOLERANCE[spec.precision], what=f"{spec.model}: openvino", advice=advice)
         return openvino
-    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+    dtype = DTYPES[spec.precision]
     if spec.backend == "torch":
         fuse_conv_bn(
             model.visual,
@@ -121,9 +121,6 @@ def build_tower(model: Any, *, spec: EncoderSpec, device: torch.device, example:
 
 def _to_numpy(embeddings: torch.Tensor) -> Floats:
     return np.asarray(embeddings.float().numpy(), dtype=np.float32)
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def prepare_torch(*, threads: int) -> None:

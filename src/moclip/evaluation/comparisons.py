@@ -88,15 +88,15 @@ def write_contests(
         DatasetError: Predictions are missing or no such table.
     """
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    arena = _Arena(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
+    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
     columns = [field.name for field in fields(Comparison)]
-    write_tsv(comparisons, header=columns, rows=map(astuple, arena.compare()), num_digits=_NUM_DIGITS)
+    write_tsv(comparisons, header=columns, rows=map(astuple, runs.compare()), num_digits=_NUM_DIGITS)
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
     header += ["num_groups", "low", "high"]
-    write_tsv(gains, header=header, rows=arena.gains(), num_digits=_NUM_DIGITS)
+    write_tsv(gains, header=header, rows=runs.gains(), num_digits=_NUM_DIGITS)
 
 
-class _Arena:
+class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
     def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:

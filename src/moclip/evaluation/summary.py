@@ -1,6 +1,6 @@
 """The table of all runs: mean and interval over seeds of each method of each experiment."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
@@ -136,18 +136,15 @@ def read_summary(path: Path) -> list[SummaryRow]:
 
 
 def _parse_row(row: Mapping[str, str]) -> SummaryRow:
-    texts = {"experiment", "method", "split", "encoder_note"}
-    whole = {"num_splits", "num_seeds", "num_runs", "n"}
-    values: dict[str, Any] = {}
-    for field in fields(SummaryRow):
-        cell = row[field.name]
-        if field.name in texts:
-            values[field.name] = cell
-        elif field.name in whole:
-            values[field.name] = int(cell)
-        else:
-            values[field.name] = None if field.name.endswith(("_std", "_ci95")) and not cell else float(cell)
-    return SummaryRow(**values)
+    return SummaryRow(**{field.name: _PARSERS[field.type](row[field.name]) for field in fields(SummaryRow)})
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    float | None: lambda cell: float(cell) if cell else None,
+}
 
 
 _HEADINGS = (

@@ -32,19 +32,6 @@ class Fold:
     redraw: Callable[[int], Floats] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tensors:
-    inputs: Tensor
-    labels: Tensor
-    redraw: Callable[[int], Floats] | None
-
-    def at_epoch(self, epoch: int) -> "_Tensors":
-        """What an epoch trains on."""
-        if self.redraw is None:
-            return self
-        return replace(self, inputs=torch.from_numpy(np.ascontiguousarray(self.redraw(epoch), dtype=np.float32)))
-
-
 def train_head(
     train: Fold,
     val: Fold,
@@ -101,7 +88,6 @@ def train_zero_shot_head(
     classes: Floats,
     config: HeadConfig,
     seed: int,
-    threads: int = 1,
 ) -> TrainedHead:
     """Return a linear head between class embeddings (K, D) and their fine-tuning; validation chooses how far.
 
@@ -117,7 +103,7 @@ def train_zero_shot_head(
         raise ConfigError("methods: `zero_shot_head` chooses its weight on validation videos and there are none")
     start = {"classifier.weight": classes, "classifier.bias": np.zeros(len(classes), dtype=np.float32)}
     linear = replace(config, kind="linear", normalise="l2")
-    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start, threads=threads)
+    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start)
 
     def logits(alpha: float) -> Floats:
         state = interpolate(start, tuned.selection_state, weight=alpha)
@@ -195,21 +181,14 @@ def _fit_from_seed(
         model = build_head(layout, num_classes=num_classes, config=config)
         if start is not None:
             model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in start.items()})
-        state, history, best = _fit(model, train=_tensors(train), val=_tensors(val), config=config)
+        state, history, best = _fit(model, train=train, val=val, config=config)
     return TrainedHead(
         state=state, selection_state=state, history=tuple(history), best_epoch=best, config=config, layout=layout
     )
 
 
-def _tensors(fold: Fold) -> _Tensors:
-    floats = np.ascontiguousarray(fold.inputs, dtype=np.float32)
-    return _Tensors(
-        inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)), redraw=fold.redraw
-    )
-
-
 def _fit(
-    model: nn.Module, *, train: _Tensors, val: _Tensors, config: HeadConfig
+    model: nn.Module, *, train: Fold, val: Fold, config: HeadConfig
 ) -> tuple[dict[str, Floats], list[HeadEpoch], int]:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -217,7 +196,7 @@ def _fit(
     history: list[HeadEpoch] = []
     best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
     for epoch in range(1, config.epochs + 1):
-        train_loss = _train_epoch(model, train.at_epoch(epoch), optimizer=optimizer, batch_size=config.batch_size)
+        train_loss = _train_epoch(model, train, epoch=epoch, optimizer=optimizer, batch_size=config.batch_size)
         if not math.isfinite(train_loss):
             raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
         val_loss, val_top_1 = _validate(model, val)
@@ -231,26 +210,33 @@ def _fit(
     return best[2], history, best[1]
 
 
-def _train_epoch(model: nn.Module, train: _Tensors, *, optimizer: torch.optim.Optimizer, batch_size: int) -> float:
+def _train_epoch(
+    model: nn.Module, train: Fold, *, epoch: int, optimizer: torch.optim.Optimizer, batch_size: int
+) -> float:
     model.train()
+    inputs, labels = _tensor(train.redraw(epoch) if train.redraw else train.inputs), _tensor(train.labels)
     total = torch.zeros((), dtype=torch.float64)
-    for batch in torch.split(torch.randperm(len(train.labels)), batch_size):
+    for batch in torch.split(torch.randperm(len(labels)), batch_size):
         # index_select takes half the time of indexing with `[batch]`.
-        loss = nn.functional.cross_entropy(model(train.inputs.index_select(0, batch)), train.labels[batch])
+        loss = nn.functional.cross_entropy(model(inputs.index_select(0, batch)), labels[batch])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         total += loss.detach() * len(batch)
-    return float(total) / len(train.labels)
+    return float(total) / len(labels)
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    kind = np.float32 if np.issubdtype(values.dtype, np.floating) else np.int64
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=kind))
 
 
 @torch.inference_mode()
-def _validate(model: nn.Module, val: _Tensors) -> tuple[float, float]:
+def _validate(model: nn.Module, val: Fold) -> tuple[float, float]:
     if not len(val.labels):
         return math.nan, math.nan
     model.eval()
-    logits = model(val.inputs)
-    loss = float(nn.functional.cross_entropy(logits, val.labels))
+    logits = model(_tensor(val.inputs))
+    loss = float(nn.functional.cross_entropy(logits, _tensor(val.labels)))
     # numpy's argmax takes the first of equals, as the metrics do; torch's promises nothing.
-    top_1 = float((logits.numpy().argmax(axis=1) == val.labels.numpy()).mean())
-    return loss, top_1
+    return loss, float((logits.numpy().argmax(axis=1) == val.labels).mean())
