@@ -43,9 +43,9 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "ead432133ef18e8f"),
+    "APPEARANCE_VERSION": (3, "d0be72bddb3c731f"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (3, "238bd0da91b3912d"),
+    "MOTION_EMBEDDING_VERSION": (3, "ec9683ba09e72fa2"),
     "MOTION_VERSION": (3, "5d25775f4c915b3e"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
