@@ -43,9 +43,9 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "d0be72bddb3c731f"),
+    "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (3, "ec9683ba09e72fa2"),
+    "MOTION_EMBEDDING_VERSION": (3, "6ec08517aedb64d3"),
     "MOTION_VERSION": (3, "5d25775f4c915b3e"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moclip.core.digests import seed_of
-from moclip.core.prefetch import work_ahead
+from moclip.core.prefetch import prefetch
 from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_input import (
     Augmentation,
@@ -38,6 +38,9 @@ _CROPS_AT_ONCE = {"cpu": 5, "cuda": 256}
 
 # Accepted difference between a fused and a plain network, as a share of the length of an embedding.
 _MAX_ERROR = 1e-4
+
+# Videos whose crops are made or waiting: a number that keeps memory small.
+_VIDEOS_AHEAD = 3
 
 # From coded crops, uint8 (N, 2, P, P), to their features, float32 (N, D), in main memory.
 Embed = Callable[[Tensor], Tensor]
@@ -77,13 +80,13 @@ def embed_videos(
     num_views = variant["test"]["views"]["count"]
     waiting: list[MotionItem] = []
 
-    def tasks() -> Iterator[list[Callable[[], tuple[Tensor, Tensor | None]]]]:
+    def tasks() -> Iterator[Callable[[], tuple[Tensor, Tensor | None]]]:
         for item in items:
             waiting.append(item)
-            yield [partial(_see, item, variant=variant, with_views=item.video_id in augmented)]
+            yield partial(_see, item, variant=variant, with_views=item.video_id in augmented)
 
     with torch.inference_mode():
-        for ((crops, view_crops),) in work_ahead(tasks(), threads=variant["loaders"]):
+        for crops, view_crops in prefetch(tasks(), threads=variant["loaders"], num_ahead=_VIDEOS_AHEAD):
             item = waiting.pop(0)
             features = embed(crops)
             views = torch.empty(0, features.shape[1])
