@@ -18,7 +18,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from moclip.encoders.fusion import fold_network
+from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_embedding import build_embed
 from moclip.encoders.motion_input import decode_crops
 from moclip.encoders.motion_network import MotionNetwork, build_network
@@ -62,8 +62,8 @@ def lively_network() -> MotionNetwork:
 def list_forms(network: MotionNetwork, *, options: argparse.Namespace) -> dict[str, Callable[[Tensor], Tensor]]:
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format).to(options.device)
     example = network.input_norm(torch.zeros(5, 2, PX, PX)).contiguous(memory_format=torch.channels_last)
-    folded = fold_network(network.backbone, example=example, pack=False)
-    packed = fold_network(network.backbone, example=example, pack=True)
+    fused = copy.deepcopy(network.backbone)
+    fuse_conv_bn(fused, run=lambda: fused(example), tolerance=1e-4)
 
     def see(codes: Tensor) -> Tensor:
         return network.input_norm(decode_crops(codes)).contiguous(memory_format=torch.channels_last)
@@ -74,8 +74,7 @@ def list_forms(network: MotionNetwork, *, options: argparse.Namespace) -> dict[s
     if options.device == "cpu":
         forms |= {
             "channels_last": lambda codes: network.backbone(see(codes)),
-            "+ norms folded": lambda codes: folded(see(codes)),
-            "+ packed for oneDNN": lambda codes: packed(see(codes)),
+            "+ norms folded": lambda codes: fused(see(codes)),
         }
     forms["ours: + 5 crops at a time"] = embed_of(network, options=options)
     if options.bf16:
@@ -85,8 +84,8 @@ def list_forms(network: MotionNetwork, *, options: argparse.Namespace) -> dict[s
         if options.bf16:
             forms["ours on openvino in bf16"] = embed_of(network, options=options, backend="openvino", precision="bf16")
     if options.compile:
-        compiled = torch.compile(folded)
-        forms["torch.compile of the folded"] = lambda codes: compiled(see(codes))
+        compiled = torch.compile(fused)
+        forms["torch.compile of the fused"] = lambda codes: compiled(see(codes))
     return forms
 
 

@@ -7,12 +7,12 @@ MOTION_VERSION = 4  # motion vectors of a video, as stored
 
 FRAMES_VERSION = 4  # which frames are chosen and how they are decoded
 
-APPEARANCE_VERSION = 2  # frames to embeddings
+APPEARANCE_VERSION = 3  # frames to embeddings
 
-TEXT_VERSION = 1  # prompts to class embeddings
+TEXT_VERSION = 2  # prompts to class embeddings
 
 MOTION_EMBEDDING_VERSION = 3  # motion vectors to fields to embeddings and logits of a frozen motion network
 
 NETWORK_VERSION = 1  # the files of a trained motion network; a digest of the code covers its training
 
-HEAD_VERSION = 1  # embeddings to a trained head
+HEAD_VERSION = 2  # embeddings to a trained head

@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
+    "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
     "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
-    "MOTION_EMBEDDING_VERSION": (3, "452fad483eaed30d"),
+    "MOTION_EMBEDDING_VERSION": (3, "f57a44bf74ea9bc8"),
     "MOTION_VERSION": (4, "de96d7128af5bf32"),
-    "TEXT_VERSION": (1, "b7ff99f21f00271a"),
+    "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
 
 

@@ -42,7 +42,7 @@ DOORS: dict[str, set[str]] = {
     "openvino": {"encoders.openvino"},
     "torch": {"encoders", "training", "inference.onnx"},
     "torchvision": set(),
-    "safetensors": {"encoders", "training", "extraction.text", "evaluation.scoring"},
+    "safetensors": {"core.tensors", "encoders.clip", "encoders.motion_network", "training.head_files"},
     "jsonschema": {"config"},
     "PIL": {"core.images", "encoders.clip"},
 }

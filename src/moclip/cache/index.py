@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moclip.cache.reader import Shard
 from moclip.core.digests import build_digest
-from moclip.core.files import replace_atomically
+from moclip.core.files import write_json
 from moclip.errors import ShardError
 
 INDEX_NAME = "index.json"
@@ -124,8 +124,7 @@ def write_index(
         },
         "shards": [asdict(shard) for shard in shards],
     }
-    with replace_atomically(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(path, document)
 
 
 def _check_signature(shard: Shard, signature: str) -> None:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from moclip.cache.artifacts import Artifact, list_artifacts
-from moclip.core.files import replace_atomically
+from moclip.core.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,7 @@ def note_use(cache_dir: Path, *, output: Path, kind: str, keys: Sequence[str]) -
     name = blake2b(place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     document = {"output": place, "kind": kind, "keys": sorted(keys)}
     for path in (cache_dir / "uses" / f"{name}.json", _note_next_to(output)):
-        with replace_atomically(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(path, document)
 
 
 def _note_next_to(output: Path) -> Path:

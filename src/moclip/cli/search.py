@@ -123,15 +123,15 @@ def _print_hits(rows: Sequence[Mapping[str, Any]], *, options: argparse.Namespac
 
 
 def _write_sheet(hits: "Sequence[Hit]", *, facts: Sequence[str], options: argparse.Namespace) -> None:
-    from moclip.dataset.manifest import read_manifest  # noqa: PLC0415
+    from moclip.dataset.manifest_table import read_table  # noqa: PLC0415
     from moclip.inference.search_page import write_contact_sheet  # noqa: PLC0415
     from moclip.workflow.paths import result_path  # noqa: PLC0415
 
     root = options.root or options.dataset / "dataset" / "videos"
     if not root.is_dir():
         raise MoclipError(f"{root}: no such folder; name the folder of the videos with --root (`dataset.root`)")
-    manifest = read_manifest(result_path(options.dataset, "manifest", "manifest"))
-    videos = {video: root / path for video, path in zip(manifest["video_id"], manifest["path"], strict=True)}
+    manifest = read_table(result_path(options.dataset, "manifest", "manifest"))
+    videos = {video: root / path for video, path in manifest.rows("video_id", "path")}
     query = options.sentence or f"like {options.video.name}"
     for reason in write_contact_sheet(options.html, query=query, hits=hits, videos=videos, facts=facts):
         print(f"note: {reason}", file=sys.stderr)

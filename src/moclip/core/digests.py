@@ -7,7 +7,7 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
-from moclip.core.files import replace_atomically
+from moclip.core.files import write_json
 
 # File systems may store times in whole seconds. A file that changed within the last tick could change again without a
 # new time, so its digest is not remembered.
@@ -62,8 +62,7 @@ class FileDigests:
 
     def _save(self) -> None:
         try:
-            with replace_atomically(self._memo) as temporary:
-                temporary.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            write_json(self._memo, self._known)
         except OSError:  # a cache that cannot be written: the file is read again next time
             return
 

@@ -1,11 +1,15 @@
-"""Write files atomically."""
+"""Write files atomically, and read and write tables and JSON."""
 
+import csv
+import json
+import math
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -35,3 +39,44 @@ def _new_file_mode(path: Path) -> int:
     mode = path.stat().st_mode
     path.unlink()
     return mode
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as JSON with sorted keys, atomically."""
+    with replace_atomically(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_tsv(
+    path: Path, *, header: Sequence[str], rows: Iterable[Sequence[object]], num_digits: int | None = None
+) -> None:
+    """Write a tab-separated table, atomically; None and nan are empty cells, floats are rounded to `num_digits`."""
+    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        table.writerow(header)
+        table.writerows([_format_cell(cell, num_digits=num_digits) for cell in row] for row in rows)
+
+
+def _format_cell(cell: object, *, num_digits: int | None) -> object:
+    if not isinstance(cell, float):
+        return cell
+    if math.isnan(cell):
+        return None
+    return cell if num_digits is None else round(cell, num_digits)
+
+
+def read_tsv(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a tab-separated table with a header, as text by column.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such table, or lacks one of `columns`.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            table = csv.DictReader(file, dialect="excel-tab")
+            lost = sorted(set(columns) - set(table.fieldnames or ()))
+            rows = list(table)
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
+    if lost:
+        raise ValueError(f"it has no column `{lost[0]}`")
+    return rows

@@ -1,4 +1,4 @@
-"""Numerical functions that several packages use: softmax and ranks of classes."""
+"""Numerical functions that several packages use: softmax, ranks of classes, and unit vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,3 +18,10 @@ def softmax(logits: NDArray[np.floating]) -> Floats:
     shifted = np.asarray(logits, dtype=np.float64)
     powers = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def unit(vectors: NDArray[np.floating]) -> Floats:
+    """Return vectors (..., D) at unit length, float64; vectors of zeros stay zeros."""
+    wide = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1.0))

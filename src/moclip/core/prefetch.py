@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -79,7 +80,8 @@ def embed_videos_in_batches(
     """
     num_ahead = num_workers + math.ceil(2 * batch_size / inputs_per_video)
     batcher: _Batcher[Video] = _Batcher(start=start, batch_size=batch_size, num_in_flight=num_in_flight)
-    for video, outcome in _prepare_ahead(videos, prepare=prepare, num_workers=num_workers, num_ahead=num_ahead):
+    tasks = (partial(_attempt, video, prepare=prepare) for video in videos)
+    for video, outcome in prefetch(tasks, threads=num_workers, num_ahead=num_ahead, in_order=False):
         if isinstance(outcome, VideoError):
             yield Embedded(video=video, outcome=outcome, embeddings=np.empty((0, 0), np.float32))
         else:
@@ -122,54 +124,34 @@ class _Batcher(Generic[Video]):
             yield None
 
 
-def _prepare_ahead(
-    videos: Iterable[Video], *, prepare: Callable[[Video], Prepared], num_workers: int, num_ahead: int
-) -> Iterator[tuple[Video, Outcome]]:
-    def attempt(video: Video) -> tuple[Video, Outcome]:
-        try:
-            return video, prepare(video)
-        except VideoError as error:
-            return video, error
-
-    coming = iter(videos)
-    executor = ThreadPoolExecutor(max_workers=num_workers)
-    pending: set[Future[tuple[Video, Outcome]]] = set()
-    ready: deque[tuple[Video, Outcome]] = deque()
+def _attempt(video: Video, *, prepare: Callable[[Video], Prepared]) -> tuple[Video, Outcome]:
     try:
-        while True:
-            # What finishes first goes first, so that one long video keeps nobody waiting.
-            for video in islice(coming, num_ahead - len(pending) - len(ready)):
-                pending.add(executor.submit(attempt, video))
-            if not ready:
-                if not pending:
-                    return
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                ready.extend(future.result() for future in done)
-            yield ready.popleft()
-    finally:
-        # A job that is stopped waits for no video that nobody wants any more.
-        executor.shutdown(wait=False, cancel_futures=True)
+        return video, prepare(video)
+    except VideoError as error:
+        return video, error
 
 
 T = TypeVar("T")
 
-# Groups of tasks that run while one is handed out.
-_AHEAD = 2
 
+def prefetch(tasks: Iterable[Callable[[], T]], *, threads: int, num_ahead: int, in_order: bool = True) -> Iterator[T]:
+    """Yield the results of tasks that run in threads, up to `num_ahead` of them at a time.
 
-def work_ahead(groups: Iterable[Sequence[Callable[[], T]]], *, threads: int) -> Iterator[list[T]]:
-    """Yield the results of each group of tasks, in order; later groups are under way in threads meanwhile.
-
-    The first task that fails raises here. Groups are taken from the iterable only as they are started.
+    The first task that fails raises here. Tasks are taken from the iterable only as they are started. Without
+    `in_order`, whichever task finishes first is yielded first, so that a long one does not delay the others.
     """
-    waiting: deque[list[Future[T]]] = deque()
+    coming = iter(tasks)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+    pending: list[Future[T]] = []
     try:
-        for group in groups:
-            waiting.append([pool.submit(task) for task in group])
-            if len(waiting) > _AHEAD:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]
+        while True:
+            pending.extend(pool.submit(task) for task in islice(coming, num_ahead - len(pending)))
+            if not pending:
+                return
+            wait(pending[:1] if in_order else pending, return_when=FIRST_COMPLETED)
+            done = next(future for future in pending if in_order or future.done())
+            pending.remove(done)
+            yield done.result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # A stopped job does not wait for a video; tasks in order may read files that are closed after this.
+        pool.shutdown(wait=in_order, cancel_futures=True)

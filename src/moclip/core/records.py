@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.core.digests import digest_file, stat_version
-from moclip.core.files import replace_atomically
+from moclip.core.files import write_json
 
 _FORMAT = 1
 
@@ -34,8 +34,7 @@ def write_record(outputs: Sequence[str], *, rule: str, params: Mapping[str, str]
 
 def store_record(outputs: Sequence[str], note: Mapping[str, Any]) -> None:
     """Write a record as `read_record` returned it, with changes."""
-    with replace_atomically(record_path(outputs[0])) as temporary:
-        temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(record_path(outputs[0]), note)
 
 
 def read_record(outputs: Sequence[str]) -> dict[str, Any] | None:

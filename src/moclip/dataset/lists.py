@@ -85,15 +85,6 @@ def parse_class_numbers(text: str, *, source: str) -> dict[str, int]:
     return numbers
 
 
-def parse_class_index(text: str, *, source: str) -> tuple[str, ...]:
-    """Return the class names in the order of the file: the position there is the class index, not UCF's own number.
-
-    Raises:
-        DatasetError: As `parse_class_numbers`.
-    """
-    return tuple(parse_class_numbers(text, source=source))
-
-
 def parse_ucf_list(text: str, *, source: str, split: int, subset: str) -> list[ListEntry]:
     """Return the entries of a trainlist or testlist. Lines are `<class>/<file>`, in a trainlist also UCF's number.
 

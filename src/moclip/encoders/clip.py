@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from moclip.core.files import replace_atomically
-from moclip.encoders.runtime import ImageTower, build_tower, numerics
+from moclip.core.numerics import unit
+from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
     LOCAL_DIR,
@@ -165,7 +166,9 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
     if not spec.model.startswith(LOCAL_DIR):
         _check_names(spec)
         _check_quick_gelu(spec)
-    device = _choose_device(spec)
+    device = choose_device(spec.device, model=spec.model)
+    if spec.precision == "fp16" and device.type != "cuda":
+        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
     torch.set_num_threads(spec.threads)
     model, preprocess = _create_model(spec, device=device)
     _check_shapes(spec, model)
@@ -271,15 +274,6 @@ def _check_shapes(spec: EncoderSpec, model: Any) -> None:
             )
 
 
-def _choose_device(spec: EncoderSpec) -> torch.device:
-    has_gpu = torch.cuda.is_available()
-    if spec.device == "cuda" and not has_gpu:
-        raise ModelError(f"{spec.model}: `device: cuda`, and torch finds no GPU; set `device: cpu` or `auto`")
-    if spec.precision == "fp16" and not has_gpu:
-        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
-    return torch.device("cuda" if spec.device != "cpu" and has_gpu else "cpu")
-
-
 def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> Floats:
     """Return one unit embedding for each class, float32 (K, D): the mean of its prompts' unit embeddings, made unit.
 
@@ -292,10 +286,9 @@ def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]
         if not sentences:
             raise ModelError(f"class {class_name}: expected at least one prompt, found none")
     embeddings = encoder.encode_texts([sentence for sentences in prompts.values() for sentence in sentences])
-    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     ends = np.cumsum([len(sentences) for sentences in prompts.values()])
-    means = np.stack([part.mean(axis=0) for part in np.split(units, ends[:-1])])
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
+    means = np.stack([part.mean(axis=0) for part in np.split(unit(embeddings), ends[:-1])])
+    return unit(means).astype(np.float32)
 
 
 _WEIGHTS_NAME = "open_clip_model.safetensors"

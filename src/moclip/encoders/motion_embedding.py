@@ -4,6 +4,7 @@ The crops of one video are computed together and with no other video, in parts o
 does not depend on the other videos of a batch.
 """
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moclip.core.digests import seed_of
-from moclip.core.prefetch import work_ahead
-from moclip.encoders.fusion import fold_network
+from moclip.core.prefetch import prefetch
+from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_input import (
     Augmentation,
     FieldConfig,
@@ -34,6 +35,12 @@ from moclip.motion.vectors import MotionVectors
 # Crops that go through the network at a time. On a CPU so few that what a layer writes is still in the cache when the
 # next one reads it: 5 are 1.5 times as fast as 25 (benchmarks/motion_network_embedding.py).
 _CROPS_AT_ONCE = {"cpu": 5, "cuda": 256}
+
+# Accepted difference between a fused and a plain network, as a share of the length of an embedding.
+_MAX_ERROR = 1e-4
+
+# Videos whose crops are made or waiting: a number that keeps memory small.
+_VIDEOS_AHEAD = 3
 
 # From coded crops, uint8 (N, 2, P, P), to their features, float32 (N, D), in main memory.
 Embed = Callable[[Tensor], Tensor]
@@ -73,13 +80,13 @@ def embed_videos(
     num_views = variant["test"]["views"]["count"]
     waiting: list[MotionItem] = []
 
-    def tasks() -> Iterator[list[Callable[[], tuple[Tensor, Tensor | None]]]]:
+    def tasks() -> Iterator[Callable[[], tuple[Tensor, Tensor | None]]]:
         for item in items:
             waiting.append(item)
-            yield [partial(_see, item, variant=variant, with_views=item.video_id in augmented)]
+            yield partial(_see, item, variant=variant, with_views=item.video_id in augmented)
 
     with torch.inference_mode():
-        for ((crops, view_crops),) in work_ahead(tasks(), threads=variant["loaders"]):
+        for crops, view_crops in prefetch(tasks(), threads=variant["loaders"], num_ahead=_VIDEOS_AHEAD):
             item = waiting.pop(0)
             features = embed(crops)
             views = torch.empty(0, features.shape[1])
@@ -123,7 +130,7 @@ def build_embed(network: MotionNetwork, *, variant: Mapping[str, Any]) -> Embed:
             threads=variant["threads"],
         )
         return lambda codes: torch.from_numpy(run(decode_crops(codes).numpy()))
-    device = choose_device(variant["device"])
+    device = choose_device(variant["device"], model="motion network")
     return _build_torch_embed(network.to(device).eval(), shape=shape, dtype=DTYPES[test["precision"]], device=device)
 
 
@@ -147,12 +154,14 @@ def _build_torch_embed(
 
     with torch.inference_mode():
         example = normalise(torch.zeros(min(at_once, 5), *shape, dtype=torch.uint8))
-    folded = fold_network(network.backbone, example=example, pack=device.type == "cpu", dtype=dtype)
+    fused = copy.deepcopy(network.backbone).requires_grad_(False)
+    fuse_conv_bn(fused, run=lambda: fused(example), tolerance=_MAX_ERROR)
+    fused.to(dtype)
 
     @torch.inference_mode()
     def embed(codes: Tensor) -> Tensor:
         codes = codes.pin_memory() if device.type == "cuda" else codes
-        parts = [folded(normalise(part).to(dtype)).float() for part in torch.split(codes, at_once)]
+        parts = [fused(normalise(part).to(dtype)).float() for part in torch.split(codes, at_once)]
         return torch.cat(parts).cpu()
 
     return embed

@@ -3,7 +3,6 @@
 The only module that imports timm.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,9 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moclip.core.files import replace_atomically
-from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
+from moclip.core.tensors import expect_tensors, read_tensors, write_tensors
 from moclip.errors import ModelError
 
 _FORMAT = 1
@@ -137,17 +134,8 @@ def stem_parameters(network: MotionNetwork) -> set[str]:
 
 def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any]) -> None:
     """Write the weights, and `about` as JSON metadata; equal networks give equal bytes."""
-    note = {
-        "format": _FORMAT,
-        "backbone": network.name,
-        "num_classes": network.classifier.out_features,
-        **about,
-    }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    note[DIGEST_KEY] = digest_tensors({name: value.numpy() for name, value in tensors.items()})
-    with replace_atomically(path) as temporary:
-        # One key: safetensors writes several in the order of a hash table.
-        save_file(tensors, str(temporary), metadata={"moclip": json.dumps(note, sort_keys=True)})
+    note = {"format": _FORMAT, "backbone": network.name, "num_classes": network.classifier.out_features, **about}
+    write_tensors(path, {name: value.cpu().numpy() for name, value in network.state_dict().items()}, note=note)
 
 
 def load_network(path: Path) -> SavedNetwork:
@@ -156,17 +144,11 @@ def load_network(path: Path) -> SavedNetwork:
     Raises:
         ModelError: The file is missing, damaged, or no such file.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    with expect_tensors(path, "a trained motion network"):
+        tensors, about = read_tensors(path)
         if about["format"] != _FORMAT:
             raise ModelError(f"{path}: expected network format {_FORMAT}, found {about['format']}; train it again")
-        check_tensors({name: value.numpy() for name, value in tensors.items()}, about=about)
         network = build_network(about["backbone"], weights=NO_WEIGHTS, num_classes=about["num_classes"], dropout=0.0)
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())
-        raise ModelError(f"{path}: expected a trained motion network ({what}); delete it and run again") from None
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     network.eval().requires_grad_(False)
     return SavedNetwork(network=network, about=about)

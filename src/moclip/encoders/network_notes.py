@@ -1,13 +1,10 @@
 """The metadata of a trained motion network: its digest, and the videos that it was trained on. Read without torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from moclip.core.tensors import DIGEST_KEY
+from moclip.core.tensors import DIGEST_KEY, expect_tensors, read_note
 from moclip.errors import ModelError
 
 
@@ -51,15 +48,9 @@ def read_network_train(path: Path) -> frozenset[str]:
 
 
 def _read_network_note(path: Path, *keys: str) -> list[Any]:
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
+    with expect_tensors(path, "a trained motion network that names its training videos and the digest of its weights"):
+        about = read_note(path)
         return [about[key] for key in keys]
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path}: expected a trained motion network that names its training videos and the digest of its weights "
-            f"({error}); delete it and run again"
-        ) from None
 
 
 def check_split(seen: Seen, *, split: int, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moclip.encoders.fusion import prepare_layers
+from moclip.encoders.fusion import check_same, fuse_conv_bn
 from moclip.encoders.spec import EncoderSpec
 from moclip.errors import ModelError
 
@@ -17,9 +17,9 @@ Floats = NDArray[np.float32]
 
 Finish = Callable[[], Floats]
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# How far exchanged layers may be from the model's own, relative to the length of an embedding. Other orders of the same
+# Accepted difference between a backend and the model itself, as a share of the length of an embedding. Other orders of
 # sums give 1e-6; bf16 rounds at 4e-3 in every layer.
 _TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}
 
@@ -81,8 +81,8 @@ def numerics(precision: str, *, device: torch.device) -> AbstractContextManager[
     """Return the context in which a model computes in a number format on a device."""
     if device.type == "cpu":
         return nullcontext()
-    if precision in _AUTOCAST:
-        return torch.autocast("cuda", dtype=_AUTOCAST[precision])
+    if precision != "fp32":
+        return torch.autocast("cuda", dtype=DTYPES[precision])
     # fp32 means fp32: cuDNN convolutions are TF32 otherwise.
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
@@ -98,39 +98,29 @@ def build_tower(model: Any, *, spec: EncoderSpec, device: torch.device, example:
     """
     if device.type == "cuda":
         return CudaTower(tower=model.encode_image, device=device, precision=spec.precision)
+    advice = "; set `backend: eager`"
     if spec.backend == "openvino":
         from moclip.encoders.openvino import OpenVinoTower  # noqa: PLC0415 (an optional package)
 
         with torch.inference_mode():
             own = model.encode_image(example)
-        tower: ImageTower = OpenVinoTower(model.encode_image, spec=spec, example=example)
-        _check_same(tower, own=own, spec=spec, example=example)
-        return tower
-    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
-    tower = CpuTower(tower=model.encode_image, dtype=dtype)
+        openvino = OpenVinoTower(model.encode_image, spec=spec, example=example)
+        found = torch.from_numpy(openvino.start(example.numpy())())
+        check_same(found, own, tolerance=_TOLERANCE[spec.precision], what=f"{spec.model}: openvino", advice=advice)
+        return openvino
+    dtype = DTYPES[spec.precision]
     if spec.backend == "torch":
-        own = prepare_layers(model.visual, run=lambda: model.encode_image(example.to(dtype)))
-        _check_same(tower, own=own, spec=spec, example=example)
-    return tower
-
-
-def _check_same(tower: ImageTower, *, own: torch.Tensor, spec: EncoderSpec, example: torch.Tensor) -> None:
-    expected, found = _to_numpy(own), tower.start(example.numpy())()
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    if not np.isfinite(expected).all():
-        return  # weights that overflow are reported where pictures are encoded
-    if not error <= _TOLERANCE[spec.precision]:
-        raise ModelError(
-            f"{spec.model}: expected the backend `{spec.backend}` to compute the model's own embeddings, found them "
-            f"off by {error:.2g} of their length; set `backend: eager`"
+        fuse_conv_bn(
+            model.visual,
+            run=lambda: model.encode_image(example.to(dtype)),
+            tolerance=_TOLERANCE[spec.precision],
+            advice=f" in {spec.model}{advice}",
         )
+    return CpuTower(tower=model.encode_image, dtype=dtype)
 
 
 def _to_numpy(embeddings: torch.Tensor) -> Floats:
     return np.asarray(embeddings.float().numpy(), dtype=np.float32)
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def prepare_torch(*, threads: int) -> None:
@@ -145,13 +135,13 @@ def prepare_torch(*, threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device that `cpu`, `cuda` or `auto` means here.
+def choose_device(name: str, *, model: str) -> torch.device:
+    """Return the device that `cpu`, `cuda` or `auto` means here; `model` is named in the error.
 
     Raises:
         ModelError: `cuda`, and there is no GPU.
     """
     has_gpu = torch.cuda.is_available()
     if name == "cuda" and not has_gpu:
-        raise ModelError("motion_network.device: `cuda`, and torch finds no GPU; set `cpu` or `auto`")
+        raise ModelError(f"{model}: `device: cuda`, and torch finds no GPU; set `device: cpu` or `auto`")
     return torch.device("cuda" if name != "cpu" and has_gpu else "cpu")

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.core.numerics import unit
 from moclip.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -23,12 +24,7 @@ def zero_shot_logits(images: Floats, classes: Floats) -> Floats:
             f"zero-shot: expected embeddings of one width, found {images.shape[1]} (images) and {classes.shape[1]} "
             "(classes); the text variant must name the run's appearance variant"
         )
-    return np.asarray(SCALE * _unit(images) @ _unit(classes).T, dtype=np.float32)
-
-
-def _unit(values: Floats) -> NDArray[np.float64]:
-    wide = values.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ModelError("zero-shot: expected embeddings with a length, found zeros, nan or infinity")
-    return np.asarray(wide / lengths)
+    for values in (images, classes):
+        if not (np.isfinite(values).all() and values.any(axis=1).all()):
+            raise ModelError("zero-shot: expected embeddings with a length, found zeros, nan or infinity")
+    return np.asarray(SCALE * unit(images) @ unit(classes).T, dtype=np.float32)

@@ -1,7 +1,6 @@
 """Write and read the tables of comparisons: comparisons.tsv and class_gains.tsv."""
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
@@ -11,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
-from moclip.dataset.manifest import read_manifest
+from moclip.core.files import read_tsv, write_tsv
+from moclip.dataset.manifest_table import read_table
 from moclip.errors import DatasetError
 from moclip.evaluation.statistics import Interval, Weights, bootstrap, draw_weights, mcnemar_p, sum_by_group
+from moclip.evaluation.summary import align_columns
 
 _NUM_DIGITS = 8
 
@@ -87,24 +87,16 @@ def write_contests(
     Raises:
         DatasetError: Predictions are missing or no such table.
     """
-    frame = read_manifest(manifest)
-    groups = dict(zip(map(str, frame["video_id"]), map(str, frame["group"]), strict=True))
-    arena = _Arena(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
-    _write_rows(comparisons, header=[field.name for field in fields(Comparison)], rows=map(astuple, arena.compare()))
+    groups = dict(read_table(manifest).rows("video_id", "group"))
+    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
+    columns = [field.name for field in fields(Comparison)]
+    write_tsv(comparisons, header=columns, rows=map(astuple, runs.compare()), num_digits=_NUM_DIGITS)
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
     header += ["num_groups", "low", "high"]
-    _write_rows(gains, header=header, rows=arena.gains())
+    write_tsv(gains, header=header, rows=runs.gains(), num_digits=_NUM_DIGITS)
 
 
-def _write_rows(path: Path, *, header: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow(header)
-        for row in rows:
-            table.writerow([round(cell, _NUM_DIGITS) if isinstance(cell, float) else cell for cell in row])
-
-
-class _Arena:
+class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
     def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:
@@ -245,8 +237,7 @@ class _Arena:
 
 def _read_predictions(path: Path, *, groups: Mapping[str, str], leave_out: bool) -> _Table:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file, dialect="excel-tab") if not leave_out or row["status"] == "ok"]
+        rows = [row for row in read_tsv(path) if not leave_out or row["status"] == "ok"]
         methods = [name for name in METHODS if rows and name in rows[0]]
         return _Table(
             video_ids=tuple(row["video_id"] for row in rows),
@@ -274,13 +265,8 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
         DatasetError: The file is missing or lacks one of `columns`.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file, dialect="excel-tab")
-            lost = sorted(set(columns) - set(table.fieldnames or ()))
-            if lost:
-                raise ValueError(f"it has no column `{lost[0]}`")
-            return list(table)
-    except (OSError, ValueError, csv.Error) as error:
+        return read_tsv(path, columns=columns)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a table of the workflow ({error}); run the workflow again") from None
 
 
@@ -293,11 +279,4 @@ def format_comparisons(rows: Sequence[Mapping[str, str]]) -> str:
             f"{row[f'{prefix}experiment']} {row[f'{prefix}method'].replace('_', '-')}" for prefix in ("", "other_")
         )
         lines.append((this, other, f"{100 * float(row['difference']):+.1f}", f"{low} to {high}", row["num_groups"]))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(align_columns(lines, left={0, 1}))

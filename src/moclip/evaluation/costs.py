@@ -1,18 +1,16 @@
 """The cost of each method: parameters, multiply-accumulates, milliseconds and bytes per video."""
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from moclip.cache.index import read_index
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
+from moclip.core.files import read_tsv, write_tsv
 from moclip.encoders.spec import build_encoder_spec
 from moclip.errors import DatasetError
 from moclip.training.head_files import HeadFile, load_heads
@@ -79,14 +77,14 @@ def write_costs(output: Path, *, runs: Sequence[CostRun], results: Path, logs: P
     """Write the table of costs; benchmark files and logs mirror the folder of results."""
     clock = _Clock(results=results, logs=logs, benchmarks=benchmarks)
     models = _Models()
-    with replace_atomically(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow([field.name for field in fields(Cost)])
-        for run in runs:
-            heads = load_heads(run.head)
-            for method in (name for name in METHODS if name in run.methods):
-                cost = _cost(method, run=run, heads=heads, models=models, clock=clock)
-                table.writerow([round(cell, 3) if isinstance(cell, float) else cell for cell in astuple(cost)])
+    costs = [
+        _cost(method, run=run, heads=heads, models=models, clock=clock)
+        for run in runs
+        for heads in [load_heads(run.head)]
+        for method in METHODS
+        if method in run.methods
+    ]
+    write_tsv(output, header=[field.name for field in fields(Cost)], rows=map(astuple, costs), num_digits=3)
 
 
 def _cost(method: str, *, run: CostRun, heads: HeadFile, models: "_Models", clock: "_Clock") -> Cost:
@@ -149,9 +147,7 @@ class _Models:
         """Return one head of a run."""
         from moclip.training.mac_counting import count_head  # noqa: PLC0415
 
-        head = heads.heads[name]
-        num_classes = int(head.state["num_classes"][0]) if head.kind == "knn" else len(head.state["classifier.bias"])
-        parameters, macs = count_head(head, num_classes=num_classes)
+        parameters, macs = count_head(heads.heads[name])
         return _Model(parameters=parameters, macs=macs)
 
 
@@ -175,11 +171,9 @@ class _Clock:
 
 
 def _read_seconds(path: Path) -> float:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, dialect="excel-tab"))
     try:
-        return float(np.mean([float(row["s"]) for row in rows]))
-    except (KeyError, ValueError) as error:
+        return fmean(float(row["s"]) for row in read_tsv(path, columns=["s"]))
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a benchmark file with a column `s` ({error}); delete it") from None
 
 

@@ -1,6 +1,5 @@
 """Predictions and metrics of every method of a run on its test videos."""
 
-import csv
 import json
 import re
 from collections import Counter
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
+from moclip.core.files import replace_atomically, write_tsv
 from moclip.core.numerics import rank_classes, softmax
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.evaluation.metrics import (
@@ -252,12 +251,11 @@ def write_predictions(path: Path, *, result: RunResult) -> None:
     columns = [column for name in methods for column in (name, f"{name}_probability", f"{name}_top5")]
     cells = {name: _predict(result.scores[name], class_names=result.class_names) for name in methods}
     truth = result.scores[methods[0]].class_index
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow(["video_id", "class_name", "class_index", "status", *columns])
-        for row, video_id in enumerate(result.video_ids):
-            own = [cell for name in methods for cell in cells[name][row]]
-            table.writerow([video_id, result.class_names[truth[row]], truth[row], result.status[row], *own])
+    rows = (
+        (video_id, result.class_names[index], index, status, *(cell for name in methods for cell in cells[name][row]))
+        for row, (video_id, index, status) in enumerate(zip(result.video_ids, truth, result.status, strict=True))
+    )
+    write_tsv(path, header=["video_id", "class_name", "class_index", "status", *columns], rows=rows)
 
 
 def _predict(scores: Scores, *, class_names: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -125,7 +125,8 @@ def _find_scores(
     content = {name: index_fingerprint(inputs[name], split=split, subsets=["test"]) for name in list_streams(inputs)}
     text = digest_class_embeddings(inputs["text"]) if "text" in inputs else ""
     code = remember_code_digest(module_path("moclip.evaluation.scoring"), memo=cache_dir / "code")
-    key = build_digest(code, version("numpy"), file_digest(head), content, text, sorted(methods), test.video_ids, seed)
+    libraries = [version("numpy"), version("torch")]
+    key = build_digest(code, libraries, file_digest(head), content, text, sorted(methods), test.video_ids, seed)
     with artifact_lock(cache_dir, kind="predictions", key=key):
         found = read_artifact(cache_dir, kind="predictions", key=key)
         if found is not None:

@@ -1,22 +1,21 @@
 """Scores of every method of a run on its test videos, from cached features."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from moclip.cache.tables import Stream, shared_videos
 from moclip.config.methods import METHODS
+from moclip.core.tensors import pack_tensors, unpack_tensors
 from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import MoclipError
 from moclip.extraction.text import ClassEmbeddings
 from moclip.training.head_files import HeadFile
-from moclip.training.head_inference import mix_scores
 from moclip.training.head_stage import FeatureLoader, predict_head
+from moclip.training.selection import mix_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,6 @@ class MethodLogits:
 
 
 Floats = NDArray[np.float32]
-
-_NOTE = "note"  # no method of this name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +105,14 @@ def score_method(
 
 
 def pack_scores(scores: RunScores) -> bytes:
-    """Return scores as a safetensors file: logits by method, and as JSON the ids of their rows and the rejects."""
+    """Return scores as a safetensors file: logits by method, and in its note the ids of their rows and the rejects."""
     ids = {name: list(entry.video_ids) for name, entry in scores.methods.items()}
-    note = json.dumps({"video_ids": ids, "rejected": dict(scores.rejected)}, sort_keys=True)
-    logits = {name: np.ascontiguousarray(entry.logits) for name, entry in scores.methods.items()}
-    packed: bytes = save({**logits, _NOTE: np.frombuffer(note.encode(), np.uint8)})
-    return packed
+    logits = {name: entry.logits for name, entry in scores.methods.items()}
+    return pack_tensors(logits, note={"video_ids": ids, "rejected": dict(scores.rejected)})
 
 
 def unpack_scores(content: bytes) -> RunScores:
     """Return the scores that `pack_scores` packed."""
-    logits = load(content)
-    note = json.loads(logits.pop(_NOTE).tobytes())
+    logits, note = unpack_tensors(content)
     methods = {name: MethodLogits(video_ids=tuple(ids), logits=logits[name]) for name, ids in note["video_ids"].items()}
     return RunScores(methods=methods, rejected=note["rejected"])

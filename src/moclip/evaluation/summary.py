@@ -1,14 +1,13 @@
 """The table of all runs: mean and interval over seeds of each method of each experiment."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
+from moclip.core.files import read_tsv, write_tsv
 from moclip.errors import DatasetError
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.statistics import student_half_width
@@ -120,11 +119,8 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> Summ
 
 def write_summary(path: Path, *, rows: Sequence[SummaryRow]) -> None:
     """Write the rows as a table; a spread that does not exist is an empty cell."""
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow([field.name for field in fields(SummaryRow)])
-        for row in rows:
-            table.writerow([round(cell, _NUM_DIGITS) if isinstance(cell, float) else cell for cell in astuple(row)])
+    header = [field.name for field in fields(SummaryRow)]
+    write_tsv(path, header=header, rows=map(astuple, rows), num_digits=_NUM_DIGITS)
 
 
 def read_summary(path: Path) -> list[SummaryRow]:
@@ -134,25 +130,21 @@ def read_summary(path: Path) -> list[SummaryRow]:
         DatasetError: The file is missing or no such table.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_parse_row(row) for row in csv.DictReader(file, dialect="excel-tab")]
+        return [_parse_row(row) for row in read_tsv(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: expected the summary of experiments ({error}); delete it and run again") from None
 
 
 def _parse_row(row: Mapping[str, str]) -> SummaryRow:
-    texts = {"experiment", "method", "split", "encoder_note"}
-    whole = {"num_splits", "num_seeds", "num_runs", "n"}
-    values: dict[str, Any] = {}
-    for field in fields(SummaryRow):
-        cell = row[field.name]
-        if field.name in texts:
-            values[field.name] = cell
-        elif field.name in whole:
-            values[field.name] = int(cell)
-        else:
-            values[field.name] = None if field.name.endswith(("_std", "_ci95")) and not cell else float(cell)
-    return SummaryRow(**values)
+    return SummaryRow(**{field.name: _PARSERS[field.type](row[field.name]) for field in fields(SummaryRow)})
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    float | None: lambda cell: float(cell) if cell else None,
+}
 
 
 _HEADINGS = (
@@ -164,18 +156,22 @@ _HEADINGS = (
 def format_summary(rows: Sequence[SummaryRow]) -> str:
     """Return the rows over all splits as an aligned table of plain text."""
     lines = [_HEADINGS, *(_format_row(row) for row in rows if row.split == "all")]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    left = {0, 1, len(_HEADINGS) - 1}
-    table = [
+    table = align_columns(lines, left={0, 1, len(_HEADINGS) - 1})
+    rule = "-" * max(map(len, table))
+    spread = "+-  half of the 95 % interval over seeds (Student's t); `-` with one seed, or where no seed plays a part"
+    return "\n".join([table[0], rule, *table[1:], rule, spread])
+
+
+def align_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """Return lines of cells as text in columns; the columns in `left` are aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    rule = "-" * max(map(len, table))
-    spread = "+-  half of the 95 % interval over seeds (Student's t); `-` with one seed, or where no seed plays a part"
-    return "\n".join([table[0], rule, *table[1:], rule, spread])
 
 
 def _format_row(row: SummaryRow) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The text stage: embeddings of every class from its prompts."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +10,22 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load, save, save_file
 
 from moclip.cache.artifacts import artifact_lock, keep, read_artifact
 from moclip.cache.uses import note_use
 from moclip.core.digests import build_digest
-from moclip.core.files import replace_atomically
-from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
+from moclip.core.tensors import (
+    digest_tensors,
+    expect_tensors,
+    pack_tensors,
+    read_tensors,
+    unpack_tensors,
+    write_tensors,
+)
 from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names
 from moclip.encoders.spec import EncoderSpec, build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
-from moclip.errors import ConfigError, ModelError
+from moclip.errors import ConfigError
 from moclip.versions import TEXT_VERSION
 
 _log = logging.getLogger(__name__)
@@ -60,19 +63,22 @@ def write_class_embeddings(
         found = read_artifact(cache_dir, kind="class_embeddings", key=key)
         if found is None:
             embeddings = _embed(spec, prompts=prompts)
-            keep(cache_dir, kind="class_embeddings", key=key, files={_NAME: save({"embeddings": embeddings})})
+            keep(
+                cache_dir,
+                kind="class_embeddings",
+                key=key,
+                files={_NAME: pack_tensors({"embeddings": embeddings}, note={})},
+            )
         else:
-            embeddings = load(found[_NAME])["embeddings"]
+            embeddings = unpack_tensors(found[_NAME])[0]["embeddings"]
     _log.info("class embeddings %s", "computed" if found is None else "taken from the cache")
     about = {
         "class_names": class_names,
         "prompts": {name: list(sentences) for name, sentences in prompts.items()},
         "state": "untrained" if appearance["untrained"] else "trained",
         "version": TEXT_VERSION,
-        DIGEST_KEY: digest_tensors({"embeddings": embeddings}),
     }
-    with replace_atomically(output) as temporary:
-        save_file({"embeddings": embeddings}, temporary, metadata={"moclip": json.dumps(about, sort_keys=True)})
+    write_tensors(output, {"embeddings": embeddings}, note=about)
     note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
 
 
@@ -103,17 +109,13 @@ def read_class_embeddings(path: Path) -> ClassEmbeddings:
     Raises:
         ModelError: The file is missing, damaged or no such file.
     """
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
-            embeddings = np.asarray(file.get_tensor("embeddings"), np.float32)
-        check_tensors({"embeddings": embeddings}, about=about)
+    with expect_tensors(path, "class embeddings"):
+        tensors, about = read_tensors(path)
+        embeddings = np.asarray(tensors["embeddings"], np.float32)
         class_names = tuple(map(str, about["class_names"]))
         if embeddings.ndim != 2 or len(embeddings) != len(class_names):
             raise ValueError(f"expected one row for each of {len(class_names)} classes, found {embeddings.shape}")
         return ClassEmbeddings(embeddings=embeddings, class_names=class_names, state=str(about["state"]))
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: expected class embeddings ({error}); delete it and run again") from None
 
 
 def digest_class_embeddings(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.methods import METHODS
-from moclip.core.files import replace_atomically
-from moclip.dataset.manifest import read_manifest
+from moclip.core.files import write_json
+from moclip.core.tensors import count_values
+from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import LOCAL_DIR, build_encoder_spec
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation.calibration import Temperature
@@ -98,10 +99,7 @@ def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float])
         "onnx": dict(onnx),
         "files": {str(path.relative_to(folder).as_posix()): _digest(path) for path in files},
     }
-    with replace_atomically(folder / BUNDLE_NAME) as temporary:
-        temporary.write_text(
-            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    write_json(folder / BUNDLE_NAME, document)
 
 
 def _digest(path: Path) -> str:
@@ -160,7 +158,7 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
 
 def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> CardFacts:
     noted, (dataset, _) = read_yaml(run / "run.yaml"), locate(run.resolve() / "run.yaml", "evaluate", "run")
-    subsets = read_manifest(result_path(dataset, "manifest", "manifest"))[f"split_{noted['split']}"].value_counts()
+    subsets = read_table(result_path(dataset, "manifest", "manifest"))[f"split_{noted['split']}"]
     return CardFacts(
         name=parts.name.split("/")[0],
         dataset=dataset.name,
@@ -168,10 +166,10 @@ def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> Ca
         seed=int(noted["seed"]),
         commit=str(noted["commit"]),
         class_names=parts.class_names,
-        num_videos={str(name): int(count) for name, count in subsets.items()},
+        num_videos=Counter(subsets),
         metrics=read_metrics(run / "metrics.json"),
         temperatures={name: (entry.value, entry.num_videos) for name, entry in parts.temperatures.items()},
-        parts=[(name, _count_parameters(path), path.stat().st_size) for name, path in _weights_in(folder)],
+        parts=[(name, count_values(path), path.stat().st_size) for name, path in _weights_in(folder)],
         appearance=noted["config"].get("appearance") or {} if parts.appearance else {},
         motion_network=parts.motion_network or {},
         motion=parts.motion,
@@ -186,23 +184,14 @@ def _weights_in(folder: Path) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in named if path.is_file()]
 
 
-def _count_parameters(path: Path) -> int:
-    # The header of a safetensors file is JSON behind 8 bytes that count its own.
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-
-
 def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
     from moclip.inference.onnx import HeadGraph, ImageGraph, MotionGraph, OnnxReport, export_onnx, has_graph  # noqa: PLC0415
 
     reports: list[OnnxReport] = []
-    widths: dict[str, int] = {}
     if parts.network is not None and parts.motion_network is not None:
         from moclip.encoders.motion_network import load_network  # noqa: PLC0415
 
         network = load_network(parts.network).network
-        widths["motion"] = network.embedding_dim
         side = parts.motion_network["input_px"]
         path = folder / "motion_network.onnx"
         inputs = {"fields": (2, side, side)}
@@ -211,7 +200,6 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         from moclip.encoders.clip import load_encoder  # noqa: PLC0415
 
         encoder = load_encoder(build_encoder_spec({**parts.appearance, "device": "cpu"}))
-        widths["appearance"] = encoder.embedding_dim
         size = encoder.model.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         path = folder / "image_encoder.onnx"
@@ -219,10 +207,10 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         reports.append(export_onnx(graph, path, inputs={"pictures": (3, height, width)}, outputs=("embedding",)))
     for name, saved in parts.load_heads().heads.items():
         if name not in parts.methods or not has_graph(saved):
-            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.kind)
+            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.config.kind)
             continue
         used = [stream for stream in STREAM_ORDER if stream in METHODS[name].streams]
-        shapes = {stream: (widths[stream],) for stream in used}
+        shapes = {stream: (getattr(saved.layout, stream),) for stream in used}
         path = folder / f"head_{name}.onnx"
         reports.append(export_onnx(HeadGraph(saved), path, inputs=shapes, outputs=("logits",)))
     return tuple((report.file, report.difference) for report in reports)

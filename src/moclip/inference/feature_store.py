@@ -13,7 +13,7 @@ from moclip.cache.format import Row
 from moclip.cache.index import FeatureIndex, IndexedShard, load_table, open_indexed, read_index
 from moclip.cache.reader import Shard
 from moclip.cache.tables import load_stream
-from moclip.dataset.manifest import read_manifest
+from moclip.dataset.manifest_table import read_table
 from moclip.errors import DatasetError, VideoError
 from moclip.motion.vectors import MotionVectors, motion_from_row
 from moclip.workflow.paths import find_results, result_path
@@ -119,11 +119,11 @@ class FeatureStore:
         Raises:
             DatasetError: There is no manifest, or no such split.
         """
-        manifest, column = read_manifest(result_path(self.folder, "manifest", "manifest")), f"split_{split}"
-        if column not in manifest:
+        manifest, column = read_table(result_path(self.folder, "manifest", "manifest")), f"split_{split}"
+        if column not in manifest.splits:
             raise DatasetError(f"{self.folder}: expected split {split}, found no such column in manifest.tsv")
-        rows = zip(manifest["video_id"], manifest["class_name"], manifest[column], strict=True)
-        return {str(video): (str(class_name), str(subset)) for video, class_name, subset in rows if subset}
+        rows = manifest.rows("video_id", "class_name", column)
+        return {video: (class_name, subset) for video, class_name, subset in rows if subset}
 
     def _path(self, name: str) -> Path:
         if name not in self._paths:

@@ -19,6 +19,7 @@ from moclip.core.files import replace_atomically
 from moclip.encoders.zero_shot import SCALE
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
+from moclip.training.head_modules import load_head
 
 Floats = NDArray[np.float32]
 
@@ -49,8 +50,8 @@ def check_export_is_possible() -> None:
 
 
 def has_graph(saved: TrainedHead) -> bool:
-    """Return whether a head can be written as a graph: linear ones and MLPs."""
-    return saved.kind in ("linear", "mlp")
+    """Return whether a head can be written as a graph: not one of neighbors, nor one that sees every frame."""
+    return saved.config.kind != "knn" and not saved.layout.frames
 
 
 class HeadGraph(nn.Module):
@@ -58,16 +59,10 @@ class HeadGraph(nn.Module):
 
     def __init__(self, saved: TrainedHead) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for name in [name for name in ("hidden", "classifier") if f"{name}.weight" in saved.state]:
-            weight, bias = (torch.from_numpy(np.array(saved.state[f"{name}.{part}"])) for part in ("weight", "bias"))
-            layer = nn.Linear(weight.shape[1], weight.shape[0])
-            layer.load_state_dict({"weight": weight, "bias": bias})
-            layers += [*([nn.ReLU()] if layers else []), layer]
-        self.head = nn.Sequential(*layers)
+        self.head = load_head(saved)
         # A head that began as class prompts reads unit embeddings at CLIP's temperature.
-        self.from_prompts = "alpha" in saved.chosen
-        self.normalise = "l2" if self.from_prompts else saved.config.normalise
+        self.scale = SCALE if "alpha" in saved.chosen else 1.0
+        self.normalise = saved.config.normalise
 
     def forward(self, *streams: Tensor) -> Tensor:
         """Return the logits, (N, K)."""
@@ -76,8 +71,7 @@ class HeadGraph(nn.Module):
             scaled = tuple(nn.functional.normalize(stream, dim=1, eps=1e-30) for stream in streams)
         elif self.normalise == "layer":
             scaled = tuple(nn.functional.layer_norm(stream, stream.shape[1:]) for stream in streams)
-        inputs = torch.cat(scaled, dim=1)
-        logits: Tensor = self.head(SCALE * inputs if self.from_prompts else inputs)
+        logits: Tensor = self.head(self.scale * torch.cat(scaled, dim=1))
         return logits
 
 

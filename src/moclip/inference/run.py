@@ -4,16 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from moclip.cache.tables import load_stream
 from moclip.config.methods import METHODS
-from moclip.core.digests import build_digest
-from moclip.core.files import replace_atomically
+from moclip.core.digests import build_digest, digest_file
+from moclip.core.files import write_json
 from moclip.dataset.labels import load_labels
-from moclip.dataset.manifest import read_manifest
+from moclip.dataset.manifest_table import read_table
 from moclip.encoders.network_notes import read_network_digest
 from moclip.errors import ConfigError, MoclipError, ModelError
 from moclip.evaluation.calibration import Temperature, choose_temperature
@@ -141,10 +140,7 @@ def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_ids(manifest: Path) -> dict[str, str]:
-    if not manifest.is_file():
-        return {}
-    frame = read_manifest(manifest)
-    return {str(path): str(video) for path, video in zip(frame["path"], frame["video_id"], strict=True)}
+    return dict(read_table(manifest).rows("path", "video_id")) if manifest.is_file() else {}
 
 
 def _find_inputs(dataset: Path, *, experiment: Section, config: Section, place: Mapping[str, str]) -> dict[str, Path]:
@@ -185,25 +181,17 @@ def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunPart
     manifest = result_path(dataset, "manifest", "manifest")
     try:
         files = [parts.head, manifest, *parts.inputs.values()]
-        key = build_digest(_CALIBRATION_FORMAT, [_digest(path) for path in files])
+        key = build_digest(_CALIBRATION_FORMAT, [digest_file(path) for path in files])
         stored = parts.folder / CALIBRATION_NAME
         temperatures = _read_temperatures(stored, key=key)
         if temperatures is None:
             temperatures = fit_temperatures(parts, manifest=manifest, split=split)
             _store(stored, temperatures=temperatures, key=key)
     except (MoclipError, OSError) as error:
-        return _replace(parts, temperatures={}, uncalibrated=f"features of validation videos ({error})")
+        return replace(parts, uncalibrated=f"features of validation videos ({error})")
     few = f"{MIN_VIDEOS} or more validation videos with features, and the split has fewer"
     none = "" if temperatures else few
-    return _replace(parts, temperatures=temperatures, uncalibrated=none)
-
-
-def _replace(parts: RunParts, *, temperatures: Mapping[str, Temperature], uncalibrated: str) -> RunParts:
-    return RunParts(**{**vars(parts), "temperatures": temperatures, "uncalibrated": uncalibrated})
-
-
-def _digest(path: Path) -> str:
-    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return replace(parts, temperatures=temperatures, uncalibrated=none)
 
 
 def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str, Temperature]:
@@ -214,8 +202,6 @@ def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str
     subset takes no part.
     """
     val = load_labels(manifest, split=split, subset="val")
-    frame = read_manifest(manifest)
-    groups = {str(video): str(group) for video, group in zip(frame["video_id"], frame["group"], strict=True)}
     streams = {name: load_stream(index) for name, index in parts.inputs.items()}
     saved, classes = parts.load_heads(), parts.load_classes()
     before = {name: replace(head, state=head.selection_state) for name, head in saved.heads.items()}
@@ -235,7 +221,7 @@ def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str
             temperatures[method] = choose_temperature(
                 scored.logits,
                 val.select(scored.video_ids),
-                groups=[groups[video_id] for video_id in scored.video_ids],
+                groups=[val.groups[video_id] for video_id in scored.video_ids],
             )
     return temperatures
 
@@ -258,8 +244,7 @@ def _read_temperatures(path: Path, *, key: str) -> dict[str, Temperature] | None
 def _store(path: Path, *, temperatures: Mapping[str, Temperature], key: str) -> None:
     document = {"format": _CALIBRATION_FORMAT, "key": key, "temperatures": describe_temperatures(temperatures)}
     try:
-        with replace_atomically(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(path, document)
     except OSError:
         return  # a folder that is read only: fitted again the next time, in a moment
 

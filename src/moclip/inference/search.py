@@ -15,6 +15,7 @@ from moclip.cache.format import Row
 from moclip.cache.index import FeatureIndex, open_indexed, read_index
 from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
+from moclip.core.numerics import unit
 from moclip.encoders.spec import build_encoder_spec
 from moclip.errors import ShardError, VideoError
 from moclip.extraction.appearance import build_appearance_extractor
@@ -173,7 +174,7 @@ def _build(folder: Path, *, features: FeatureIndex) -> None:
     with replace_atomically(folder / "vectors.f32") as temporary:
         with temporary.open("wb") as file:
             for row in _rows(features):
-                units = _unit(np.asarray(row.values["embedding"], np.float32))
+                units = unit(np.asarray(row.values["embedding"])).astype(np.float32)
                 file.write(units.tobytes())
                 embedding_dim = units.shape[1]
                 ids.append(row.video_id)
@@ -200,11 +201,6 @@ def _rows(features: FeatureIndex) -> Iterator[Row]:
             for position, reason in enumerate(shard.reject_reasons):
                 if not reason:
                     yield shard.read_row_at(position)
-
-
-def _unit(values: Floats) -> Floats:
-    lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
-    return (values / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +271,7 @@ def embed_example(source: AppearanceSource, path: Path, *, device: str = "") -> 
     row = next(finished_rows(extractor, [Video(video_id=str(path), path=path, fingerprint="")]))
     if row.reject_reason:
         raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=str(path))
-    values = np.asarray(row.values["embedding"], np.float64)
-    units = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(units.mean(axis=0), np.float32)
+    return np.asarray(unit(np.asarray(row.values["embedding"])).mean(axis=0), np.float32)
 
 
 def format_time(seconds: float) -> str:

@@ -30,7 +30,12 @@ class AppearanceSource:
 
     def on(self, device: str) -> dict[str, Any]:
         """Return the settings with another device, or as they are where it is empty."""
-        return {**self.variant, **({"device": device} if device else {})}
+        return with_device(self.variant, device)
+
+
+def with_device(variant: Section, device: str) -> dict[str, Any]:
+    """Return the settings of a variant with another device, or with their own one where `device` is empty."""
+    return {**variant, **({"device": device} if device else {})}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

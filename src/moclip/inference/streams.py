@@ -23,6 +23,7 @@ from moclip.extraction.frame_choice import MotionRows, list_shard_rows
 from moclip.extraction.motion import MOTION_FIELDS, build_motion_extractor
 from moclip.extraction.motion_embedding import build_motion_embedding_extractor
 from moclip.inference.run import RunParts
+from moclip.inference.settings import with_device
 from moclip.motion.fields import has_frames_with_motion
 
 # Videos whose vectors go to the network together: few at first, so that the first answer comes soon.
@@ -97,7 +98,9 @@ def _extract_appearance(
     parts: RunParts, videos: Sequence[Video], *, num_threads: int, device: str
 ) -> Iterator[StreamRow]:
     with _motion_to_follow(parts, videos) as motion:
-        extractor = build_appearance_extractor(_on(parts.appearance, device), motion=motion, num_threads=num_threads)
+        extractor = build_appearance_extractor(
+            with_device(parts.appearance or {}, device), motion=motion, num_threads=num_threads
+        )
         for row in finished_rows(extractor, videos):
             yield StreamRow(stream="appearance", row=row)
 
@@ -115,10 +118,6 @@ def _motion_to_follow(parts: RunParts, videos: Sequence[Video]) -> Iterator[Moti
         yield list_shard_rows(path)
 
 
-def _on(variant: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
-    return {**(variant or {}), **({"device": device} if device else {})}
-
-
 def extract_motion(parts: RunParts, videos: Sequence[Video], *, device: str) -> Iterator[StreamRow]:
     """Yield the motion embedding of every video: its vectors, through a shard of their own, through the network."""
     extractor = build_motion_extractor(motion_settings(parts.motion))
@@ -131,7 +130,7 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
     if parts.network is None:
         return
     rows = [_reject_if_still(row) for row in rows]
-    embedder = build_motion_embedding_extractor(_on(parts.motion_network, device), model=parts.network)
+    embedder = build_motion_embedding_extractor(with_device(parts.motion_network or {}, device), model=parts.network)
     sources = {row.video_id: str(row.values.get("source", "")) for row in rows}
     with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
         path = Path(folder) / "motion.h5"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from moclip.cache.format import Row
 from moclip.encoders.spec import build_encoder_spec
 from moclip.inference.run import RunParts
+from moclip.inference.settings import with_device
 from moclip.inference.streams import StreamRow, embed_motion, motion_settings
 from moclip.motion.fields import choose_windows, frame_times, motion_amounts, slice_motion
 from moclip.motion.vectors import MotionVectors, motion_to_row
@@ -153,4 +154,4 @@ def load_run_encoder(parts: RunParts, *, device: str) -> "Encoder | None":
         return None
     from moclip.encoders.clip import load_encoder  # noqa: PLC0415 (seconds to import)
 
-    return load_encoder(build_encoder_spec({**parts.appearance, **({"device": device} if device else {})}))
+    return load_encoder(build_encoder_spec(with_device(parts.appearance, device)))

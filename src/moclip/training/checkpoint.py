@@ -4,19 +4,16 @@ No state of a random generator is stored, because each epoch starts its own from
 is a function of the epoch.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moclip.core.files import replace_atomically
-from moclip.core.tensors import DIGEST_KEY, digest_tensors
+from moclip.core.tensors import expect_tensors, read_tensors, write_tensors
+from moclip.errors import ModelError
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +45,8 @@ def save_checkpoint(path: Path, *, network: nn.Module, optimizer: torch.optim.Op
     tensors |= {f"best.{name}": value for name, value in progress.best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-    note: dict[str, object] = {
-        "history": [asdict(entry) for entry in progress.history],
-        "best_epoch": progress.best_epoch,
-    }
-    copies = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
-    }
-    note[DIGEST_KEY] = digest_tensors({name: value.numpy() for name, value in copies.items()})
-    with replace_atomically(path) as temporary:
-        save_file(copies, str(temporary), metadata={"moclip": json.dumps(note)})
+    note = {"history": [asdict(entry) for entry in progress.history], "best_epoch": progress.best_epoch}
+    write_tensors(path, {name: value.detach().cpu().numpy() for name, value in tensors.items()}, note=note)
 
 
 def load_checkpoint(path: Path, *, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -66,14 +55,12 @@ def load_checkpoint(path: Path, *, network: nn.Module, optimizer: torch.optim.Op
     if not path.is_file():
         return fresh
     try:
-        with safe_open(str(path), framework="pt") as file:
-            note = json.loads((file.metadata() or {})["moclip"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if note[DIGEST_KEY] != digest_tensors({name: value.numpy() for name, value in tensors.items()}):
-            raise ValueError("its weights are not those that were written")
-        history = [Epoch(**entry) for entry in note["history"]]
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
-        _log.warning("%s: a damaged state of training (%s); it starts again", path, error)
+        with expect_tensors(path, "a state of training"):
+            arrays, note = read_tensors(path)
+            tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+            history = [Epoch(**entry) for entry in note["history"]]
+    except ModelError as error:
+        _log.warning("%s", error)
         return fresh
     network.load_state_dict(_below("network.", tensors))
     _load_moments(optimizer, _below("adam.", tensors))

@@ -96,16 +96,6 @@ class TrainedHead:
     layout: Layout
     chosen: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def kind(self) -> str:
-        """How its logits are computed: a head that began as class prompts is a linear one."""
-        return "linear" if "alpha" in self.chosen else self.config.kind
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers were trained."""
-        return 0 if self.kind == "knn" else sum(value.size for value in self.state.values())
-
 
 @dataclass(frozen=True, kw_only=True)
 class HeadFile:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.core.digests import seed_of
+from moclip.core.numerics import unit
 from moclip.errors import ModelError
 
 # The order in which the embeddings of the streams are joined.
@@ -74,13 +75,12 @@ def scale(values: Floats, *, normalise: Normalise) -> Floats:
     """Return embeddings, float32 (..., D), as `normalise` says, over the last axis."""
     if normalise == "none":
         return values
+    if normalise == "l2":
+        return unit(values).astype(np.float32)
     wide = values.astype(np.float64)
-    if normalise == "layer":
-        wide -= wide.mean(axis=-1, keepdims=True)
-        variance = (wide**2).mean(axis=-1, keepdims=True)
-        return np.asarray(wide / np.sqrt(variance + _LAYER_NORM_EPSILON), dtype=np.float32)
-    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
-    return np.asarray(wide / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+    wide -= wide.mean(axis=-1, keepdims=True)
+    variance = (wide**2).mean(axis=-1, keepdims=True)
+    return np.asarray(wide / np.sqrt(variance + _LAYER_NORM_EPSILON), dtype=np.float32)
 
 
 def join_frames(frames: Floats, *, mask: Floats, motion: Floats | None, normalise: Normalise) -> Floats:
@@ -95,8 +95,7 @@ def join_frames(frames: Floats, *, mask: Floats, motion: Floats | None, normalis
 
 def shuffle_rows(values: Floats, *, seed: int, subset: str) -> Floats:
     """Return the rows, (N, D), permuted between videos; equal seed and subset give equal order."""
-    digest = blake2b(f"shuffled motion\0{seed}\0{subset}".encode(), digest_size=8).digest()
-    order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(values))
+    order = np.random.default_rng(seed_of("shuffled motion", seed, subset)).permutation(len(values))
     return np.asarray(values[order], dtype=np.float32)
 
 

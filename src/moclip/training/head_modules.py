@@ -1,33 +1,28 @@
-"""Heads as torch modules: the paper's MLP, a linear probe, gated fusion, and attention over frames.
+"""Heads as torch modules, and the forward pass of a trained head at test time.
 
 The paper's head is `Linear(1280 + 512, 512) -> ReLU -> Dropout(0.5) -> Linear(512, 101)`, 969,829 parameters. The same
-head on the appearance embedding alone is the control for the contribution of motion. `head_inference` has the same
-forward passes in NumPy; a test compares the two.
+head on the appearance embedding alone is the control for the contribution of motion. Training, evaluation, prediction
+and ONNX export use these modules.
 """
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moclip.training.head_files import HeadConfig
-from moclip.training.head_inputs import Layout
+from moclip.errors import ModelError
+from moclip.training.head_files import HeadConfig, TrainedHead
+from moclip.training.head_inputs import Layout, check_finite
 
+_TEMPERATURE = 0.07  # of the votes of neighbors: Wu et al. 2018 (arXiv 1805.01978), section 3.4
 
-def build_head(num_inputs: int, *, num_classes: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Return the paper's MLP with fresh weights from torch's global generator.
-
-    Source: Huang et al. 2025 (arXiv 2509.17084), section 3.3; 969,829 parameters at 1792 -> 512 -> 101.
-    """
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            hidden=nn.Linear(num_inputs, hidden),
-            activation=nn.ReLU(),
-            dropout=nn.Dropout(dropout),
-            classifier=nn.Linear(hidden, num_classes),
-        )
-    )
+_SMALLEST = 1e-12
 
 
 class GatedHead(nn.Module):
@@ -57,8 +52,8 @@ class GatedHead(nn.Module):
         return logits
 
 
-class _FrameAttention(nn.Module):
-    """One embedding from those of the frames: a mean whose weights a learned query gives (zeros: the plain mean)."""
+class FrameAttention(nn.Module):
+    """Attention pooling over the frames of a video; a query of zeros gives the plain mean."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -66,6 +61,7 @@ class _FrameAttention(nn.Module):
         self.query = nn.Parameter(torch.zeros(layout.appearance))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return rows with one appearance embedding, (B, M + A), for rows with all frames, (B, D)."""
         layout = self.layout
         end = layout.motion + layout.appearance * layout.frames
         frames = inputs[:, layout.motion : end].reshape(-1, layout.frames, layout.appearance)
@@ -74,47 +70,93 @@ class _FrameAttention(nn.Module):
         return torch.cat([inputs[:, : layout.motion], pooled], dim=1)
 
 
-def build_model(layout: Layout, *, num_classes: int, config: HeadConfig) -> nn.Module:
-    """Return the head of a configuration with fresh weights from torch's global generator."""
+class NeighbourHead(nn.Module):
+    """Votes of the nearest training videos, each weighed by exp(cosine / 0.07).
+
+    Among equally near videos, the earlier one in the training set counts.
+    """
+
+    def __init__(self, support: Tensor, labels: Tensor, *, num_classes: int, neighbours: int) -> None:
+        super().__init__()
+        self.register_buffer("support", _unit(support))
+        self.register_buffer("labels", labels)
+        self.num_classes, self.neighbours = num_classes, neighbours
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the log of each class's share of the votes, float32 (B, K), for inputs (B, D)."""
+        cosine = _unit(inputs) @ self.get_buffer("support").T
+        nearest = cosine.argsort(dim=1, descending=True, stable=True)[:, : self.neighbours]
+        weights = ((cosine.gather(1, nearest).double() - 1.0) / _TEMPERATURE).exp()
+        votes = torch.zeros(len(inputs), self.num_classes, dtype=torch.float64)
+        votes.scatter_add_(1, self.get_buffer("labels")[nearest], weights)
+        return (votes / votes.sum(dim=1, keepdim=True)).clamp_min(_SMALLEST).log().float()
+
+
+def _unit(values: Tensor) -> Tensor:
+    return nn.functional.normalize(values.double(), dim=1, eps=_SMALLEST).float()
+
+
+def build_head(layout: Layout, *, num_classes: int, config: HeadConfig) -> nn.Module:
+    """Return an untrained head, with weights from torch's global generator.
+
+    Source: Huang et al. 2025 (arXiv 2509.17084), section 3.3, for the kind `mlp`.
+    """
     if config.kind == "linear":
         return nn.Sequential(OrderedDict[str, nn.Module](classifier=nn.Linear(layout.width, num_classes)))
     if config.kind == "gated":
         return GatedHead(layout, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
-    head = build_head(layout.pooled, num_classes=num_classes, hidden=config.hidden, dropout=config.dropout)
+    layers = OrderedDict[str, nn.Module](
+        hidden=nn.Linear(layout.pooled, config.hidden),
+        activation=nn.ReLU(),
+        dropout=nn.Dropout(config.dropout),
+        classifier=nn.Linear(config.hidden, num_classes),
+    )
     if config.kind == "attention" and layout.frames:
-        return nn.Sequential(OrderedDict([("attention", _FrameAttention(layout)), *head.named_children()]))
-    return head
+        layers["attention"] = FrameAttention(layout)
+        layers.move_to_end("attention", last=False)
+    return nn.Sequential(layers)
 
 
-class MlpSteps:
-    """The loss and the gradients of `Linear -> ReLU -> Dropout -> Linear` under cross-entropy."""
+def load_head(head: TrainedHead) -> nn.Module:
+    """Return a trained head as a module in eval mode."""
+    # Copies, because memory of torch is aligned; see `predict_logits`.
+    state = {name: torch.from_numpy(value).clone() for name, value in head.state.items()}
+    if head.config.kind == "knn":
+        num_classes, neighbours = int(state["num_classes"][0]), int(head.chosen["neighbours"])
+        return NeighbourHead(state["support"], state["labels"], num_classes=num_classes, neighbours=neighbours).eval()
+    with torch.device("meta"):  # no time for random weights that are replaced
+        module = build_head(head.layout, num_classes=len(state["classifier.bias"]), config=head.config)
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
 
-    def __init__(self, head: nn.Module, *, dropout: float) -> None:
-        self._keep = 1.0 - dropout
-        for parameter in head.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        self._parameters = {name: value.detach() for name, value in head.named_parameters()}
-        self._gradients = {name: value.grad for name, value in head.named_parameters() if value.grad is not None}
 
-    @torch.no_grad()
-    def run(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch, inputs (B, D), labels (B,), and write the gradients of all parameters."""
-        weights, gradients = self._parameters, self._gradients
-        hidden = torch.addmm(weights["hidden.bias"], inputs, weights["hidden.weight"].T).relu_()
-        gate = (hidden > 0).float()
-        if self._keep < 1:
-            gate.mul_(torch.empty_like(hidden).bernoulli_(self._keep)).div_(self._keep)
-            hidden = hidden.mul_(gate)
-        logits = torch.addmm(weights["classifier.bias"], hidden, weights["classifier.weight"].T)
-        log_shares = logits.log_softmax(dim=1)
-        rows = torch.arange(len(labels))
-        loss = -log_shares[rows, labels].mean()
-        error = log_shares.exp_()
-        error[rows, labels] -= 1.0
-        error.div_(len(labels))
-        torch.mm(error.T, hidden, out=gradients["classifier.weight"])
-        torch.sum(error, dim=0, out=gradients["classifier.bias"])
-        back = torch.mm(error, weights["classifier.weight"]).mul_(gate)
-        torch.mm(back.T, inputs, out=gradients["hidden.weight"])
-        torch.sum(back, dim=0, out=gradients["hidden.bias"])
-        return loss
+def predict_logits(head: TrainedHead, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logits of a trained head, float32 (N, K), for inputs (N, D). No row depends on the others.
+
+    Each row passes alone, from memory of torch. The number of rows of a matrix product and the alignment of their
+    memory change the order of sums, so a prediction would depend in its last bits on the other videos in the call.
+
+    Raises:
+        ModelError: The inputs have another width than the head, or are not finite.
+    """
+    if inputs.ndim != 2 or inputs.shape[1] != head.layout.width:
+        raise ModelError(
+            f"head: expected inputs (N, {head.layout.width}), found {inputs.shape}; was it trained on these streams?"
+        )
+    check_finite(inputs)
+    module = load_head(head)
+    with torch.inference_mode(), use_threads(1):
+        rows = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        logits: NDArray[Any] = torch.cat([module(row.clone()) for row in torch.split(rows, 1)]).numpy()
+    return logits
+
+
+@contextmanager
+def use_threads(number: int) -> Iterator[None]:
+    """Let torch compute with this number of threads inside the block: other numbers round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -37,8 +37,8 @@ from moclip.training.head_files import (
     write_digests,
     write_history,
 )
-from moclip.training.head_inference import WEIGHTS, choose, mix_scores, predict_logits
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
 
 _log = logging.getLogger(__name__)
@@ -318,6 +318,8 @@ def predict_head(
     method: str, head: TrainedHead, video_ids: Sequence[str], *, streams: Mapping[str, Stream], seed: int
 ) -> Floats:
     """Return the logits of a head, float32 (N, K), for these videos of the subset that it is asked about."""
+    from moclip.training.head_modules import predict_logits  # noqa: PLC0415 (torch)
+
     own = {name: streams[name] for name in METHODS[method].streams}
     inputs, layout = build_inputs(
         method,
@@ -330,8 +332,7 @@ def predict_head(
     )
     if layout != head.layout:
         raise ModelError(f"{method}: expected inputs {head.layout}, found {layout}; was it trained on these features?")
-    neighbours = int(head.chosen.get("neighbours", 0))
-    return predict_logits(head.kind, head.state, inputs, layout=layout, neighbours=neighbours)
+    return predict_logits(head, inputs)
 
 
 def _count_frames(head: TrainedHead, *, streams: Mapping[str, Stream]) -> int:

@@ -1,8 +1,7 @@
-"""Train heads on cached embeddings, with the whole dataset in memory."""
+"""The training loop of heads: cached embeddings, with the whole dataset in memory."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.training.head_files import HeadConfig, HeadEpoch, TrainedHead
-from moclip.training.head_inference import WEIGHTS, choose, interpolate, neighbour_logits, predict_logits
 from moclip.training.head_inputs import Layout, check_finite
-from moclip.training.head_modules import MlpSteps, build_model
+from moclip.training.head_modules import build_head, predict_logits, use_threads
+from moclip.training.selection import WEIGHTS, choose, interpolate
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.integer[Any]]
@@ -31,19 +30,6 @@ class Fold:
     inputs: Floats
     labels: Ints
     redraw: Callable[[int], Floats] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tensors:
-    inputs: Tensor
-    labels: Tensor
-    redraw: Callable[[int], Floats] | None
-
-    def at_epoch(self, epoch: int) -> "_Tensors":
-        """What an epoch trains on."""
-        if self.redraw is None:
-            return self
-        return replace(self, inputs=torch.from_numpy(np.ascontiguousarray(self.redraw(epoch), dtype=np.float32)))
 
 
 def train_head(
@@ -81,7 +67,7 @@ def train_head(
     layout = layout or Layout(appearance=train.inputs.shape[1])
     if config.kind == "knn":
         return _fit_neighbours(train, val, num_classes=num_classes, config=config, layout=layout)
-    with _threads(threads):
+    with use_threads(threads):
         first = _fit_from_seed(
             train, val, num_classes=num_classes, config=config, layout=layout, start=start, seed=seed
         )
@@ -102,7 +88,6 @@ def train_zero_shot_head(
     classes: Floats,
     config: HeadConfig,
     seed: int,
-    threads: int = 1,
 ) -> TrainedHead:
     """Return a linear head between class embeddings (K, D) and their fine-tuning; validation chooses how far.
 
@@ -118,11 +103,11 @@ def train_zero_shot_head(
         raise ConfigError("methods: `zero_shot_head` chooses its weight on validation videos and there are none")
     start = {"classifier.weight": classes, "classifier.bias": np.zeros(len(classes), dtype=np.float32)}
     linear = replace(config, kind="linear", normalise="l2")
-    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start, threads=threads)
+    tuned = train_head(train, val, num_classes=len(classes), config=linear, seed=seed, start=start)
 
     def logits(alpha: float) -> Floats:
         state = interpolate(start, tuned.selection_state, weight=alpha)
-        return predict_logits("linear", state, val.inputs, layout=tuned.layout)
+        return predict_logits(replace(tuned, state=state), val.inputs)
 
     alpha = choose(WEIGHTS, logits=logits, labels=val.labels.astype(np.int64))
     return replace(
@@ -135,23 +120,19 @@ def train_zero_shot_head(
 
 def _fit_neighbours(train: Fold, val: Fold, *, num_classes: int, config: HeadConfig, layout: Layout) -> TrainedHead:
     state = _support(train, num_classes=num_classes)
+    head = TrainedHead(state=state, selection_state=state, history=(), best_epoch=0, config=config, layout=layout)
 
-    def logits(neighbours: float) -> Floats:
-        return neighbour_logits(val.inputs, state=state, neighbours=int(neighbours))
+    def with_neighbours(number: float) -> TrainedHead:
+        return replace(head, chosen={"neighbours": int(number)})
 
-    chosen = config.neighbours[0]
+    def logits(number: float) -> Floats:
+        return predict_logits(with_neighbours(number), val.inputs)
+
+    chosen: float = config.neighbours[0]
     if config.select == "val":
-        chosen = int(choose(config.neighbours, logits=logits, labels=val.labels.astype(np.int64)))
+        chosen = choose(config.neighbours, logits=logits, labels=val.labels.astype(np.int64))
     final = _support(_join(train, val), num_classes=num_classes) if config.refit else state
-    return TrainedHead(
-        state=final,
-        selection_state=state,
-        history=(),
-        best_epoch=0,
-        config=config,
-        layout=layout,
-        chosen={"neighbours": chosen},
-    )
+    return replace(with_neighbours(chosen), state=final)
 
 
 def _support(fold: Fold, *, num_classes: int) -> dict[str, NDArray[Any]]:
@@ -185,16 +166,6 @@ def _check_fold(fold: Fold, *, name: str, num_classes: int) -> None:
     check_finite(fold.inputs)
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _fit_from_seed(
     train: Fold,
     val: Fold,
@@ -207,35 +178,25 @@ def _fit_from_seed(
 ) -> TrainedHead:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(layout, num_classes=num_classes, config=config)
+        model = build_head(layout, num_classes=num_classes, config=config)
         if start is not None:
             model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in start.items()})
-        state, history, best = _fit(model, train=_tensors(train), val=_tensors(val), config=config)
+        state, history, best = _fit(model, train=train, val=val, config=config)
     return TrainedHead(
         state=state, selection_state=state, history=tuple(history), best_epoch=best, config=config, layout=layout
     )
 
 
-def _tensors(fold: Fold) -> _Tensors:
-    floats = np.ascontiguousarray(fold.inputs, dtype=np.float32)
-    return _Tensors(
-        inputs=torch.from_numpy(floats), labels=torch.from_numpy(fold.labels.astype(np.int64)), redraw=fold.redraw
-    )
-
-
 def _fit(
-    model: nn.Module, *, train: _Tensors, val: _Tensors, config: HeadConfig
+    model: nn.Module, *, train: Fold, val: Fold, config: HeadConfig
 ) -> tuple[dict[str, Floats], list[HeadEpoch], int]:
-    steps = MlpSteps(model, dropout=config.dropout) if _is_plain_mlp(model) else None
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     history: list[HeadEpoch] = []
     best: tuple[tuple[float, float], int, dict[str, Floats]] | None = None
     for epoch in range(1, config.epochs + 1):
-        train_loss = _train_epoch(
-            model, train.at_epoch(epoch), optimizer=optimizer, batch_size=config.batch_size, steps=steps
-        )
+        train_loss = _train_epoch(model, train, epoch=epoch, optimizer=optimizer, batch_size=config.batch_size)
         if not math.isfinite(train_loss):
             raise ConfigError(f"head.learning_rate: training diverged in epoch {epoch}; lower {config.learning_rate}")
         val_loss, val_top_1 = _validate(model, val)
@@ -249,42 +210,33 @@ def _fit(
     return best[2], history, best[1]
 
 
-def _is_plain_mlp(model: nn.Module) -> bool:
-    return [name for name, _ in model.named_children()] == ["hidden", "activation", "dropout", "classifier"]
-
-
 def _train_epoch(
-    model: nn.Module,
-    train: _Tensors,
-    *,
-    optimizer: torch.optim.Optimizer,
-    batch_size: int,
-    steps: MlpSteps | None,
+    model: nn.Module, train: Fold, *, epoch: int, optimizer: torch.optim.Optimizer, batch_size: int
 ) -> float:
     model.train()
+    inputs, labels = _tensor(train.redraw(epoch) if train.redraw else train.inputs), _tensor(train.labels)
     total = torch.zeros((), dtype=torch.float64)
-    for batch in torch.split(torch.randperm(len(train.labels)), batch_size):
-        inputs, labels = train.inputs[batch], train.labels[batch]
-        loss = steps.run(inputs, labels) if steps else _step(model, inputs, labels)
+    for batch in torch.split(torch.randperm(len(labels)), batch_size):
+        # index_select takes half the time of indexing with `[batch]`.
+        loss = nn.functional.cross_entropy(model(inputs.index_select(0, batch)), labels[batch])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
         optimizer.step()
-        total += loss * len(batch)
-    return float(total) / len(train.labels)
+        total += loss.detach() * len(batch)
+    return float(total) / len(labels)
 
 
-def _step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    model.zero_grad()
-    loss = nn.functional.cross_entropy(model(inputs), labels)
-    torch.autograd.backward(loss)
-    return loss.detach()
+def _tensor(values: NDArray[Any]) -> Tensor:
+    kind = np.float32 if np.issubdtype(values.dtype, np.floating) else np.int64
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=kind))
 
 
-@torch.no_grad()
-def _validate(model: nn.Module, val: _Tensors) -> tuple[float, float]:
+@torch.inference_mode()
+def _validate(model: nn.Module, val: Fold) -> tuple[float, float]:
     if not len(val.labels):
         return math.nan, math.nan
     model.eval()
-    logits = model(val.inputs)
-    loss = float(nn.functional.cross_entropy(logits, val.labels))
+    logits = model(_tensor(val.inputs))
+    loss = float(nn.functional.cross_entropy(logits, _tensor(val.labels)))
     # numpy's argmax takes the first of equals, as the metrics do; torch's promises nothing.
-    top_1 = float((logits.numpy().argmax(axis=1) == val.labels.numpy()).mean())
-    return loss, top_1
+    return loss, float((logits.numpy().argmax(axis=1) == val.labels).mean())

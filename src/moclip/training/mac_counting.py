@@ -13,7 +13,7 @@ from moclip.encoders.motion_network import load_network
 from moclip.encoders.spec import EncoderSpec
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
-from moclip.training.head_modules import build_model
+from moclip.training.head_modules import load_head
 
 
 def count_macs(call: Callable[[], object]) -> int:
@@ -31,16 +31,13 @@ def count_macs(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def count_head(head: TrainedHead, *, num_classes: int) -> tuple[int, int]:
+def count_head(head: TrainedHead) -> tuple[int, int]:
     """Return a head's parameters and its multiply-accumulates for one video.
 
-    Neighbours have no parameters and cost a product with every training video.
+    Neighbors have no parameters and cost a product with every training video.
     """
-    if head.kind == "knn":
-        return 0, int(head.state["support"].size)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(head.layout, num_classes=num_classes, config=head.config).eval()
-    return head.num_parameters, count_macs(lambda: model(torch.zeros(1, head.layout.width)))
+    module = load_head(head)
+    return _count_parameters(module), count_macs(lambda: module(torch.zeros(1, head.layout.width)))
 
 
 def count_network(path: Path, *, input_px: int) -> tuple[int, int]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from moclip.core.prefetch import work_ahead
+from moclip.core.prefetch import prefetch
 from moclip.encoders.motion_input import Augmentation, FieldConfig, draw_view
 from moclip.motion.vectors import MotionVectors
 
@@ -35,7 +36,7 @@ def draw_batches(
     def draw(sample: Sample) -> Tensor:
         return draw_view(sample.motion(), config=config, how=how, seed=seed(sample))
 
-    groups = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
-    made = work_ahead(([partial(draw, sample) for sample in group] for group in groups), threads=threads)
-    for group, views in zip(groups, made, strict=True):
-        yield torch.stack(views), torch.tensor([sample.class_index for sample in group])
+    made = prefetch((partial(draw, sample) for sample in samples), threads=threads, num_ahead=3 * batch_size)
+    for start in range(0, len(samples), batch_size):
+        group = samples[start : start + batch_size]
+        yield torch.stack(list(islice(made, len(group)))), torch.tensor([sample.class_index for sample in group])

@@ -1,8 +1,6 @@
 """Train a motion network from cached motion vectors, and write its weights and learning curve. Imports torch."""
 
-import csv
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, fields
@@ -16,7 +14,7 @@ import numpy as np
 
 from moclip.cache.index import locate_videos
 from moclip.cache.reader import Shard
-from moclip.core.files import replace_atomically
+from moclip.core.files import write_tsv
 from moclip.dataset.labels import Labels
 from moclip.encoders.motion_network import save_network
 from moclip.encoders.runtime import prepare_torch
@@ -111,9 +109,6 @@ class _MotionSource:
 
 
 def _write_network_history(path: Path, *, trained: TrainedNetwork) -> None:
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow([*(field.name for field in fields(Epoch)), "chosen"])
-        for entry in trained.history:
-            cells = ["" if isinstance(x, float) and math.isnan(x) else x for x in astuple(entry)]
-            table.writerow([*cells, int(entry.epoch == trained.best_epoch)])
+    header = [*(field.name for field in fields(Epoch)), "chosen"]
+    rows = [(*astuple(entry), int(entry.epoch == trained.best_epoch)) for entry in trained.history]
+    write_tsv(path, header=header, rows=rows)

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from moclip.core.digests import seed_of
-from moclip.core.prefetch import work_ahead
+from moclip.core.prefetch import prefetch
 from moclip.encoders.motion_input import Augmentation, FieldConfig, build_segments, crop_for_test, decode_crops
 from moclip.encoders.motion_network import MotionNetwork, build_network, stem_parameters
 from moclip.encoders.runtime import DTYPES, choose_device
@@ -112,7 +112,7 @@ class _Trainer:
         self.select = variant["select"]
         self.loaders = variant["loaders"]
         self.seed = seed
-        self.device = choose_device(variant["device"])
+        self.device = choose_device(variant["device"], model="motion network")
         torch.manual_seed(seed)
         network = build_network(
             variant["backbone"], weights=variant["weights"], num_classes=num_classes, dropout=self.config.dropout
@@ -198,8 +198,8 @@ class _Trainer:
             return math.nan, math.nan
         self.network.eval()
         total, hits = 0.0, 0
-        made = work_ahead(([partial(self._see, sample)] for sample in val), threads=self.loaders)
-        for sample, (codes,) in zip(val, made, strict=True):
+        made = prefetch((partial(self._see, sample) for sample in val), threads=self.loaders, num_ahead=3)
+        for sample, codes in zip(val, made, strict=True):
             logits = self._logits(self._move(codes)).mean(dim=0)
             label = torch.tensor(sample.class_index, device=self.device)
             total += float(torch.nn.functional.cross_entropy(logits, label))

@@ -10,11 +10,10 @@ from moclip.cache.artifacts import artifact_lock, keep, read_artifact, write_fil
 from moclip.cache.index import index_fingerprint
 from moclip.cache.uses import note_use
 from moclip.core.code_digest import module_path, remember_code_digest
-from moclip.core.digests import build_digest
+from moclip.core.digests import build_digest, digest_file
 from moclip.core.tensors import replace_note
 from moclip.dataset.labels import LEARNED, Labels, load_labels
 from moclip.dataset.manifest_table import list_class_names, read_table
-from moclip.training.head_files import file_digest
 from moclip.versions import NETWORK_VERSION
 
 _log = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ def _identity(
     content = {name: value for name, value in about.items() if name != "trained_on_groups"}
     recipe = {key: value for key, value in variant.items() if key not in _NOT_OF_TRAINING}
     weights = str(variant["weights"])
-    start = file_digest(Path(weights)) if Path(weights).is_file() else weights
+    start = digest_file(Path(weights)) if Path(weights).is_file() else weights
     classes = [sorted(part.class_index.items()) for part in labels]
     libraries = [version(name) for name in ("torch", "timm", "numpy")]
     code = remember_code_digest(module_path("moclip.training.motion_network"), memo=cache_dir / "code")

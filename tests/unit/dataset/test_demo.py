@@ -15,7 +15,7 @@ from PIL import Image
 from moclip.dataset import demo
 from moclip.dataset.demo import CLASS_NAMES, TEST_GROUPS, DemoVideo, build_demo_dataset, build_lists, list_demo_videos
 from moclip.dataset.demo_rendering import MOTIONS, OBJECTS, build_badge, build_theme, render_still
-from moclip.dataset.lists import parse_class_index
+from moclip.dataset.lists import parse_class_numbers
 from moclip.errors import DatasetError
 
 VIDEOS = list_demo_videos()
@@ -70,7 +70,7 @@ def test_no_video_is_tested_in_two_splits() -> None:
 
 def test_the_lists_are_read_as_those_of_ucf101_are() -> None:
     lists = build_lists(VIDEOS)
-    assert parse_class_index(lists["classInd.txt"], source="classInd.txt") == CLASS_NAMES
+    assert tuple(parse_class_numbers(lists["classInd.txt"], source="classInd.txt")) == CLASS_NAMES
     path, number = lists["trainlist01.txt"].splitlines()[0].split()
     assert CLASS_NAMES[int(number) - 1] == path.split("/")[0]
 

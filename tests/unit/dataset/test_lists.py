@@ -15,7 +15,6 @@ from moclip.dataset.lists import (
     group_of,
     keep_classes,
     merge_entries,
-    parse_class_index,
     parse_class_numbers,
     parse_hmdb_list,
     parse_table,
@@ -38,7 +37,7 @@ def entry(path: str, *, subsets: dict[int, str], line: int = 1) -> ListEntry:
 
 def test_classes_keep_the_order_of_the_file_and_not_of_the_alphabet() -> None:
     text = "35 Hammering\n36 HammerThrow\r\n\n20 Archery\n"
-    assert parse_class_index(text, source="classInd.txt") == ("Hammering", "HammerThrow", "Archery")
+    assert tuple(parse_class_numbers(text, source="classInd.txt")) == ("Hammering", "HammerThrow", "Archery")
     assert parse_class_numbers(text, source="classInd.txt") == {"Hammering": 35, "HammerThrow": 36, "Archery": 20}
 
 

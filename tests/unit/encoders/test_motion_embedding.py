@@ -1,5 +1,6 @@
-"""Folding, packing and backends change no number, and a second extraction no byte."""
+"""Fusion and backends change no number, and a second extraction no byte."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from moclip.cache.index import load_table
 from moclip.cache.tables import load_stream, load_views
-from moclip.encoders.fusion import GateInPlace, PackedConv, fold_network
+from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_embedding import build_embed, embed_videos
 from moclip.encoders.motion_input import FieldConfig, build_segments, crop_for_test, decode_crops
 from moclip.encoders.motion_network import MotionNetwork, build_network, save_network
@@ -46,26 +47,21 @@ def example(count: int = 5, px: int = 64) -> torch.Tensor:
     return (torch.rand(count, 2, px, px) - 0.5).contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("pack", [True, False])
 @pytest.mark.parametrize(
     "name", ["efficientnet_b0", "mobilenetv2_100", "resnet18", "mobilenetv3_small_050", "tf_efficientnet_b0"]
 )
 @torch.inference_mode()
-def test_a_folded_network_computes_what_the_plain_one_does(name: str, pack: bool) -> None:
+def test_a_fused_network_computes_what_the_plain_one_does(name: str) -> None:
     plain = lively(name).backbone
     inputs = example()
-    folded = fold_network(plain, example=inputs[:2], pack=pack)
+    fused = copy.deepcopy(plain)
+    fuse_conv_bn(fused, run=lambda: fused(inputs[:2]), tolerance=1e-4)
     expected = plain(inputs)
-    torch.testing.assert_close(folded(inputs), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
-    num_packed = sum(isinstance(module, PackedConv) for module in folded.modules())
-    assert (num_packed > 10) is pack
-    assert any(isinstance(module, GateInPlace) for module in folded.modules()) is (
-        name not in ("mobilenetv2_100", "resnet18")
-    )
-    assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules()), "the network itself stays as it was"
+    torch.testing.assert_close(fused(inputs), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
 
-def test_a_convolution_that_is_used_twice_is_refused() -> None:
+def test_a_convolution_whose_output_is_used_twice_is_refused() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -73,10 +69,12 @@ def test_a_convolution_that_is_used_twice_is_refused() -> None:
             self.norm = nn.BatchNorm2d(2, eps=3.0)
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return self.norm(self.conv(self.conv(inputs)))
+            output = self.conv(inputs)
+            return output + self.norm(output)
 
-    with pytest.raises(ModelError, match="expected the folded network to agree"):
-        fold_network(Twice(), example=example(1, 8), pack=False)
+    network = Twice().eval()
+    with pytest.raises(ModelError, match="conv-bn fusion: expected the model's own embeddings"):
+        fuse_conv_bn(network, run=lambda: network(example(1, 8)), tolerance=1e-4)
 
 
 @torch.inference_mode()
@@ -93,21 +91,20 @@ def test_an_embedding_is_the_mean_of_the_plain_network_over_segments_and_crops()
     np.testing.assert_allclose(found.logits, network.classifier(expected).mean(dim=0).numpy(), atol=1e-5)
 
 
-def test_a_gpu_takes_larger_parts_and_unpacked_kernels_and_means_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What a GPU would run, but for its kernels: all crops at once through the folded network that is not packed.
+def test_larger_parts_as_on_a_gpu_give_the_same_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     network = lively("efficientnet_b0")
     codes = torch.randint(0, 256, (7, 2, 64, 64), dtype=torch.uint8)
     ours = build_embed(network, variant=variant(input_px=64))(codes)
     monkeypatch.setattr("moclip.encoders.motion_embedding._CROPS_AT_ONCE", {"cpu": 256})
-    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
     found = build_embed(network, variant=variant(input_px=64))(codes)
     torch.testing.assert_close(found, ours, rtol=1e-5, atol=1e-5 * float(ours.abs().max()))
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "the network stays as it was"
 
 
 def test_a_gpu_that_is_not_there_is_an_error_and_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(ModelError, match=r"torch finds no GPU; set `cpu` or `auto`"):
+    assert {choose_device(name, model="network") for name in ("auto", "cpu")} == {torch.device("cpu")}
+    with pytest.raises(ModelError, match=r"torch finds no GPU; set `device: cpu` or `auto`"):
         build_embed(lively("test_efficientnet"), variant=variant(device="cuda"))
 
 

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moclip.dataset.lists import parse_class_index
+from moclip.dataset.lists import parse_class_numbers
 from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names, split_class_name
 from moclip.errors import ConfigError
 
@@ -130,4 +130,4 @@ def test_every_class_of_hmdb51_has_phrases(repository: Path) -> None:
 
 def test_every_class_of_ucf101_has_phrases_in_the_order_of_its_class_file(repository: Path, shared_dir: Path) -> None:
     text = (shared_dir / "data" / "ucfTrainTestlist" / "classInd.txt").read_text()
-    assert tuple(load(repository, "ucf101")) == parse_class_index(text, source="classInd.txt")
+    assert tuple(load(repository, "ucf101")) == tuple(parse_class_numbers(text, source="classInd.txt"))

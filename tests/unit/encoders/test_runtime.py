@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from moclip.encoders.clip import Encoder, load_encoder
-from moclip.encoders.fusion import PackedAttention, PackedLinear, prepare_layers
+from moclip.encoders.fusion import fuse_conv_bn
 from moclip.errors import ModelError
 from tests.unit.encoders.test_clip import FAMILIES, local, open_clip_embeddings, pictures, write_model
 
@@ -88,20 +88,12 @@ def test_bf16_keeps_the_direction_on_every_backend(folders: dict[str, Path], fam
     assert cosines(exact, close).min() > 0.999
 
 
-def test_the_layers_that_cost_time_are_exchanged(folders: dict[str, Path]) -> None:
-    def counts(family: str) -> tuple[int, int, int]:
-        encoder = load_encoder(local(folders[family]))
-        encoder.encode_images(pictures(1), batch_size=1)
-        found = kinds(encoder)
-        norms = sum(issubclass(kind, nn.BatchNorm2d) for kind in found)
-        return found.count(PackedAttention), found.count(PackedLinear), norms
-
-    layers = 2
-    assert counts("vit") == (layers, 4 * layers, 0)
-    # The attention pool of a ResNet uses the weights of its layers without calling them: they stay.
-    assert counts("resnet") == (0, 0, 0)
-    assert counts("timm")[2] == 0
-    assert counts("siglip")[1] > 0
+@pytest.mark.parametrize("family", ["resnet", "timm"])
+def test_every_batch_norm_of_a_tower_is_folded(folders: dict[str, Path], family: str) -> None:
+    encoder = load_encoder(local(folders[family]))
+    assert any(issubclass(kind, nn.BatchNorm2d) for kind in kinds(encoder))
+    encoder.encode_images(pictures(1), batch_size=1)
+    assert not any(issubclass(kind, nn.BatchNorm2d) for kind in kinds(encoder))
 
 
 def test_the_text_tower_stays_as_it_is(folders: dict[str, Path]) -> None:
@@ -132,7 +124,7 @@ def test_a_layer_that_is_called_twice_is_not_folded() -> None:
     x = torch.randn(1, 3, 4, 4)
     with torch.inference_mode():
         expected = tower(x)
-        np.testing.assert_array_equal(prepare_layers(tower, run=lambda: tower(x)), expected)
+        fuse_conv_bn(tower, run=lambda: tower(x), tolerance=1e-4)
         np.testing.assert_allclose(tower(x), expected, rtol=1e-5, atol=1e-6)
     assert isinstance(tower.norm, nn.Identity)
     assert isinstance(tower.other, nn.BatchNorm2d)
@@ -141,10 +133,9 @@ def test_a_layer_that_is_called_twice_is_not_folded() -> None:
 def test_a_backend_that_computes_something_else_is_refused(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As a layer would that is used in a way the hooks did not see.
-    monkeypatch.setattr(PackedAttention, "forward", lambda self, query, *_, **__: (query, None))
-    with pytest.raises(ModelError, match=r"expected the backend `torch` to compute .* set `backend: eager`"):
-        load_encoder(local(folders["vit"])).encode_images(pictures(1))
+    monkeypatch.setattr("moclip.encoders.fusion.fuse_conv_bn_eval", lambda conv, norm: conv)
+    with pytest.raises(ModelError, match=r"expected the model's own embeddings to 0.0001 .* set `backend: eager`"):
+        lively(load_encoder(local(folders["resnet"]))).encode_images(pictures(1))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is not None, reason="needs openvino to be absent")

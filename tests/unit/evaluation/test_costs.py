@@ -17,9 +17,9 @@ def test_the_papers_head_has_its_parameters_and_a_mac_for_each_weight() -> None:
     config = HeadConfig(epochs=1)
     layout = Layout(motion=1280, appearance=512)
     head = train_head(fold, fold, num_classes=101, config=config, seed=0, layout=layout)
-    assert count_head(head, num_classes=101) == (969_829, 1792 * 512 + 512 * 101)
+    assert count_head(head) == (969_829, 1792 * 512 + 512 * 101)
     neighbours = train_head(fold, fold, num_classes=101, config=HeadConfig(kind="knn"), seed=0)
-    assert count_head(neighbours, num_classes=101) == (0, 4 * 1792)
+    assert count_head(neighbours) == (0, 4 * 1792)
 
 
 def test_a_mac_is_counted_once_and_not_as_two_flops() -> None:

@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,15 @@ from moclip.errors import MoclipError
 from moclip.evaluation.calibration import choose_temperature, fit_temperature, mean_loss
 from moclip.inference.model_card import build_card, wilson_interval
 from moclip.motion.fields import FieldSpec, build_fields, choose_windows, frames_with_motion, slice_motion
-from moclip.training.head_inference import predict_logits
+from moclip.training.head_files import HeadConfig, TrainedHead
 from moclip.training.head_inputs import Layout
+from moclip.training.head_modules import build_head, predict_logits
 from moclip.video.motion_vectors import read_motion
 from moclip.video.writer import write_video
 from tests.unit.inference.test_model_card import card_facts
 from tests.unit.video.test_motion_vectors import pan, render
 
 COMMANDS = ("summary", "config-manual", "draw", "predict", "search", "classify", "export", "completion")
-
-WIDTHS = {"motion": 56, "appearance": 40}
 
 
 @pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
@@ -63,31 +63,36 @@ def test_without_a_video_the_temperature_is_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mlp", "linear", "knn", "gated", "attention"])
-def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for(kind: str) -> None:
+@pytest.mark.parametrize(("motion", "appearance"), [(56, 40), (320, 514)])
+def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for(kind: Any, motion: int, appearance: int) -> None:
     rng = np.random.default_rng(0)
-    layout = Layout(motion=40, appearance=28, frames=2) if kind == "attention" else Layout(motion=56, appearance=40)
-    shapes = {
-        "hidden.weight": (48, layout.pooled),
-        "hidden.bias": (48,),
-        "classifier.weight": (7, layout.pooled if kind == "linear" else 48),
-        "classifier.bias": (7,),
-        "attention.query": (28,),
-        "support": (200, layout.width),
-        **{f"project_{name}.weight": (48, width) for name, width in WIDTHS.items()},
-        **{f"gate_{name}.weight": (48, layout.width) for name in WIDTHS},
-        **{f"{part}_{name}.bias": (48,) for part in ("project", "gate") for name in WIDTHS},
-    }
-    state: dict[str, np.ndarray] = {
-        name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
-    }
-    state |= {"labels": rng.integers(0, 7, 200), "num_classes": np.array([7])}
+    layout = Layout(motion=motion, appearance=appearance, frames=2 if kind == "attention" else 0)
+    config = HeadConfig(kind=kind, hidden=300)
+    state: dict[str, np.ndarray] = {"labels": rng.integers(0, 7, 200), "num_classes": np.array([7])}
+    shapes = {"support": (200, layout.width)}
+    if kind != "knn":
+        shapes = {
+            name: tuple(v.shape) for name, v in build_head(layout, num_classes=7, config=config).named_parameters()
+        }
+        state = {}
+    state |= {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    head = TrainedHead(
+        state=state,
+        selection_state=state,
+        history=(),
+        best_epoch=1,
+        config=config,
+        layout=layout,
+        chosen={"neighbours": 5},
+    )
     inputs = rng.standard_normal((150, layout.width)).astype(np.float32)
     inputs[:, layout.width - layout.frames :] = 1 if layout.frames else inputs[:, layout.width :]
-    together = predict_logits(kind, state, inputs, layout=layout, neighbours=5)
-    alone = np.concatenate([predict_logits(kind, state, row[None], layout=layout, neighbours=5) for row in inputs])
+    together = predict_logits(head, inputs)
+    alone = np.concatenate([predict_logits(head, row[None]) for row in inputs])
     assert (together == alone).all()
+    assert (together[3:100] == predict_logits(head, inputs[3:100])).all()
     assert np.isfinite(together).all()
-    assert predict_logits(kind, state, inputs[:0], layout=layout, neighbours=5).shape == (0, 7)
+    assert predict_logits(head, inputs[:0]).shape == (0, 7)
 
 
 def test_a_window_has_the_motion_of_its_frames_and_nothing_accumulated_from_before(tmp_path: Path) -> None:

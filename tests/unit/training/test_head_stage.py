@@ -1,6 +1,5 @@
 """Many heads in one job are the same as each alone; what saw the test, or another split, is refused."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from safetensors.numpy import save_file
 
 from moclip.cache.format import Field, Row
 from moclip.cache.index import read_index
 from moclip.cache.tables import load_stream
-from moclip.core.tensors import DIGEST_KEY, digest_tensors
+from moclip.core.tensors import write_tensors
 from moclip.encoders.network_notes import read_network_digest
 from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation.evaluate import read_metrics
@@ -176,15 +174,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
             "trained_on": sorted(seen["video_id"]),
             "trained_on_groups": sorted(set(seen["group"])),
         }
-        weights = {"w": np.full(2, split, np.float32)}
-        about[DIGEST_KEY] = digest_tensors(weights)
-        save_file(weights, world.network(split), metadata={"moclip": json.dumps(about)})
+        write_tensors(world.network(split), {"w": np.full(2, split, np.float32)}, note=about)
         network = read_network_digest(world.network(split))
         build_features(world.motion(split).parent, parameters={"network": network}, num_frames=1)
     build_features(world.folder / "appearance", parameters={"a": 1, "b": 2}, num_frames=3, noise=1.5)
     text = {"state": "trained", "class_names": [f"c{c}" for c in range(NUM_CLASSES)]}
     classes = {"embeddings": np.eye(NUM_CLASSES, 5, dtype=np.float32)}
-    save_file(classes, world.folder / "text.safetensors", metadata={"moclip": json.dumps(text)})
+    write_tensors(world.folder / "text.safetensors", classes, note=text)
     return world
 
 
@@ -390,8 +386,8 @@ def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tm
     run = made.run("leaky")
     made.train(run)
     leaky = tmp_path / "network.safetensors"
-    about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"], DIGEST_KEY: "0" * 32}
-    save_file({"w": np.zeros(2, np.float32)}, leaky, metadata={"moclip": json.dumps(about)})
+    about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"]}
+    write_tensors(leaky, {"w": np.zeros(2, np.float32)}, note=about)
     motion = build_features(tmp_path / "motion", parameters={"network": read_network_digest(leaky)}, num_frames=1)
     with pytest.raises(DatasetError, match=r"2 test videos are of groups.*c1/g0_0 \(group c1/g0\)"):
         made.test(run, network=leaky, motion=motion)

@@ -6,16 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from moclip.cache.tables import pool_frames
 from moclip.encoders.network_notes import Seen
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.training.head_files import HeadConfig, load_heads, save_heads, write_history
-from moclip.training.head_inference import choose, interpolate, mix_scores, predict_logits
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, shuffle_rows
-from moclip.training.head_modules import MlpSteps, build_head, build_model
+from moclip.training.head_modules import build_head, predict_logits
 from moclip.training.heads import Fold, train_head, train_zero_shot_head
+from moclip.training.selection import choose, interpolate, mix_scores
 
 FAST = HeadConfig(hidden=16, learning_rate=0.01, batch_size=8, epochs=12)
 NOTHING = Fold(inputs=np.zeros((0, 6), dtype=np.float32), labels=np.zeros(0, dtype=np.int64))
@@ -30,16 +29,12 @@ def blobs(seed: int, *, num_videos: int = 60, num_classes: int = 3, spread: floa
     return Fold(inputs=inputs, labels=labels)
 
 
-def predict(head, inputs, **changes):
-    return predict_logits(head.kind, head.state, inputs, layout=head.layout, **changes)
-
-
 def train(*, config: HeadConfig = FAST, seed: int = 0, threads: int = 1):
     return train_head(blobs(0), blobs(1, num_videos=30), num_classes=3, config=config, seed=seed, threads=threads)
 
 
 def test_the_papers_head_has_969_829_parameters():
-    head = build_head(1280 + 512, num_classes=101, hidden=512, dropout=0.5)
+    head = build_head(Layout(motion=1280, appearance=512), num_classes=101, config=HeadConfig())
     assert sum(parameter.numel() for parameter in head.parameters()) == 969_829
 
 
@@ -58,10 +53,10 @@ def test_an_unknown_key_and_an_unknown_choice_are_named():
 
 def test_a_head_learns_what_can_be_learned_and_nothing_from_noise():
     unseen = blobs(2)
-    assert (predict(train(), unseen.inputs).argmax(axis=1) == unseen.labels).mean() > 0.95
+    assert (predict_logits(train(), unseen.inputs).argmax(axis=1) == unseen.labels).mean() > 0.95
     noise = Fold(inputs=np.random.default_rng(3).normal(size=(60, 6)).astype(np.float32), labels=blobs(0).labels)
     blind = train_head(noise, blobs(1), num_classes=3, config=FAST, seed=0)
-    assert (predict(blind, unseen.inputs).argmax(axis=1) == unseen.labels).mean() < 0.8
+    assert (predict_logits(blind, unseen.inputs).argmax(axis=1) == unseen.labels).mean() < 0.8
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -102,7 +97,7 @@ def test_the_chosen_weights_are_those_of_the_chosen_epoch():
         if 1 < head.best_epoch < FAST.epochs:
             break
     assert 1 < head.best_epoch < FAST.epochs
-    logits = predict(head, x_val)
+    logits = predict_logits(head, x_val)
     assert (logits.argmax(axis=1) == y_val).mean() == head.history[head.best_epoch - 1].val_top_1
     shorter = replace(FAST, epochs=head.best_epoch, select="last")
     again = train_head(known, val, num_classes=3, config=shorter, seed=seed)
@@ -143,7 +138,7 @@ def test_weight_decay_pulls_the_weights_towards_zero():
 
 
 @pytest.mark.parametrize("kind", ["mlp", "linear", "gated", "attention"])
-def test_a_head_predicts_in_numpy_what_torch_does_and_without_dropout(kind):
+def test_a_trained_head_predicts_without_dropout_as_its_formula_does(kind):
     layout = Layout(motion=2, appearance=4) if kind != "attention" else Layout(motion=2, appearance=2, frames=3)
     rng = np.random.default_rng(0)
     frames, motion = rng.normal(size=(40, 3, 2)).astype(np.float32), rng.normal(size=(40, 2)).astype(np.float32)
@@ -152,16 +147,28 @@ def test_a_head_predicts_in_numpy_what_torch_does_and_without_dropout(kind):
     x = join_frames(frames, mask=mask, motion=motion, normalise="none") if kind == "attention" else plain
     fold = Fold(inputs=x, labels=rng.integers(0, 3, 40))
     head = train_head(fold, fold, num_classes=3, config=replace(FAST, kind=kind), seed=0, layout=layout)
-    reference = build_model(layout, num_classes=3, config=head.config)
-    reference.load_state_dict({name: torch.from_numpy(value) for name, value in head.state.items()})
-    with torch.no_grad():
-        expected = nn.Module.eval(reference)(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(predict(head, x), expected, rtol=1e-4, atol=1e-5)
+
+    def linear(name, values):
+        return values @ head.state[f"{name}.weight"].T + head.state[f"{name}.bias"]
+
+    def gated(name, values):
+        return np.maximum(linear(f"project_{name}", values), 0) / (1 + np.exp(-linear(f"gate_{name}", x)))
+
+    hidden = x
+    if kind == "gated":
+        hidden = gated("motion", x[:, :2]) + gated("appearance", x[:, 2:])
+    elif kind == "attention":
+        weights = np.exp(frames @ head.state["attention.query"] / np.sqrt(2)) * mask
+        pooled = (weights[:, :, None] * frames).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+        hidden = np.maximum(linear("hidden", np.concatenate([motion, pooled], axis=1)), 0)
+    elif kind == "mlp":
+        hidden = np.maximum(linear("hidden", x), 0)
+    np.testing.assert_allclose(predict_logits(head, x), linear("classifier", hidden), rtol=1e-4, atol=1e-5)
 
 
 def test_a_head_refuses_embeddings_of_another_width():
     with pytest.raises(ModelError, match=r"\(N, 6\)"):
-        predict(train(), np.zeros((2, 5), dtype=np.float32))
+        predict_logits(train(), np.zeros((2, 5), dtype=np.float32))
 
 
 def test_motion_comes_before_appearance_however_they_are_named_in_the_call():
@@ -270,7 +277,7 @@ def test_neighbours_vote_and_validation_chooses_how_many():
     asked = Fold(inputs=np.array([[0.1, 1]], np.float32), labels=np.array([1]))
     config = replace(FAST, kind="knn", neighbours=(3, 1))
     head = train_head(known, asked, num_classes=3, config=config, seed=0)
-    logits = predict(head, asked.inputs, neighbours=3)
+    logits = predict_logits(replace(head, chosen={"neighbours": 3}), asked.inputs)
     # Votes weigh exp(cosine / 0.07): the two far neighbours add little to their class, and the third class has none.
     cosine = [0.1, 0.2, 1.0] / np.sqrt(1.01) / np.array([1, np.sqrt(1.01), 1])
     weights = np.exp(np.array(cosine) / 0.07)
@@ -290,7 +297,7 @@ def test_the_zero_shot_head_goes_from_the_prompts_as_far_as_validation_says():
     known, val = Fold(inputs=x[:60], labels=labels[:60]), Fold(inputs=x[60:], labels=labels[60:])
     tuned = train_zero_shot_head(known, val, classes=classes, config=FAST, seed=0)
     assert tuned.chosen["alpha"] > 0.5
-    assert (predict(tuned, val.inputs).argmax(axis=1) == val.labels).mean() > 0.9
+    assert (predict_logits(tuned, val.inputs).argmax(axis=1) == val.labels).mean() > 0.9
     right = Fold(inputs=(100 * classes).astype(np.float32), labels=np.arange(3))
     still = train_zero_shot_head(known, right, classes=classes, config=FAST, seed=0)
     assert still.chosen["alpha"] == 0.0
@@ -318,28 +325,3 @@ def test_shuffled_motion_is_the_same_rows_in_another_order_that_the_seed_gives()
 def test_layer_norm_gives_each_stream_mean_0_and_variance_1():
     joined = concatenate_streams({"motion": np.array([[1, 3], [5, 5]], np.float32)}, normalise="layer")
     np.testing.assert_allclose(joined, [[-1, 1], [0, 0]], atol=1e-4)
-
-
-def test_the_steps_of_the_papers_head_have_the_gradients_of_autograd():
-    fold = blobs(0)
-    inputs, labels = torch.from_numpy(fold.inputs), torch.from_numpy(fold.labels)
-    head = build_head(6, num_classes=3, hidden=16, dropout=0.0)
-    loss = nn.functional.cross_entropy(head(inputs), labels)
-    torch.autograd.backward(loss)
-    expected = [parameter.grad.clone() for parameter in head.parameters()]
-    found = MlpSteps(head, dropout=0.0).run(inputs, labels)
-    assert float(found) == pytest.approx(float(loss), rel=1e-6)
-    for parameter, gradient in zip(head.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
-
-
-def test_dropout_of_a_step_drops_its_share_and_scales_the_rest():
-    head = build_head(6, num_classes=3, hidden=4000, dropout=0.75)
-    inputs, labels = torch.from_numpy(blobs(0).inputs[:1]), torch.from_numpy(blobs(0).labels[:1])
-    torch.manual_seed(0)
-    MlpSteps(head, dropout=0.75).run(inputs, labels)
-    hidden = torch.relu(head.hidden(inputs))[0].detach()
-    seen = head.classifier.weight.grad[0] / head.classifier.bias.grad[0]
-    kept = seen[hidden > 0] != 0
-    assert float(kept.float().mean()) == pytest.approx(0.25, abs=0.03)
-    torch.testing.assert_close(seen[hidden > 0][kept], 4 * hidden[hidden > 0][kept])

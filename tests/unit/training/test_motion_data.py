@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from moclip.core.prefetch import work_ahead
+from moclip.core.prefetch import prefetch
 from moclip.encoders.motion_input import Augmentation, FieldConfig
 from moclip.training.motion_data import draw_batches
 from tests.unit.encoders.motion_networks import samples, variant
@@ -21,19 +21,19 @@ def slow(number: int) -> int:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_results_come_in_the_order_of_their_tasks(threads: int) -> None:
-    groups = [[partial(slow, number) for number in range(start, start + 3)] for start in range(0, 18, 3)]
-    assert [x for group in work_ahead(groups, threads=threads) for x in group] == list(range(18))
+    tasks = [partial(slow, number) for number in range(18)]
+    assert list(prefetch(tasks, threads=threads, num_ahead=6)) == list(range(18))
 
 
-def test_the_next_groups_are_under_way_and_no_more() -> None:
+def test_the_next_tasks_are_under_way_and_no_more() -> None:
     taken: list[int] = []
 
-    def groups() -> Iterator[list[Callable[[], int]]]:
+    def tasks() -> Iterator[Callable[[], int]]:
         for number in range(10):
             taken.append(number)
-            yield [partial(slow, 0)]
+            yield partial(slow, 0)
 
-    made = work_ahead(groups(), threads=1)
+    made = prefetch(tasks(), threads=1, num_ahead=3)
     next(made)
     assert len(taken) == 3
     made.close()
@@ -45,7 +45,7 @@ def test_a_task_that_fails_fails_here() -> None:
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        list(work_ahead([[partial(slow, 1)], [fail]], threads=2))
+        list(prefetch([partial(slow, 1), fail], threads=2, num_ahead=2))
 
 
 def test_batches_hold_every_sample_once_with_its_label() -> None:

@@ -6,9 +6,10 @@ from moclip.encoders.spec import EncoderSpec
 from moclip.training.head_files import TrainedHead
 
 
-def count_head(head: TrainedHead, *, num_classes: int) -> tuple[int, int]:
-    """Return a head's parameters, and one product with each."""
-    return head.num_parameters, head.num_parameters
+def count_head(head: TrainedHead) -> tuple[int, int]:
+    """Return a head's numbers, and one product with each."""
+    size = sum(value.size for value in head.state.values())
+    return size, size
 
 
 def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
