@@ -42,7 +42,7 @@ from moclip.core.records import write_record
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
 from moclip.video.writer import write_video
 from moclip.workflow.feature_sets import list_feature_sets
-from moclip.workflow.rules import open_plan
+from moclip.workflow.plan import open_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 101

@@ -30,6 +30,7 @@ class CostRun:
     experiment: str
     methods: tuple[str, ...]
     head: Path
+    seed: int
     features: Mapping[str, Path]
     appearance: Mapping[str, Any]
     motion_network: Mapping[str, Any]
@@ -42,6 +43,7 @@ class CostRun:
             experiment=entry["experiment"],
             methods=tuple(entry["methods"]),
             head=Path(entry["head"]),
+            seed=entry["seed"],
             features={name: Path(path) for name, path in entry["features"].items()},
             appearance=entry.get("appearance", {}),
             motion_network=entry.get("motion_network", {}),
@@ -83,7 +85,7 @@ def write_costs(output: Path, *, runs: Sequence[CostRun], results: Path, logs: P
         table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
         table.writerow([field.name for field in fields(Cost)])
         for run in runs:
-            heads = load_heads(run.head)
+            heads = load_heads(run.head, seed=run.seed)
             for method in (name for name in METHODS if name in run.methods):
                 cost = _cost(method, run=run, heads=heads, models=models, clock=clock)
                 table.writerow([round(cell, 3) if isinstance(cell, float) else cell for cell in astuple(cost)])

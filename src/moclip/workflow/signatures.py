@@ -17,7 +17,7 @@ from moclip.core.digests import FileDigests
 from moclip.dataset.manifest import read_manifest
 from moclip.encoders.spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import MoclipError
-from moclip.training.head_files import read_digests
+from moclip.training.head_files import read_seed_digests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,17 +171,17 @@ class Signatures:
         found = self._index(index)
         return PENDING if found is None else f"sig:{found.shard_contents.get(f'shard-{shard}.h5', 'absent')}"
 
-    def head(self, index: str, run: str) -> str:
-        """Return the signature of the heads of a run, such as `fusion/split-1/seed-0`, by the index of its batch."""
+    def head(self, path: str, *, seed: int) -> str:
+        """Return the signature of the heads of one seed in a file of the heads of several."""
 
-        def read() -> dict[str, str] | None:
+        def read() -> dict[int, str]:
             try:
-                return read_digests(Path(index))
+                return read_seed_digests(Path(path))
             except MoclipError:  # damaged: the job that writes it runs again
-                return None
+                return {}
 
-        digests = self._read(Path(index), "heads", read)
-        return PENDING if digests is None else f"sig:{digests.get(run, 'absent')}"
+        digests = self._read(Path(path), "heads", read)
+        return PENDING if digests is None else f"sig:{digests.get(seed, 'absent')}"
 
     def model(self, path: str) -> str:
         """Return the signature of a safetensors file by its header, which holds a digest of the tensors."""
