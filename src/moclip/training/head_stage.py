@@ -79,10 +79,22 @@ class HeadRun:
 
 def list_head_runs(described: Mapping[str, Any]) -> list[HeadRun]:
     """Return the runs of an experiment, a run for each seed, that an engine describes with texts and numbers alone."""
-    common = {"methods": tuple(described["methods"]), "variant": described["head"], "shots": described["shots"]}
+    files = {
+        int(seed): {name: Path(file) for name, file in named.items()} for seed, named in described["seeds"].items()
+    }
+    methods, variant, shots = tuple(described["methods"]), described["head"], described["shots"]
     return [
-        HeadRun(**common, seed=int(seed), **{name: Path(file) for name, file in files.items()})
-        for seed, files in sorted(described["seeds"].items())
+        HeadRun(
+            methods=methods,
+            variant=variant,
+            shots=shots,
+            seed=seed,
+            motion=found.get("motion"),
+            appearance=found.get("appearance"),
+            network=found.get("network"),
+            text=found.get("text"),
+        )
+        for seed, found in files.items()
     ]
 
 

@@ -95,13 +95,22 @@ class Job:
 
     @cached_property
     def gates(self) -> tuple["Job", ...]:
-        """All gates above it, from the top of the graph down."""
+        """All gates above it, from the top of the graph down.
+
+        For a job of one seed, gates of other seeds do not count: the file of heads has a digest for each seed, so that
+        the test of a run depends on its own seed alone, and one seed more adds no input to it.
+        """
         found: dict[Job, None] = {}
         for job in self.above:
-            found |= dict.fromkeys(job.gates)
+            found |= dict.fromkeys(gate for gate in job.gates if self.shares_seed(gate))
             if job.rule in GATES:
                 found[job] = None
         return tuple(found)
+
+    def shares_seed(self, other: "Job") -> bool:
+        """Return whether two jobs are of the same seed, or one of them of none or of all."""
+        seeds = {job.wildcards["seed"] for job in (self, other) if "seed" in job.wildcards}
+        return len(seeds) < 2
 
     def gate_files(self, *, named: Sequence[str]) -> list[str]:
         """Return the files of the gates above it that are not among the named inputs."""
