@@ -48,32 +48,30 @@ def total(plan: Plan, *, attempt: int = 1) -> dict[str, int]:
     return found
 
 
-# Of config/ucf101_5.yaml with 503 videos in 4 shards: minutes, MB, GPUs and processors.
-REQUESTS: tuple[tuple[str, dict[str, str], str, int, tuple[int, ...]], ...] = (
-    ("motion_shard", {"variant": "original", "shard": "0"}, "cpu", 1, (8, 1252)),
-    ("motion_shard", {"variant": "original", "shard": "0"}, "cpu", 2, (16, 5096)),
-    ("appearance_shard", {"variant": "mobilenetv2-frames-4", "shard": "0"}, "cpu", 1, (16, 6252, 0, 1)),
-    ("appearance_shard", {"variant": "mobilenetv2-frames-4", "shard": "0"}, "cuda", 1, (8, 6252, 1, 4)),
-    ("appearance_shard", {"variant": "mobilenetv2-frames-4", "shard": "0"}, "cuda", 2, (16, 12504, 1, 4)),
-    ("motion_network", {"variant": "tiny", "split": "1", "seed": "0"}, "cpu", 1, (126, 8885, 0, 1)),
-    ("motion_network", {"variant": "tiny", "split": "1", "seed": "0"}, "cuda", 1, (18, 8101, 1, 1)),
-    ("motion_embedding_shard", {"variant": "tiny", "split": "1", "seed": "0", "shard": "1"}, "cpu", 1, (11, 4252, 0, 1)),
-    ("motion_embedding_shard", {"variant": "tiny", "split": "1", "seed": "0", "shard": "1"}, "cuda", 2, (16, 8504, 1, 1)),
-    ("head", {"experiment": "moclip-lite", "split": "1"}, "cpu", 1, (3026,)),
-    ("evaluate", {"experiment": "moclip-lite", "split": "1", "seed": "0"}, "cpu", 2, (6052,)),
-)  # fmt: skip
+# Of config/ucf101_5.yaml with 503 videos in 4 shards: a job, its device and attempt, and its minutes, MB, GPUs and
+# processors as far as the rule asks for them.
+REQUESTS: tuple[tuple[str, str, int, tuple[int, ...]], ...] = (
+    ("motion_shard variant=original shard=0", "cpu", 1, (8, 1252)),
+    ("motion_shard variant=original shard=0", "cpu", 2, (16, 5096)),
+    ("appearance_shard variant=mobilenetv2-frames-4 shard=0", "cpu", 1, (16, 6252, 0, 1)),
+    ("appearance_shard variant=mobilenetv2-frames-4 shard=0", "cuda", 1, (8, 6252, 1, 4)),
+    ("appearance_shard variant=mobilenetv2-frames-4 shard=0", "cuda", 2, (16, 12504, 1, 4)),
+    ("motion_network variant=tiny split=1 seed=0", "cpu", 1, (126, 8885, 0, 1)),
+    ("motion_network variant=tiny split=1 seed=0", "cuda", 1, (18, 8101, 1, 1)),
+    ("motion_embedding_shard variant=tiny split=1 seed=0 shard=1", "cpu", 1, (11, 4252, 0, 1)),
+    ("motion_embedding_shard variant=tiny split=1 seed=0 shard=1", "cuda", 2, (16, 8504, 1, 1)),
+    ("head experiment=moclip-lite split=1", "cpu", 1, (3026,)),
+    ("evaluate experiment=moclip-lite split=1 seed=0", "cpu", 2, (6052,)),
+)
 
 
-@pytest.mark.parametrize(("rule", "wildcards", "device", "attempt", "expected"), REQUESTS)
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda entry: " ".join(map(str, entry[:3])))
 def test_a_job_asks_for_what_its_videos_and_model_take(
-    rule: str,
-    wildcards: dict[str, str],
-    device: str,
-    attempt: int,
-    expected: tuple[int, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request_: tuple[str, str, int, tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    job, device, attempt, expected = request_
+    rule, *named = job.split()
+    wildcards = dict(word.split("=") for word in named)
     plan = plan_of("ucf101_5", tmp_path, monkeypatch, device=device)
     write_manifest(plan, num_videos=503)
     resources = JobResources(plan, is_local=lambda: False)
