@@ -68,20 +68,22 @@ def main() -> None:
     parser.add_argument("--code", type=Path, action="append", help="a checkout; this one unless given")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--build", help=argparse.SUPPRESS)
+    parser.add_argument("--splits", type=int, default=3, help="of the three; fewer take less time")
+    parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    checkouts = [code.resolve() for code in options.code or [REPOSITORY]]
     if options.build:
-        build_project()
+        build_project(checkouts[0], num_splits=options.splits)
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores")
-    checkouts = [code.resolve() for code in options.code or [REPOSITORY]]
     with tempfile.TemporaryDirectory() as temporary:
         for code in checkouts:
             folder = Path(temporary, str(checkouts.index(code)))
             folder.mkdir()
             environment = {**os.environ, "PYTHONPATH": str(code / "src"), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, str(Path(__file__).resolve()), "--build", str(code)]
-            subprocess.run(command, cwd=folder, env=environment, check=True)
+            command = [sys.executable, str(Path(__file__).resolve()), "--build", "--code", str(code)]
+            command += ["--splits", str(options.splits)]
+            subprocess.run(command, cwd=folder, env=environment, check=True, stderr=subprocess.DEVNULL)
             measure = partial(run_heads, code, folder=folder, cores=options.cores, environment=environment)
             for _ in range(options.repeats):
                 shutil.rmtree(folder / "results/.cache/heads", ignore_errors=True)
@@ -116,12 +118,13 @@ def run_heads(code: Path, *, folder: Path, cores: int, environment: dict[str, st
     return cost
 
 
-def build_project() -> None:
+def build_project(code: Path, *, num_splits: int) -> None:
     """Write the project in the working folder: all that heads are trained from, with the records of its jobs."""
-    code = Path(sys.argv[2])
     config = yaml.safe_load((REPOSITORY / "config/ucf101_5.yaml").read_text())
     write_videos()
     config["dataset"] = {"name": "heads", "layout": "table", "root": "videos", "lists": "videos.csv", "num_shards": 4}
+    for experiment in config["experiments"].values():
+        experiment["splits"] = experiment["splits"][:num_splits]
     for variant in config["appearance"].values():
         variant["model"] = f"local-dir:{ENCODER}"
     Path("config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
