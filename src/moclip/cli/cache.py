@@ -138,10 +138,9 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from moclip.workflow.verify import check_manifest, fix_features, format_verification, verify_features  # noqa: PLC0415
+    from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
 
     config = load_config(options.configfile, schema=options.schema)
-    check_manifest(config)
     verification = verify_features(config)
     print(format_verification(verification))
     if options.fix:
