@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from moclip.core.job import stage
-from moclip.training.head_stage import list_head_runs, list_neighbors, train_heads
+from moclip.training.head_runs import list_head_runs, list_neighbors
+from moclip.training.head_stage import train_heads
 
 with stage(snakemake):
     runs = list_head_runs(json.loads(snakemake.params.cfg))

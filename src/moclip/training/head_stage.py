@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,81 +40,12 @@ from moclip.training.head_files import (
 )
 from moclip.training.head_inference import WEIGHTS, choose, mix_scores, predict_logits
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_runs import HeadRun
 from moclip.versions import HEAD_VERSION
 
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadRun:
-    """One run whose heads are to be trained.
-
-    `variant` is its entry under `head`. `motion` and `appearance` are the indexes of its streams, `network` its motion
-    network, `text` its class embeddings; None where it reads none.
-    """
-
-    methods: tuple[str, ...]
-    variant: Mapping[str, Any]
-    shots: int
-    seed: int
-    motion: Path | None = None
-    appearance: Path | None = None
-    network: Path | None = None
-    text: Path | None = None
-
-    @property
-    def indexes(self) -> dict[str, Path]:
-        """The indexes of its streams, by their names."""
-        given = {"motion": self.motion, "appearance": self.appearance}
-        return {name: index for name, index in given.items() if index is not None}
-
-    def feeds(self, method: str) -> bool:
-        """Return whether its files are all that the head of a method reads."""
-        entry = METHODS[method]
-        return set(entry.streams) <= self.indexes.keys() and ("text" not in entry.needs or self.text is not None)
-
-
-def list_head_runs(described: Mapping[str, Any]) -> list[HeadRun]:
-    """Return the runs of an experiment, a run for each seed, that an engine describes with texts and numbers alone."""
-    files = {
-        int(seed): {name: Path(file) for name, file in named.items()} for seed, named in described["seeds"].items()
-    }
-    methods, variant, shots = tuple(described["methods"]), described["head"], described["shots"]
-    return [
-        HeadRun(
-            methods=methods,
-            variant=variant,
-            shots=shots,
-            seed=seed,
-            motion=found.get("motion"),
-            appearance=found.get("appearance"),
-            network=found.get("network"),
-            text=found.get("text"),
-        )
-        for seed, found in files.items()
-    ]
-
-
-def list_neighbors(config: Mapping[str, Any], *, experiment: str, split: int, runs: Sequence[HeadRun]) -> list[HeadRun]:
-    """Return the runs of other experiments on a split that read the same variants as some runs of one experiment."""
-    experiments = config["experiments"]
-    variants = ("appearance", "motion_network", "text")
-    others = [
-        entry
-        for name, entry in experiments.items()
-        if name != experiment
-        and split in entry["splits"]
-        and list_heads(entry["methods"])
-        and all(entry.get(key) == experiments[experiment].get(key) for key in variants)
-    ]
-    return [
-        replace(run, methods=tuple(entry["methods"]), variant=config["head"][entry["head"]], shots=entry["shots"])
-        for entry in others
-        for run in runs
-        if run.seed in entry["seeds"]
-    ]
 
 
 class FeatureLoader:

@@ -26,7 +26,8 @@ from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.run_stage import write_run
 from moclip.extraction.extractor import Extractor, Video
 from moclip.training.head_files import HeadConfig, HeadFile, file_digest, load_heads, read_seed_digests
-from moclip.training.head_stage import HeadRun, build_inputs, list_neighbors, train_heads
+from moclip.training.head_runs import HeadRun, list_neighbors
+from moclip.training.head_stage import build_inputs, train_heads
 from tests.unit.cache.test_index import build
 
 NUM_CLASSES, NUM_GROUPS = 3, 8
@@ -312,6 +313,7 @@ def test_a_damaged_head_in_the_cache_is_trained_again(made: World, caplog: pytes
 _TRAIN = """
 import logging, pickle, sys
 from pathlib import Path
+from moclip.training.head_runs import HeadRun, list_neighbors
 from moclip.training.head_stage import train_heads
 logging.basicConfig(level="INFO")
 train_heads(**pickle.loads(Path(sys.argv[1]).read_bytes()))
