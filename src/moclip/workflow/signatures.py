@@ -55,13 +55,10 @@ class Signatures:
             known = self._values[path, key] = (state, read())
         return known[1]
 
-    def _table(self) -> "pd.DataFrame | None":
-        frame: pd.DataFrame | None = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
-        return frame
-
     def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
+        # Returns what a function computes from the manifest, or `sig:pending` before it exists.
         def read() -> Any:
-            frame = self._table()
+            frame = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
             return None if frame is None else compute(frame)
 
         found = self._read(self._manifest, key, read)
@@ -81,10 +78,10 @@ class Signatures:
 
     def classes(self) -> str:
         """Return the signature of the class names in the order of their indices."""
+        columns = ["class_name", "class_index"]
 
         def compute(frame: "pd.DataFrame") -> str:
-            classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
-            return _sign_columns(classes, ["class_name", "class_index"])
+            return _sign_columns(frame.drop_duplicates(columns).sort_values("class_index"), columns)
 
         return str(self._of_table("classes", compute))
 
@@ -241,14 +238,15 @@ class Contents:
 
         A missing or invalid file gives its message: the job that loads the encoder reports it.
         """
-        try:
-            return weights_fingerprint(build_encoder_spec(variant), digest=self._digest)
-        except (MoclipError, OSError) as error:
-            return f"invalid: {error}"
+        return _or_message(lambda: weights_fingerprint(build_encoder_spec(variant), digest=self._digest))
 
     def tokenizer(self, variant: Mapping[str, Any]) -> str:
         """Return a text that differs between the tokenizers of two appearance variants."""
-        try:
-            return str(tokenizer_fingerprint(build_encoder_spec(variant)))
-        except (MoclipError, OSError) as error:
-            return f"invalid: {error}"
+        return _or_message(lambda: tokenizer_fingerprint(build_encoder_spec(variant)))
+
+
+def _or_message(read: Callable[[], Any]) -> str:
+    try:
+        return str(read())
+    except (MoclipError, OSError) as error:
+        return f"invalid: {error}"
