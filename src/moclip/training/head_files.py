@@ -26,6 +26,8 @@ HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
 
 _FORMAT_VERSION = "2"
 
+_SEED_DIGEST = "digest"
+
 State = Mapping[str, NDArray[Any]]
 
 
@@ -137,10 +139,14 @@ def save_heads(
 
 
 def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
-    """Write the heads of several seeds to one safetensors file, tensors named `seed-<seed>/<head>.<layer>`."""
+    """Write the heads of several seeds to one safetensors file, tensors named `seed-<seed>/<head>.<layer>`.
+
+    The metadata has a digest of each seed: of its metadata, which holds a digest of its tensors.
+    """
     packed = {seed: _pack(file) for seed, file in sorted(runs.items())}
     tensors = {f"{_prefix(seed)}{name}": value for seed, (own, _) in packed.items() for name, value in own.items()}
-    _write(path, tensors=tensors, about={"seeds": {str(seed): about for seed, (_, about) in packed.items()}})
+    seeds = {str(seed): {**about, _SEED_DIGEST: build_digest(about)} for seed, (_, about) in packed.items()}
+    _write(path, tensors=tensors, about={"seeds": seeds})
 
 
 def _prefix(seed: int) -> str:
@@ -189,7 +195,7 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
     """
     prefix = "" if seed is None else _prefix(seed)
     with _opened(path) as (file, found):
-        about = found if seed is None else found["seeds"][str(seed)]
+        about = found if seed is None else _check_seed(found, seed=seed)[0]
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
         tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         check_tensors(tensors, about=about)
@@ -203,15 +209,22 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
 
 
 def read_seed_digests(path: Path) -> dict[int, str]:
-    """Return a digest of the heads of each seed in a file, by its header alone.
-
-    It covers the weights through their digest, which `load_heads` checks. Other seeds in the file do not change it.
+    """Return the digest of the heads of each seed in a file, by its header alone; other seeds do not change it.
 
     Raises:
         ModelError: The file is missing, damaged, or no file of the heads of several seeds.
     """
-    with _opened(path) as (_, about):
-        return {int(seed): build_digest(entry) for seed, entry in about["seeds"].items()}
+    with _opened(path) as (_, found):
+        return {int(seed): _check_seed(found, seed=int(seed))[1] for seed in found["seeds"]}
+
+
+def _check_seed(found: Mapping[str, Any], *, seed: int) -> tuple[dict[str, Any], str]:
+    """Return the metadata of a seed and their digest, after comparing them."""
+    about = dict(found["seeds"][str(seed)])
+    digest = str(about.pop(_SEED_DIGEST))
+    if digest != build_digest(about):
+        raise ValueError(f"the metadata of seed {seed} are not those that were written")
+    return about, digest
 
 
 @contextmanager

@@ -476,12 +476,23 @@ def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tm
         made.test(heads, run, network=leaky, motion=motion)
 
 
-@pytest.mark.parametrize("place", [-1, 20])
-def test_damaged_heads_are_not_tested(made: World, place: int) -> None:
+@pytest.mark.parametrize("part", [b"best_epoch", b"video_ids", b"weight_decay"])
+def test_heads_with_other_metadata_are_not_tested(made: World, part: bytes) -> None:
+    run = made.run(methods=("fusion",))
+    heads = made.train("edited", run)
+    content = bytearray(heads.read_bytes())
+    place = next(i for i in range(content.index(part), len(content)) if chr(content[i]) in "012345678")
+    content[place] += 1
+    heads.write_bytes(content)
+    with pytest.raises(ModelError, match=r"the metadata of seed 0 are not those that were written.* run again"):
+        made.test(heads, run)
+
+
+def test_damaged_heads_are_not_tested(made: World) -> None:
     run = made.run(methods=("fusion",))
     heads = made.train("stale", run)
     content = bytearray(heads.read_bytes())
-    content[place] ^= 0xFF
+    content[-1] ^= 0xFF
     heads.write_bytes(content)
     with pytest.raises(ModelError, match=r"heads.safetensors: expected a file of trained heads .* run again"):
         made.test(heads, run)
