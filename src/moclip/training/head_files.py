@@ -141,12 +141,18 @@ def save_heads(
 def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
     """Write the heads of several seeds to one safetensors file, tensors named `seed-<seed>/<head>.<layer>`.
 
-    The metadata has a digest of each seed: of its metadata, which holds a digest of its tensors.
+    The metadata has a digest of each seed: of its metadata, which holds digests of its tensors and videos. Seeds that
+    have seen the same videos share their list, so that the header stays small.
     """
-    packed = {seed: _pack(file) for seed, file in sorted(runs.items())}
-    tensors = {f"{_prefix(seed)}{name}": value for seed, (own, _) in packed.items() for name, value in own.items()}
-    seeds = {str(seed): {**about, _SEED_DIGEST: build_digest(about)} for seed, (_, about) in packed.items()}
-    _write(path, tensors=tensors, about={"seeds": seeds})
+    tensors: dict[str, NDArray[Any]] = {}
+    seeds, lists = {}, {}
+    for seed, run in sorted(runs.items()):
+        own, about = _pack(run)
+        tensors |= {f"{_prefix(seed)}{name}": value for name, value in own.items()}
+        lists[seen := build_digest(about["seen"])] = about["seen"]
+        about |= {"seen": seen}
+        seeds[str(seed)] = {**about, _SEED_DIGEST: build_digest(about)}
+    _write(path, tensors=tensors, about={"seeds": seeds, "seen": lists})
 
 
 def _prefix(seed: int) -> str:
@@ -195,7 +201,7 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
     """
     prefix = "" if seed is None else _prefix(seed)
     with _opened(path) as (file, found):
-        about = found if seed is None else _check_seed(found, seed=seed)[0]
+        about = found if seed is None else _join_seed(found, seed=seed)
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
         tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         check_tensors(tensors, about=about)
@@ -215,16 +221,16 @@ def read_seed_digests(path: Path) -> dict[int, str]:
         ModelError: The file is missing, damaged, or no file of the heads of several seeds.
     """
     with _opened(path) as (_, found):
-        return {int(seed): _check_seed(found, seed=int(seed))[1] for seed in found["seeds"]}
+        return {int(seed): str(about[_SEED_DIGEST]) for seed, about in found["seeds"].items()}
 
 
-def _check_seed(found: Mapping[str, Any], *, seed: int) -> tuple[dict[str, Any], str]:
-    """Return the metadata of a seed and their digest, after comparing them."""
+def _join_seed(found: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """Return the metadata of one seed as `_pack` described it, after comparing them with their digests."""
     about = dict(found["seeds"][str(seed)])
-    digest = str(about.pop(_SEED_DIGEST))
-    if digest != build_digest(about):
+    seen, digest = found["seen"][about["seen"]], about.pop(_SEED_DIGEST)
+    if digest != build_digest(about) or about["seen"] != build_digest(seen):
         raise ValueError(f"the metadata of seed {seed} are not those that were written")
-    return about, digest
+    return {**about, "seen": seen}
 
 
 @contextmanager

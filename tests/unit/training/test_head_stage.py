@@ -476,7 +476,7 @@ def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tm
         made.test(heads, run, network=leaky, motion=motion)
 
 
-@pytest.mark.parametrize("part", [b"best_epoch", b"video_ids", b"weight_decay"])
+@pytest.mark.parametrize("part", [b"best_epoch", b"video_ids", b"weight_decay", b"shots"])
 def test_heads_with_other_metadata_are_not_tested(made: World, part: bytes) -> None:
     run = made.run(methods=("fusion",))
     heads = made.train("edited", run)
