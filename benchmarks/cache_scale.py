@@ -20,7 +20,6 @@ videos (10 with `--whole`) and 20 for 500,000, and 0.1 and 2 GB of disk.
 """
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -199,7 +198,6 @@ def write_rest(config: dict[str, object]) -> None:
     """Write a small file in place of every output that does not exist, and the record of every job."""
     plan = open_plan(config, scripts=REPOSITORY / "workflow/scripts")
     contents = {
-        "head": json.dumps({"heads": {}}).encode(),
         "motion_embedding_index": Path("results/scale/motion/original/index.json").read_bytes(),
     }
     for job in plan.jobs:
