@@ -1,4 +1,4 @@
-"""What the jobs that train heads cost, on the table of config/ucf101_5.yaml: 14 experiments, 3 splits, 3 seeds.
+"""The cost of the jobs that train heads, on the table of config/ucf101_5.yaml: 14 experiments, 3 splits, 3 seeds.
 
     python benchmarks/head_jobs.py
     python benchmarks/head_jobs.py --code /path/to/another/checkout --code .
@@ -45,7 +45,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_VIDEOS, NUM_CLASSES, NUM_GROUPS = 503, 5, 25
 APPEARANCE_WIDTH, MOTION_WIDTH = 1280, 256
 ENCODER = REPOSITORY / "resources/demo-clip"
-# Runs Snakemake and prints what it and its jobs took. A script's process is a child of this one.
+# Runs Snakemake and writes the cost of it and of its jobs. A script's process is a child of this one.
 RUN = """
 import json, resource, sys, time
 from snakemake.cli import main
@@ -102,7 +102,7 @@ def report(code: Path, title: str, cost: dict[str, float]) -> None:
 
 
 def run_heads(code: Path, *, folder: Path, cores: int, environment: dict[str, str]) -> dict[str, float]:
-    """Remove all heads, let Snakemake make them, and return what it took."""
+    """Remove all heads, let Snakemake make them, and return the cost."""
     targets = json.loads((folder / "targets.json").read_text())
     for target in targets:
         (folder / target).unlink(missing_ok=True)

@@ -45,7 +45,7 @@ def test_explain_says_what_a_file_waits_for(checkout: Checkout) -> None:
     write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
     told = explain(checkout, HEAD)
     assert f"{HEAD}: not decided yet" in told
-    assert "results/toy/manifest.tsv: made anew by the rule manifest" in told
+    assert "results/toy/manifest.tsv: made again by the rule manifest" in told
 
 
 def test_verify_finds_and_mends_every_kind_of_fault(checkout: Checkout) -> None:

@@ -63,12 +63,12 @@ class CostPlan:
 
 
 def plan_cost(config: Mapping[str, Any]) -> CostPlan:
-    """Return what the next run would extract. Training time is not estimated.
+    """Return the cost of the rows that the next run would extract. Training time is not estimated.
 
     A video whose bytes were never read counts as one whose rows are all missing.
 
     Raises:
-        DatasetError: The lists are at fault.
+        DatasetError: The lists are wrong.
     """
     dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
     known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
@@ -137,7 +137,7 @@ def _row_sizes(pool: Path) -> Iterator[float]:
 
 
 def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
-    # The mean over the videos of one shard stands for all: what is cached is the only count of frames that is right.
+    # The mean over the videos of one cached shard is taken for all: only decoded videos have a reliable count of frames.
     for feature_set in sets:
         for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
             with Shard(path) as shard:

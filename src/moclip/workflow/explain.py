@@ -75,7 +75,7 @@ def explain_reason(reason: str) -> list[str]:
     """Return the reason of a job in words, a line for each change: which key, old and new value."""
     lines = []
     for kind, files in _FILES.findall(reason):
-        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made anew")
+        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made again")
         lines += [f"{word}: {name}" for name in files.strip().split(", ")]
     if "Params have changed" in reason:
         for before, now in _PARAMS.findall(reason.split("Params have changed", 1)[1]):
@@ -212,7 +212,7 @@ def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path
     # Jobs above a file that does not take part in the dry run: it waits for the content of their outputs.
     above = _trace(note["input"], jobs=[replace(job, inputs=()) for job in jobs], above=inputs_of)
     if above:
-        head = f"{target}: not decided yet; it is made again if the content of what is made anew above it changes"
+        head = f"{target}: not decided yet; it is made again if the content of the files below changes"
         return "\n".join([head, *_explain_jobs(above)])
     return "\n".join(_explain_fresh(target, note=note))
 
@@ -236,7 +236,7 @@ def _indent(lines: Sequence[str]) -> list[str]:
 def _explain_jobs(jobs: Sequence[PlannedJob]) -> list[str]:
     lines = []
     for job in jobs:
-        lines.append(f"{job.outputs[0]}: made anew by the rule {job.rule}, because")
+        lines.append(f"{job.outputs[0]}: made again by the rule {job.rule}, because")
         lines += _indent(explain_reason(job.reason))
     return lines
 

@@ -1,4 +1,4 @@
-"""Rules of features: what the jobs from the manifest to the motion embeddings read and depend on."""
+"""Rules of features: inputs and dependencies of the jobs from the manifest to the motion embeddings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

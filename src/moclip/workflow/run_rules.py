@@ -1,4 +1,4 @@
-"""Rules of runs: what the jobs that train heads and test them read and depend on."""
+"""Rules of runs: inputs and dependencies of the jobs that train heads and test them."""
 
 from typing import TYPE_CHECKING, Any
 

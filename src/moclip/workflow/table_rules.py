@@ -1,4 +1,4 @@
-"""Rules of tables and pages: what the jobs that summarize runs read and depend on.
+"""Rules of tables and pages: inputs and dependencies of the jobs that summarize runs.
 
 The runs that they read are no gates: the engine does not evaluate params again when a run has finished, so params must
 not depend on files of runs. The record of a table holds their digests.

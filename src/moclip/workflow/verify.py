@@ -165,7 +165,7 @@ def _compare_keys(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]
 
 
 def fix_features(config: Mapping[str, Any], *, findings: Iterable[Finding]) -> list[str]:
-    """Remove what the findings name, and return what was done, a line each; the next run of the workflow builds it.
+    """Remove the shards and rows of the findings, and return a line for each; the next run makes them again.
 
     A declared shard is only a view of rows in the cache, so that removing it costs no row. Of the cache, only the rows
     that are damaged are removed.
