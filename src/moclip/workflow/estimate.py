@@ -137,7 +137,7 @@ def _row_sizes(pool: Path) -> Iterator[float]:
 
 
 def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
-    # The mean over the videos of one cached shard is taken for all: only decoded videos have a reliable count of frames.
+    # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
     for feature_set in sets:
         for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
             with Shard(path) as shard:
