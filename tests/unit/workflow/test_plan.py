@@ -1,5 +1,6 @@
 """The plan of all jobs: for every shipped configuration, without the engine."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from moclip.config.validation import check_config
+from moclip.training.head_runs import list_head_runs, list_neighbors
 from moclip.workflow.jobs import GATES, Job
 from moclip.workflow.plan import Plan
 
@@ -133,3 +135,25 @@ def test_a_test_does_not_depend_on_other_splits_and_seeds(name: str, value: list
     assert one.params() == other.params()
     # Snakemake runs a job again whose set of inputs changed.
     assert one.gate_files(named=()) == other.gate_files(named=())
+
+
+def test_a_job_of_heads_describes_a_run_for_each_seed_by_its_own_inputs(plan: Plan) -> None:
+    for job in (job for job in plan.jobs if job.rule == "head"):
+        runs = list_head_runs(json.loads(job.params()["cfg"]))
+        experiment, split = job.wildcards["experiment"], job.wildcards["split"]
+        assert [run.seed for run in runs] == [run.seed for run in plan.seeds(experiment, split)]
+        files = {*job.input_files("indexes"), *job.input_files("models")}
+        read = [(run.motion, run.appearance, run.network, run.text) for run in runs]
+        assert {str(path) for paths in read for path in paths if path} == files
+        neighbors = list_neighbors(plan.config, experiment=experiment, split=int(split), runs=runs)
+        assert {run.seed for run in neighbors} <= {run.seed for run in runs}
+
+
+def test_heads_of_few_shots_have_the_heads_of_all_videos_as_neighbors(tmp_path: Path) -> None:
+    plan = build_plan(load_config("ucf101_5"), cache_dir=tmp_path)
+    job = plan.job("head", experiment="few-shots-1", split=1)
+    runs = list_head_runs(json.loads(job.params()["cfg"]))
+    neighbors = list_neighbors(plan.config, experiment="few-shots-1", split=1, runs=runs)
+    # Of 14 experiments, two read other frames.
+    assert len(neighbors) == 11 * len(runs)
+    assert {run.shots for run in neighbors} == {0, 2, 4, 8, 16}
