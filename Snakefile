@@ -45,7 +45,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        all_outputs,
+        rules_of_plan.targets,
 
 
 onstart:

@@ -20,7 +20,6 @@ videos (10 with `--whole`) and 20 for 500,000, and 0.1 and 2 GB of disk.
 """
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -42,7 +41,7 @@ from moclip.core.records import write_record
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
 from moclip.video.writer import write_video
 from moclip.workflow.feature_sets import list_feature_sets
-from moclip.workflow.rules import open_plan
+from moclip.workflow.plan import open_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 101
@@ -199,7 +198,6 @@ def write_rest(config: dict[str, object]) -> None:
     """Write a small file in place of every output that does not exist, and the record of every job."""
     plan = open_plan(config, scripts=REPOSITORY / "workflow/scripts")
     contents = {
-        "head": json.dumps({"heads": {}}).encode(),
         "motion_embedding_index": Path("results/scale/motion/original/index.json").read_bytes(),
     }
     for job in plan.jobs:

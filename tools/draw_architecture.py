@@ -16,7 +16,7 @@ import yaml
 from moclip.config.validation import check_config
 from moclip.core.code_digest import imported_modules
 from moclip.workflow.jobs import GATES
-from moclip.workflow.rules import build_plan
+from moclip.workflow.plan import Plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs/architecture.md"
@@ -61,7 +61,7 @@ def read_edges() -> Edges:
     config = check_config(
         yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8")), schema=schema
     )
-    plan = build_plan(config)
+    plan = Plan(config)
     edges: Edges = {}
     for job in plan.jobs:
         edges.setdefault(job.rule, set()).update(above.rule for above in job.above)

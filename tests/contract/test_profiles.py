@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from moclip.workflow.resources import RESOURCES
+
 SHARED = ("rerun-triggers", "rerun-incomplete", "keep-going", "scheduler", "printshellcmds", "show-failed-logs")
 
 
@@ -36,11 +38,21 @@ def test_both_profiles_decide_alike_what_is_out_of_date(repository: Path, slurm:
 def test_a_rule_that_wants_a_gpu_says_how_much_time_and_memory_or_takes_the_default(
     slurm: dict[str, Any], rules: dict[str, str]
 ) -> None:
-    wanting = {name for name, text in rules.items() if re.search(r"^ +gpu=", text, flags=re.MULTILINE)}
-    assert wanting == {"appearance_shard", "text", "motion_network", "motion_embedding_shard"}
     assert all("attempt" in str(slurm["default-resources"][key]) for key in ("runtime", "mem_mb"))
-    for name in wanting:
-        assert "mem_mb=lambda wildcards, attempt" in rules[name], name
+    wanting = {rule for rule, names in RESOURCES.items() if "gpu" in names}
+    assert wanting == {"appearance_shard", "text", "motion_network", "motion_embedding_shard"}
+    assert all("mem_mb" in RESOURCES[rule] for rule in wanting)
+
+
+def test_every_rule_with_requests_asks_for_them(rules: dict[str, str]) -> None:
+    asking = {name for name, text in rules.items() if f'**asks("{name}")' in text}
+    assert asking == set(RESOURCES)
+    # Those whose model computes in several threads, or loads its input in some.
+    assert {name for name, text in rules.items() if f'threads_of("{name}")' in text} == {
+        "appearance_shard",
+        "motion_network",
+        "motion_embedding_shard",
+    }
 
 
 def test_the_gpu_of_one_machine_is_for_one_job_and_those_of_a_cluster_for_all(

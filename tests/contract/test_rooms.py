@@ -147,6 +147,4 @@ def test_every_rule_has_a_script_of_its_name() -> None:
             words = line.strip().rstrip(":").split()
             if len(words) == 2 and words[0] in {"rule", "checkpoint"} and line.strip().endswith(":"):
                 rules.add(words[1])
-        if "batch_rule(" in path.read_text(encoding="utf-8") and path.stem == "heads":
-            rules.add("head")  # one rule for each batch of heads, named after it
     assert rules == {path.stem for path in SCRIPTS.glob("*.py")}

@@ -33,7 +33,15 @@ from moclip.dataset.manifest_table import list_class_names
 from moclip.encoders.network_notes import Seen
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.text import read_class_embeddings
-from moclip.training.head_files import HeadConfig, TrainedHead, load_heads, save_heads
+from moclip.training.head_files import (
+    HeadConfig,
+    HeadFile,
+    TrainedHead,
+    load_heads,
+    read_seed_digests,
+    save_heads,
+    save_seeds,
+)
 from moclip.training.head_inputs import Layout
 from tests.fuzz.mutations import damage_bytes, damage_document, damage_lines, flip_bytes
 
@@ -339,8 +347,8 @@ def test_a_damaged_index(features: Path, damaged_features: tuple[Path, Callable[
 
 
 # Weights.
-def _head(path: Path) -> None:
-    rng = np.random.default_rng(0)
+def _head_file(seed: int = 0) -> HeadFile:
+    rng = np.random.default_rng(seed)
     state = {"weight": rng.normal(size=(3, 8)).astype(np.float32), "bias": np.zeros(3, np.float32)}
     head = TrainedHead(
         state=state,
@@ -350,7 +358,22 @@ def _head(path: Path) -> None:
         config=HeadConfig(kind="linear"),
         layout=Layout(appearance=8),
     )
-    save_heads(path, heads={"appearance": head}, seen=Seen(split=1, video_ids=("a",), groups=("g",)))
+    seen = Seen(split=1, video_ids=("a",), groups=("g",))
+    return HeadFile(heads={"appearance": head}, mixes={}, seen=seen, provenance={})
+
+
+def _head(path: Path) -> None:
+    save_heads(path, heads=_head_file().heads, seen=_head_file().seen)
+
+
+def _seeds(path: Path) -> None:
+    save_seeds(path, {seed: _head_file(seed) for seed in (0, 1)})
+
+
+def _load_seeds(path: Path) -> None:
+    for seed in (0, 1):
+        load_heads(path, seed=seed)
+    assert read_seed_digests(path).keys() == {0, 1}
 
 
 def _classes(path: Path) -> None:
@@ -366,7 +389,9 @@ def _hostile_header(data: bytes, rng: random.Random) -> bytes:
     return other.to_bytes(8, "little") + data[8:]
 
 
-@pytest.mark.parametrize(("write", "read"), [(_head, load_heads), (_classes, read_class_embeddings)])
+@pytest.mark.parametrize(
+    ("write", "read"), [(_head, load_heads), (_seeds, _load_seeds), (_classes, read_class_embeddings)]
+)
 def test_damaged_weights(tmp_path: Path, write: Callable[[Path], None], read: Callable[[Path], Any]) -> None:
     path = tmp_path / "sound.safetensors"
     write(path)

@@ -527,7 +527,8 @@ CODE = (
     ),
 )
 
-_RUN = "experiments/fusion/split-1/seed-0"
+_HEADS = "experiments/fusion/split-1"
+_RUN = f"{_HEADS}/seed-0"
 _NETWORK = "motion_network/tiny/split-1/seed-0"
 _TOY = "results/toy"
 
@@ -548,7 +549,7 @@ RESULTS = (
     change("an index deleted", e.delete(f"{_TOY}/appearance/clip/index.json")),
     change("the manifest deleted", e.delete(f"{_TOY}/manifest.tsv")),
     change("class embeddings deleted", e.delete(f"{_TOY}/text/words/class_embeddings.safetensors")),
-    change("a head deleted", e.delete(f"{_TOY}/{_RUN}/head.safetensors")),
+    change("a head deleted", e.delete(f"{_TOY}/{_HEADS}/heads.safetensors")),
     change("predictions deleted", e.delete(f"{_TOY}/{_RUN}/predictions.tsv")),
     change("a table of results deleted", e.delete(f"{_TOY}/summary.tsv")),
     change("the report deleted", e.delete(f"{_TOY}/report.html")),
@@ -558,7 +559,8 @@ RESULTS = (
     change("the record of a run edited", e.append_to_result(f"{_RUN}/run.yaml", "note: edited\n")),
     change("a learning curve edited", e.append_to_result(f"{_NETWORK}/history.tsv")),
     change("an index edited", e.append_to_result("motion/original/index.json")),
-    change("an index of heads edited", e.append_to_result("heads/clip+tiny/split-1/index.json")),
+    change("heads edited", e.append_to_result(f"{_HEADS}/heads.safetensors")),
+    change("a learning curve of heads edited", e.append_to_result(f"{_HEADS}/history.tsv")),
     change("the label of a video edited in the manifest", e.relabel_manifest),
     change("the summary edited", e.append_to_result("summary.tsv")),
     change("a motion network replaced by another one", _copy_network),

@@ -146,9 +146,9 @@ class Ran:
 
     @property
     def jobs(self) -> Counter[str]:
-        """How many jobs of each rule were started; `all` aside, and `head` for the rule of any batch of heads."""
+        """How many jobs of each rule were started; `all` aside."""
         found = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", self.output, flags=re.MULTILINE)
-        return Counter("head" if name.startswith("head_") else name for name in found if name != "all")
+        return Counter(name for name in found if name != "all")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from tests.workflow.conftest import Ran
 
 pytestmark = pytest.mark.workflow
 
-HEAD = "results/toy/experiments/fusion/split-1/seed-0/head.safetensors"
+HEAD = "results/toy/experiments/fusion/split-1/heads.safetensors"
 
 
 @pytest.fixture
@@ -34,18 +34,18 @@ def explain(checkout: Checkout, target: str) -> str:
 
 
 def test_explain_names_the_key_with_its_old_and_new_value(checkout: Checkout) -> None:
-    assert f"{HEAD}: fresh; the rule head_clip_tiny_split_1 made it on " in explain(checkout, HEAD)
+    assert f"{HEAD}: fresh; the rule head made it on " in explain(checkout, HEAD)
     checkout.config["head"]["mlp"]["learning_rate"] = 0.5
     told = explain(checkout, HEAD)
-    assert told.splitlines()[0] == f"{HEAD}: stale; the next run makes it with the rule head_clip_tiny_split_1, because"
-    assert told.splitlines()[1] == "  changed: fusion/split-1/seed-0.head.learning_rate: 0.0001 -> 0.5"
+    assert told.splitlines()[0] == f"{HEAD}: stale; the next run makes it with the rule head, because"
+    assert told.splitlines()[1] == "  changed: head.learning_rate: 0.0001 -> 0.5"
 
 
 def test_explain_says_what_a_file_waits_for(checkout: Checkout) -> None:
     write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
     told = explain(checkout, HEAD)
     assert f"{HEAD}: not decided yet" in told
-    assert "results/toy/manifest.tsv: made anew by the rule manifest" in told
+    assert "results/toy/manifest.tsv: made again by the rule manifest" in told
 
 
 def test_verify_finds_and_mends_every_kind_of_fault(checkout: Checkout) -> None:

@@ -56,14 +56,14 @@ def describe_jobs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "network": f"{network}/model.safetensors",
         "appearance": f"{results}/appearance/clip/index.json",
         "text": f"{results}/text/words/class_embeddings.safetensors",
-        "head": f"{run}/head.safetensors",
-        "heads": f"{results}/heads/index.json",
+        "heads": f"{results}/experiments/fusion/split-1/heads.safetensors",
     }
     streams = {**inputs, "motion": f"{embedding}/index.json"}
-    head = {**{name: streams[name] for name in ("motion", "appearance", "text", "network")}, "seed": 0, "shots": 0}
-    head |= {"output": f"{run}/head.safetensors", "history": f"{run}/history.tsv"}
-    head |= {"methods": config["experiments"]["fusion"]["methods"], "head": config["head"]["mlp"]}
-    names = {"shard": "0", "split": "1", "seed": "0"}
+    files = {name: streams[name] for name in ("motion", "appearance", "text", "network")}
+    head = {"methods": config["experiments"]["fusion"]["methods"], "head": config["head"]["mlp"], "shots": 0}
+    head |= {"seeds": {"0": files}}
+    history = f"{results}/experiments/fusion/split-1/history.tsv"
+    names = {"experiment": "fusion", "shard": "0", "split": "1", "seed": "0"}
     evaluated = {"experiment": config["experiments"]["fusion"], "head": config["head"]["mlp"]}
     jobs: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         "motion_shard": ("original", inputs, {"shard": f"{results}/motion/original/shard-0.h5"}),
@@ -74,16 +74,16 @@ def describe_jobs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "motion_network": ("tiny", inputs, {"model": inputs["model"], "history": f"{network}/history.tsv"}),
         "motion_embedding_shard": ("tiny", inputs, {"shard": f"{embedding}/shard-0.h5"}),
         "motion_embedding_index": ("tiny", inputs, {"index": f"{embedding}/index.json"}),
-        "head": ("", inputs, {"index": inputs["heads"]}),
+        "head": ("", inputs, {"heads": inputs["heads"], "history": history}),
         "evaluate": ("", streams, {"metrics": f"{run}/metrics.json"}),
     }
-    cfg = {"head": json.dumps({"fusion/split-1/seed-0": head}), "evaluate": json.dumps(evaluated)}
+    cfg = {"head": json.dumps(head), "evaluate": json.dumps(evaluated)}
     return {
         name: {
             "input": given,
             "output": output,
             "wildcards": {**names, "variant": variant},
-            "params": {"cfg": cfg.get(name, ""), "policy": "wrong", "split": "split:1"},
+            "params": {"cfg": cfg.get(name, ""), "policy": "wrong"},
             "config": config,
             "log": f"logs/{name}.log",
             "scriptdir": str(REPOSITORY),

@@ -10,11 +10,9 @@ rule appearance_shard:
         f"{paths.benchmarks}/appearance/{{variant}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: resource.encoder_threads(wildcards.variant)
+    threads: threads_of("appearance_shard")
     resources:
-        runtime=lambda wildcards, attempt: resource.minutes(resource.appearance_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: resource.decoding_mb(6000, attempt, each=2, shard=wildcards.shard),
-        gpu=lambda wildcards: resource.encoder_gpus(wildcards.variant),
+        **asks("appearance_shard"),
     params:
         **params("appearance_shard", "cfg", "sig", "encoder", "motion"),
     script:

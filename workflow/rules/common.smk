@@ -1,4 +1,4 @@
-# Shared by all rules: the checked configuration, the plan of all jobs, and how a rule asks it for inputs and params.
+# Shared by all rules: the checked configuration, the plan of all jobs, and what rules ask it for (moclip.workflow.engine).
 import os
 import sys
 from pathlib import Path
@@ -8,8 +8,8 @@ import yaml
 from moclip.config.validation import check_config
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
-from moclip.workflow.rules import open_plan
-from moclip.workflow.resources import JobResources
+from moclip.workflow.engine import Rules
+from moclip.workflow.plan import open_plan
 
 # Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
 ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
@@ -42,8 +42,15 @@ config.clear()
 config.update(CONFIG)
 plan = open_plan(CONFIG, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)
 paths = plan.paths
-# Snakemake knows where jobs run only after it has read the rules.
-resource = JobResources(plan, is_local=lambda: workflow.local_exec)
+rules_of_plan = Rules(
+    plan,
+    ancient=ancient,
+    before=lambda: check_results_once(),
+    # Snakemake knows where jobs run only after it has read the rules.
+    is_local=lambda: workflow.local_exec,
+)
+inputs, outputs, params = rules_of_plan.inputs, rules_of_plan.outputs, rules_of_plan.params
+asks, threads_of = rules_of_plan.asks, rules_of_plan.threads
 
 
 wildcard_constraints:
@@ -52,50 +59,3 @@ wildcard_constraints:
     shard=r"\d+",
     split=r"\d+",
     seed=r"\d+",
-
-
-def outputs(rule):
-    """The outputs of a rule, as patterns."""
-    return paths.outputs(rule)
-
-
-def inputs(rule, *names, **fixed):
-    """The inputs of a rule: those it names, and all gates above it. `fixed` are wildcards of a rule that has none.
-
-    Inputs are `ancient`, so that only their content counts, in params. Those in `Job.follows` start the job by their times.
-    """
-
-    def files(name):
-        def of(wildcards):
-            check_results_once()
-            job = plan.job(rule, **fixed, **dict(wildcards.items()))
-            found = job.gate_files(named=names) if name == "gates" else job.input_files(name)
-            found = found if name in job.follows else [ancient(file) for file in found]
-            return found[0] if name in job.single else found
-
-        return of
-
-    return {name: files(name) for name in (*names, "gates")}
-
-
-def params(rule, *names, **fixed):
-    """The params of a rule, each one text: Snakemake compares them as a set."""
-    latest = {}
-
-    def value(name):
-        def of(wildcards):
-            job = plan.job(rule, **fixed, **dict(wildcards.items()))
-            # Snakemake asks for all params of a job in turn: they are computed for the first.
-            if name == names[0] or job not in latest:
-                latest[job] = job.params()
-            return latest[job][name]
-
-        return of
-
-    return {name: value(name) for name in (*names, "code")}
-
-
-def all_outputs(wildcards):
-    """Every output of every job."""
-    check_results_once()
-    return plan.targets()

@@ -9,7 +9,7 @@ rule evaluate:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda wildcards, attempt: resource.mem_mb(3000, attempt, each=0.05),
+        **asks("evaluate"),
     params:
         **params("evaluate", "cfg", "policy", "sig", "classes", "features", "models", "head"),
     script:

@@ -1,27 +1,20 @@
-from moclip.workflow.run_rules import batch_rule, list_batches
-
-# The heads of a run: the only thing that is trained on cached features. One job trains those of a whole batch, on features
-# that are read once. A checkpoint: the index holds a digest of each run's heads, and what is below depends on that digest,
-# so that one run more, or another setting of one of them, tests no other run again.
-for batch, split in list_batches(plan):
-
-    checkpoint:
-        name:
-            batch_rule(batch, split)
-        input:
-            **inputs("head", "manifest", "indexes", "models", batch=batch, split=split),
-        output:
-            **plan.job("head", batch=batch, split=split).outputs,
-            **plan.job("head", batch=batch, split=split).also,
-        log:
-            f"{paths.logs}/heads/{batch}/split-{split}/head.log",
-        benchmark:
-            f"{paths.benchmarks}/heads/{batch}/split-{split}/head.tsv"
-        conda:
-            ENVIRONMENT
-        resources:
-            mem_mb=lambda wildcards, attempt: resource.mem_mb(3000, attempt, each=0.05),
-        params:
-            **params("head", "cfg", "split", "sig", "classes", "features", "models", batch=batch, split=split),
-        script:
-            "../scripts/head.py"
+# The heads of an experiment on one split, with all its seeds: the only thing that is trained on cached features.
+# A checkpoint: its file has a digest of the heads of each seed, and a test depends on that digest alone, so that one seed
+# more tests no other run again.
+checkpoint head:
+    input:
+        **inputs("head", "manifest", "indexes", "models"),
+    output:
+        **outputs("head"),
+    log:
+        f"{paths.logs}/experiments/{{experiment}}/split-{{split}}/head.log",
+    benchmark:
+        f"{paths.benchmarks}/experiments/{{experiment}}/split-{{split}}/head.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **asks("head"),
+    params:
+        **params("head", "cfg", "sig", "classes", "features", "models"),
+    script:
+        "../scripts/head.py"

@@ -11,8 +11,7 @@ rule motion_shard:
     conda:
         ENVIRONMENT
     resources:
-        runtime=lambda wildcards, attempt: resource.minutes(resource.motion_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: resource.decoding_mb(1000, attempt, each=2, shard=wildcards.shard),
+        **asks("motion_shard"),
     params:
         **params("motion_shard", "cfg", "sig"),
     script:

@@ -10,11 +10,9 @@ checkpoint motion_network:
         f"{paths.benchmarks}/motion_network/{{variant}}/split-{{split}}/seed-{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: resource.network_threads(wildcards.variant)
+    threads: threads_of("motion_network")
     resources:
-        runtime=lambda wildcards, attempt: resource.minutes(resource.training_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: resource.mem_mb(8000 + resource.batch_mb(wildcards), attempt, each=0.2),
-        gpu=lambda wildcards: resource.network_gpus(wildcards.variant),
+        **asks("motion_network"),
     params:
         **params("motion_network", "cfg", "run", "weights", "sig", "classes", "motion"),
     script:
@@ -53,11 +51,9 @@ rule motion_embedding_shard:
         f"{paths.benchmarks}/motion_embedding/{{variant}}/split-{{split}}/seed-{{seed}}/shard-{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: resource.network_threads(wildcards.variant)
+    threads: threads_of("motion_embedding_shard")
     resources:
-        runtime=lambda wildcards, attempt: resource.minutes(resource.embedding_seconds(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: resource.embedding_mb(4000, attempt, each=2, shard=wildcards.shard),
-        gpu=lambda wildcards: resource.network_gpus(wildcards.variant),
+        **asks("motion_embedding_shard"),
     params:
         **params("motion_embedding_shard", "cfg", "sig", "network"),
     script:

@@ -1,4 +1,4 @@
-# What was left out and why, what the videos are made of, and the page that shows it all.
+# The rejected videos, the data card, pictures of motion and mistakes, and the report.
 rule rejects:
     input:
         **inputs("rejects", "indexes"),

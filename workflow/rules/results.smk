@@ -2,8 +2,7 @@
 from snakemake.io import IOFile
 
 from moclip.workflow import check
-from moclip.workflow.failures import FailedJob, explain_failures
-from moclip.workflow.run_note import explain_lock, is_locked, note_run
+from moclip.workflow.failures import FailedJob, explain_failures, explain_lock, is_locked, note_run
 
 CHECKED = []
 

@@ -9,8 +9,7 @@ checkpoint text:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda wildcards, attempt: resource.mem_mb(6000, attempt),
-        gpu=lambda wildcards: resource.text_gpus(wildcards.variant),
+        **asks("text"),
     params:
         **params("text", "cfg", "encoder", "sig"),
     script:

@@ -12,8 +12,7 @@ with stage(snakemake):
     write_run(
         Path(snakemake.output.metrics).parent,
         manifest=Path(inputs.manifest),
-        head=Path(snakemake.output.metrics).with_name("head.safetensors"),
-        heads_index=Path(inputs.heads),
+        heads=Path(inputs.heads),
         inputs={name: Path(inputs[name]) for name in ("motion", "appearance", "text", "network") if inputs.get(name)},
         config=json.loads(snakemake.params.cfg),
         split=int(snakemake.wildcards.split),

@@ -1,16 +1,21 @@
-"""Train the heads of all runs on the same features of one split."""
+"""Train the heads of an experiment on one split, with all its seeds."""
 
 import json
 from pathlib import Path
 
 from moclip.core.job import stage
-from moclip.training.head_stage import HeadRun, train_batch
+from moclip.training.head_runs import list_head_runs, list_neighbors
+from moclip.training.head_stage import train_heads
 
 with stage(snakemake):
-    train_batch(
-        [HeadRun.from_entry(name, entry) for name, entry in json.loads(snakemake.params.cfg).items()],
-        index=Path(snakemake.output.index),
+    runs = list_head_runs(json.loads(snakemake.params.cfg))
+    experiment, split = snakemake.wildcards.experiment, int(snakemake.wildcards.split)
+    train_heads(
+        runs,
+        output=Path(snakemake.output.heads),
+        history=Path(snakemake.output.history),
         manifest=Path(snakemake.input.manifest),
-        split=int(snakemake.params.split.removeprefix("split:")),
+        split=split,
         cache_dir=Path(snakemake.config["cache_dir"]),
+        neighbors=list_neighbors(snakemake.config, experiment=experiment, split=split, runs=runs),
     )

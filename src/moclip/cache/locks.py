@@ -88,7 +88,7 @@ class KeyLocks:
 
     def wait_for(self, key: str) -> None:
         """Take a key as soon as no other process holds it."""
-        _log.info("waiting for another job, which computes the row %s", key)
+        _log.info("waiting for another job, which computes %s", key)
         self._take(key, fcntl.LOCK_EX)
 
     def release(self, keys: Collection[str]) -> None:

@@ -138,10 +138,9 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from moclip.workflow.verify import check_manifest, fix_features, format_verification, verify_features  # noqa: PLC0415
+    from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
 
     config = load_config(options.configfile, schema=options.schema)
-    check_manifest(config)
     verification = verify_features(config)
     print(format_verification(verification))
     if options.fix:
@@ -155,11 +154,11 @@ def _cache(options: argparse.Namespace) -> None:
     from moclip.cache.uses import list_artifact_uses  # noqa: PLC0415
     from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
     from moclip.workflow.feature_sets import list_outputs  # noqa: PLC0415
-    from moclip.workflow.rules import build_plan  # noqa: PLC0415
+    from moclip.workflow.plan import Plan  # noqa: PLC0415
     from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
 
     configs = [load_config(path, schema=options.schema) for path in options.configfile]
-    plans = [build_plan(config) for config in configs]
+    plans = [Plan(config) for config in configs]
     orphans = list_orphans(plans)
     if orphans:
         print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")

@@ -39,6 +39,8 @@ def _new_file_mode(path: Path) -> int:
     mode = path.stat().st_mode
     path.unlink()
     return mode
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write a document as JSON with sorted keys, atomically."""
     with replace_atomically(path) as temporary:

@@ -28,6 +28,7 @@ class CostRun:
     experiment: str
     methods: tuple[str, ...]
     head: Path
+    seed: int
     features: Mapping[str, Path]
     appearance: Mapping[str, Any]
     motion_network: Mapping[str, Any]
@@ -40,6 +41,7 @@ class CostRun:
             experiment=entry["experiment"],
             methods=tuple(entry["methods"]),
             head=Path(entry["head"]),
+            seed=entry["seed"],
             features={name: Path(path) for name, path in entry["features"].items()},
             appearance=entry.get("appearance", {}),
             motion_network=entry.get("motion_network", {}),
@@ -80,7 +82,7 @@ def write_costs(output: Path, *, runs: Sequence[CostRun], results: Path, logs: P
     costs = [
         _cost(method, run=run, heads=heads, models=models, clock=clock)
         for run in runs
-        for heads in [load_heads(run.head)]
+        for heads in [load_heads(run.head, seed=run.seed)]
         for method in METHODS
         if method in run.methods
     ]

@@ -18,13 +18,11 @@ from moclip.dataset.labels import Labels, load_labels
 from moclip.dataset.lists import SUBSETS
 from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.encoders.network_notes import check_split
-from moclip.errors import ModelError
 from moclip.evaluation.evaluate import evaluate_run, write_metrics, write_predictions
 from moclip.evaluation.scoring import RunScores, list_streams, pack_scores, score_run, unpack_scores
 from moclip.extraction.text import digest_class_embeddings, read_class_embeddings
-from moclip.training.head_files import HeadFile, file_digest, load_heads, read_digests
+from moclip.training.head_files import HeadFile, file_digest, load_heads, read_seed_digests
 from moclip.training.head_stage import check_network
-from moclip.workflow.paths import run_of
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +35,7 @@ def write_run(
     folder: Path,
     *,
     manifest: Path,
-    head: Path,
-    heads_index: Path,
+    heads: Path,
     inputs: Mapping[str, Path],
     config: Mapping[str, Any],
     split: int,
@@ -49,9 +46,9 @@ def write_run(
 ) -> None:
     """Test every method of a run on the test subset and write predictions.tsv, metrics.json and run.yaml.
 
-    `inputs` holds the indexes of the streams (`motion`, `appearance`), the class embeddings (`text`) and the motion
-    network behind the first (`network`); `config` the experiment and its variants, resolved. Scores of equal models on
-    equal features are taken from `cache_dir`.
+    `heads` is the file of the experiment's heads on the split. `inputs` holds the indexes of the streams (`motion`,
+    `appearance`), the class embeddings (`text`) and the motion network behind the first (`network`); `config` the
+    experiment and its variants, resolved. Scores of equal models on equal features are taken from `cache_dir`.
 
     Raises:
         DatasetError: A test video, or one of its group, shaped a model that is tested; or it has no features and no
@@ -59,13 +56,14 @@ def write_run(
         ModelError: A model was trained for another split, or is not the one that was noted.
     """
     test = load_labels(manifest, split=split, subset="test")
-    heads = _load_run_heads(head, heads_index=heads_index, split=split)
-    seen = [heads.seen]
+    own, head = load_heads(heads, seed=seed), read_seed_digests(heads)[seed]
+    check_split(own.seen, split=split, path=heads)
+    seen = [own.seen]
     if "network" in inputs:
         seen.append(check_network(inputs["network"], motion=inputs["motion"], split=split))
     experiment = config["experiment"]
     scores, key = _find_scores(
-        inputs, head=head, heads=heads, methods=experiment["methods"], test=test, seed=seed, cache_dir=cache_dir
+        inputs, head=head, heads=own, methods=experiment["methods"], test=test, seed=seed, cache_dir=cache_dir
     )
     result = evaluate_run(
         scores.methods,
@@ -78,7 +76,7 @@ def write_run(
         trained_on={video_id for part in seen for video_id in part.video_ids},
         groups=test.groups,
         trained_on_groups={group for part in seen for group in part.groups},
-        notes={"chosen": _list_chosen(heads)},
+        notes={"chosen": _list_chosen(own)},
     )
     write_predictions(folder / "predictions.tsv", result=result)
     write_metrics(folder / "metrics.json", result=result)
@@ -87,12 +85,12 @@ def write_run(
     note_use(cache_dir, output=folder / "predictions.tsv", kind="predictions", keys=[key])
 
 
-def _describe_inputs(inputs: Mapping[str, Path], *, head: Path, split: int) -> dict[str, Any]:
+def _describe_inputs(inputs: Mapping[str, Path], *, head: str, split: int) -> dict[str, Any]:
     return {
         "libraries": {name: version(name) for name in _LIBRARIES},
         "features": {name: _describe_features(inputs[name], split=split) for name in list_streams(inputs)},
         "models": {name: file_digest(inputs[name]) for name in ("network", "text") if name in inputs},
-        "head": file_digest(head),
+        "head": head,
     }
 
 
@@ -101,19 +99,10 @@ def _describe_features(index: Path, *, split: int) -> dict[str, Any]:
     return {"index": str(index), "fingerprint": index_fingerprint(index, split=split, subsets=SUBSETS)}
 
 
-def _load_run_heads(head: Path, *, heads_index: Path, split: int) -> HeadFile:
-    expected, found = read_digests(heads_index).get(run_of(head, "run_head", "head").name), file_digest(head)
-    if expected != found:
-        raise ModelError(f"{head}: stale: expected the digest {expected}, found {found}; delete it and run again")
-    heads = load_heads(head)
-    check_split(heads.seen, split=split, path=head)
-    return heads
-
-
 def _find_scores(
     inputs: Mapping[str, Path],
     *,
-    head: Path,
+    head: str,
     heads: HeadFile,
     methods: Sequence[str],
     test: Labels,
@@ -126,7 +115,7 @@ def _find_scores(
     text = digest_class_embeddings(inputs["text"]) if "text" in inputs else ""
     code = remember_code_digest(module_path("moclip.evaluation.scoring"), memo=cache_dir / "code")
     libraries = [version("numpy"), version("torch")]
-    key = build_digest(code, libraries, file_digest(head), content, text, sorted(methods), test.video_ids, seed)
+    key = build_digest(code, libraries, head, content, text, sorted(methods), test.video_ids, seed)
     with artifact_lock(cache_dir, kind="predictions", key=key):
         found = read_artifact(cache_dir, kind="predictions", key=key)
         if found is not None:

@@ -21,6 +21,7 @@ from moclip.evaluation.evaluate import read_metrics
 from moclip.inference.model_card import CardFacts, build_card
 from moclip.inference.run import RunParts, describe_temperatures, load_run
 from moclip.inference.settings import read_yaml
+from moclip.training.head_files import save_heads
 from moclip.training.head_inputs import STREAM_ORDER
 from moclip.workflow.paths import locate, result_path
 
@@ -72,7 +73,9 @@ def write_bundle(run: Path, folder: Path, *, with_onnx: bool, licence: str = "")
 
 
 def _copy_models(parts: RunParts, folder: Path) -> None:
-    for source, name in ((parts.head, _HEAD), (parts.network, _NETWORK), (parts.classes, _CLASSES)):
+    heads = parts.load_heads()
+    save_heads(folder / _HEAD, heads=heads.heads, seen=heads.seen, mixes=heads.mixes, provenance=heads.provenance)
+    for source, name in ((parts.network, _NETWORK), (parts.classes, _CLASSES)):
         if source is not None:
             shutil.copyfile(source, folder / name)
     if parts.appearance is not None:
@@ -143,6 +146,7 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
         methods=tuple(document["methods"]),
         class_names=tuple(document["class_names"]),
         head=folder / _HEAD,
+        seed=None,
         network=folder / _NETWORK if document["motion_network"] else None,
         classes=folder / _CLASSES if "zero_shot" in document["methods"] else None,
         appearance=appearance,

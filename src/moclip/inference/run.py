@@ -20,14 +20,14 @@ from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.scoring import score_method
 from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
 from moclip.inference.settings import check_weights, locate_weights, read_parameters, read_yaml
-from moclip.training.head_files import HeadFile, load_heads
+from moclip.training.head_files import HeadFile, load_heads, read_seed_digests
 from moclip.workflow.paths import locate, project_of, result_path, run_of
 
 Section = Mapping[str, Any]
 
 CALIBRATION_NAME = "calibration.json"
 
-_CALIBRATION_FORMAT = 3
+_CALIBRATION_FORMAT = 4
 
 # With fewer validation videos a temperature says more of these than of the method.
 MIN_VIDEOS = 20
@@ -42,7 +42,8 @@ class RunParts:
         folder: Its folder.
         methods: The methods of the run, in the order of tables.
         class_names: Class names in the order of their indices.
-        head: The file of heads.
+        head: The file of heads, of all seeds or, in a bundle, of the run alone.
+        seed: The seed of the run; None in a bundle.
         network: The file of the motion network, None where no method uses motion.
         classes: The file of class embeddings, None without zero-shot.
         appearance: Settings of the appearance variant, None where no method uses it.
@@ -60,6 +61,7 @@ class RunParts:
     methods: tuple[str, ...]
     class_names: tuple[str, ...]
     head: Path
+    seed: int | None
     network: Path | None
     classes: Path | None
     appearance: Section | None
@@ -80,7 +82,7 @@ class RunParts:
 
     def load_heads(self) -> HeadFile:
         """Return the heads of the run."""
-        return load_heads(self.head)
+        return load_heads(self.head, seed=self.seed)
 
     def load_classes(self) -> ClassEmbeddings | None:
         """Return the class embeddings of the run, None where it has none."""
@@ -119,7 +121,8 @@ def load_run(folder: Path) -> RunParts:
         folder=folder,
         methods=_in_order(methods),
         class_names=tuple(metrics["class_names"]),
-        head=folder / "head.safetensors",
+        head=result_path(dataset, "head", "heads", experiment=place["experiment"], split=place["split"]),
+        seed=int(place["seed"]),
         network=network,
         classes=_find_classes(dataset, experiment=experiment) if "zero_shot" in methods else None,
         appearance=appearance,
@@ -180,8 +183,8 @@ def _motion_settings(dataset: Path, *, variant: str) -> dict[str, Any]:
 def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunParts:
     manifest = result_path(dataset, "manifest", "manifest")
     try:
-        files = [parts.head, manifest, *parts.inputs.values()]
-        key = build_digest(_CALIBRATION_FORMAT, [digest_file(path) for path in files])
+        own = read_seed_digests(parts.head).get(parts.seed or 0)
+        key = build_digest(_CALIBRATION_FORMAT, own, [digest_file(path) for path in (manifest, *parts.inputs.values())])
         stored = parts.folder / CALIBRATION_NAME
         temperatures = _read_temperatures(stored, key=key)
         if temperatures is None:

@@ -37,7 +37,7 @@ _PLUS_MINUS, _TIMES, _DOT = "\N{PLUS-MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRun:
-    """One run, and the paths of its metrics and of the learning curves of its heads."""
+    """One run, and the paths of its metrics and of the learning curves of all seeds."""
 
     experiment: str
     split: int
@@ -94,7 +94,7 @@ def build_report(
     gains = read_rows(tables.gains, columns=("experiment", "class_name", "gain"))
     costs = read_rows(tables.costs, columns=("experiment", "method", "macs"))
     metrics = {run: read_metrics(run.metrics) for run in runs}
-    histories = {run: _read_history(run.history) for run in runs}
+    histories = {run: _read_history(run.history, seed=run.seed) for run in runs}
     experiments = list(dict.fromkeys(row.experiment for row in rows))
     body = [
         _build_header(
@@ -128,7 +128,7 @@ def build_report(
     return build_page(f"{dataset_name}: MoCLIP-Lite results", body=body, style=MISTAKES_STYLE)
 
 
-def _read_history(path: Path) -> list[dict[str, str]]:
+def _read_history(path: Path, *, seed: int | None = None) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, dialect="excel-tab"))
@@ -136,7 +136,7 @@ def _read_history(path: Path) -> list[dict[str, str]]:
         raise DatasetError(f"{path}: expected learning curves ({error}); run the training again") from None
     if rows and "epoch" not in rows[0]:
         raise DatasetError(f"{path}: expected learning curves with a column `epoch`, found {', '.join(rows[0])}")
-    return rows
+    return rows if seed is None else [row for row in rows if row.get("seed") == str(seed)]
 
 
 def _build_header(

@@ -16,7 +16,7 @@ from moclip.evaluation.comparisons import RunPredictions, write_contests
 from moclip.evaluation.summary import RunMetrics, build_summary, write_summary
 from moclip.report.mistakes import read_mistakes
 from moclip.report.results import ReportNetwork, ReportRun, ReportTables, build_report
-from moclip.workflow.paths import locate, run_of
+from moclip.workflow.paths import locate, result_path, run_of
 
 
 def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
@@ -104,8 +104,9 @@ def _stage_of(index: Path) -> tuple[str, str]:
 
 
 def _report_run(folder: Path) -> ReportRun:
-    metrics, history = folder / "metrics.json", folder / "history.tsv"
-    run = run_of(metrics, "evaluate", "metrics")
+    metrics = folder / "metrics.json"
+    run, (results, names) = run_of(metrics, "evaluate", "metrics"), locate(metrics, "evaluate", "metrics")
+    history = result_path(results, "head", "history", experiment=names["experiment"], split=names["split"])
     return ReportRun(experiment=run.experiment, split=run.split, seed=run.seed, metrics=metrics, history=history)
 
 

@@ -1,9 +1,10 @@
-"""Files of heads and their index: settings, weights, learning curves, and the videos that shaped them."""
+"""Files of heads, of one or of several seeds: settings, weights, learning curves, and the videos that shaped them."""
 
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
 from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
 from moclip.encoders.network_notes import Seen
@@ -23,6 +25,8 @@ from moclip.training.head_inputs import POOLINGS, Layout, Normalise, Pooling
 HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
 
 _FORMAT_VERSION = "2"
+
+_SEED_DIGEST = "digest"
 
 State = Mapping[str, NDArray[Any]]
 
@@ -120,22 +124,53 @@ def save_heads(
     `seen` lists the train and val videos, so that testing on one of them, or on one of their groups, can be refused.
     `provenance` is JSON. With `refit`, the weights from before it are stored too, for use on validation videos.
     """
+    tensors, about = _pack(HeadFile(heads=heads, mixes=mixes or {}, seen=seen, provenance=provenance or {}))
+    _write(path, tensors=tensors, about=about)
+
+
+def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
+    """Write the heads of several seeds to one safetensors file, tensors named `seed-<seed>/<head>.<layer>`.
+
+    The metadata has a digest of each seed: of its metadata, which holds digests of its tensors and videos. Seeds that
+    have seen the same videos share their list, so that the header stays small.
+    """
     tensors: dict[str, NDArray[Any]] = {}
-    for name, head in heads.items():
-        tensors |= {f"{name}.{key}": np.ascontiguousarray(value) for key, value in head.state.items()}
-        if head.config.refit:
-            tensors |= {f"{name}/selection.{key}": value for key, value in head.selection_state.items()}
-    about = {
-        "heads": {name: _describe(head) for name, head in heads.items()},
-        "mixes": {name: dict(mix) for name, mix in (mixes or {}).items()},
-        "seen": {"split": seen.split, "video_ids": sorted(seen.video_ids), "groups": sorted(seen.groups)},
-        "provenance": dict(provenance or {}),
-        DIGEST_KEY: digest_tensors(tensors),
-    }
+    seeds, lists = {}, {}
+    for seed, run in sorted(runs.items()):
+        own, about = _pack(run)
+        tensors |= {f"{_prefix(seed)}{name}": value for name, value in own.items()}
+        lists[seen := build_digest(about["seen"])] = about["seen"]
+        about |= {"seen": seen}
+        seeds[str(seed)] = {**about, _SEED_DIGEST: build_digest(about)}
+    _write(path, tensors=tensors, about={"seeds": seeds, "seen": lists})
+
+
+def _prefix(seed: int) -> str:
+    return f"seed-{seed}/"
+
+
+def _write(path: Path, *, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
     # One key: safetensors writes several in the order of a hash table, and the bytes would differ between runs.
     metadata = {"moclip": json.dumps({"format": _FORMAT_VERSION, **about}, sort_keys=True)}
     with replace_atomically(path) as temporary:
-        save_file(tensors, str(temporary), metadata=metadata)
+        save_file(dict(tensors), str(temporary), metadata=metadata)
+
+
+def _pack(file: HeadFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, head in file.heads.items():
+        tensors |= {f"{name}.{key}": np.ascontiguousarray(value) for key, value in head.state.items()}
+        if head.config.refit:
+            tensors |= {f"{name}/selection.{key}": value for key, value in head.selection_state.items()}
+    seen = file.seen
+    about = {
+        "heads": {name: _describe(head) for name, head in file.heads.items()},
+        "mixes": {name: dict(mix) for name, mix in file.mixes.items()},
+        "seen": {"split": seen.split, "video_ids": sorted(seen.video_ids), "groups": sorted(seen.groups)},
+        "provenance": dict(file.provenance),
+        DIGEST_KEY: digest_tensors(tensors),
+    }
+    return tensors, about
 
 
 def _describe(head: TrainedHead) -> dict[str, Any]:
@@ -148,18 +183,17 @@ def _describe(head: TrainedHead) -> dict[str, Any]:
     }
 
 
-def load_heads(path: Path) -> HeadFile:
-    """Return the heads written by `save_heads`.
+def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
+    """Return the heads written by `save_heads`, or those of one seed written by `save_seeds`.
 
     Raises:
-        ModelError: The file is missing, damaged, no file of heads, or of another format.
+        ModelError: The file is missing, damaged, no file of heads, or of another format, or lacks the seed.
     """
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if about["format"] != _FORMAT_VERSION:
-            raise ModelError(f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again")
+    prefix = "" if seed is None else _prefix(seed)
+    with _opened(path) as (file, found):
+        about = found if seed is None else _join_seed(found, seed=seed)
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
+        tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         check_tensors(tensors, about=about)
         heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
         seen = Seen(
@@ -168,6 +202,38 @@ def load_heads(path: Path) -> HeadFile:
             groups=tuple(about["seen"]["groups"]),
         )
         return HeadFile(heads=heads, mixes=about["mixes"], seen=seen, provenance=about["provenance"])
+
+
+def read_seed_digests(path: Path) -> dict[int, str]:
+    """Return the digest of the heads of each seed in a file, by its header alone; other seeds do not change it.
+
+    Raises:
+        ModelError: The file is missing, damaged, or no file of the heads of several seeds.
+    """
+    with _opened(path) as (_, found):
+        return {int(seed): str(about[_SEED_DIGEST]) for seed, about in found["seeds"].items()}
+
+
+def _join_seed(found: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """Return the metadata of one seed as `_pack` described it, after comparing them with their digests."""
+    about = dict(found["seeds"][str(seed)])
+    seen, digest = found["seen"][about["seen"]], about.pop(_SEED_DIGEST)
+    if digest != build_digest(about) or about["seen"] != build_digest(seen):
+        raise ValueError(f"the metadata of seed {seed} are not those that were written")
+    return {**about, "seen": seen}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a file of heads with its metadata, and explain whatever is wrong with it."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["moclip"])
+            if about["format"] != _FORMAT_VERSION:
+                raise ModelError(
+                    f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again"
+                )
+            yield file, about
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(f"{path}: expected a file of trained heads ({error}); delete it and run again") from None
 
@@ -194,38 +260,20 @@ def _below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def write_history(path: Path, *, heads: Mapping[str, TrainedHead]) -> None:
-    """Write one row for each head and epoch; `chosen` is 1 at the epoch whose weights were kept."""
+def write_history(path: Path, runs: Mapping[int, HeadFile]) -> None:
+    """Write one row for each seed, head and epoch; `chosen` is 1 at the epoch whose weights were kept."""
     with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow(["head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"])
-        for name, head in heads.items():
-            for row in head.history:
-                numbers = _cells([row.train_loss, row.val_loss, row.val_top_1])
-                table.writerow([name, row.epoch, *numbers, int(row.epoch == head.best_epoch)])
+        table.writerow(["seed", "head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"])
+        for seed, run in sorted(runs.items()):
+            for name, head in run.heads.items():
+                for row in head.history:
+                    numbers = _cells([row.train_loss, row.val_loss, row.val_top_1])
+                    table.writerow([seed, name, row.epoch, *numbers, int(row.epoch == head.best_epoch)])
 
 
 def _cells(numbers: Sequence[float]) -> list[str]:
     return [f"{x:.6f}" if math.isfinite(x) else "" for x in numbers]
-
-
-def write_digests(index: Path, *, digests: Mapping[str, str]) -> None:
-    """Write the digest of each run's heads, by the name of the run."""
-    with replace_atomically(index) as temporary:
-        temporary.write_text(json.dumps({"heads": dict(digests)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_digests(index: Path) -> dict[str, str]:
-    """Return the digest of each run's heads as `write_digests` noted them.
-
-    Raises:
-        ModelError: The file is missing or no such index.
-    """
-    try:
-        digests: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["heads"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{index}: expected an index of heads ({error}); delete it and run again") from None
-    return digests
 
 
 def file_digest(path: Path) -> str:

@@ -1,7 +1,8 @@
-"""The stage that trains the heads of many runs that read the same features of one split.
+"""The stage that trains the heads of an experiment on one split, with all its seeds.
 
-Features are loaded once. A head that was trained before is taken from the cache, no matter which run asked for it: a
-killed job, or one with a new experiment, trains only the missing heads. Only training and validation videos are read.
+A head that was trained before is taken from the cache, no matter which experiment asked for it: a killed job, or one
+with a new seed, trains only the missing heads. Jobs that need the same head train it once, since each head has a lock.
+Only training and validation videos are read.
 """
 
 import logging
@@ -10,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.artifacts import HEADS
 from moclip.cache.index import index_fingerprint, open_indexed, read_index
+from moclip.cache.locks import KeyLocks
 from moclip.cache.tables import Stream, Views, load_stream, load_views, shared_videos
 from moclip.cache.uses import note_use
 from moclip.config.methods import METHODS, list_heads
@@ -26,59 +27,25 @@ from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.dataset.splits import draw_shots
 from moclip.encoders.network_notes import Seen, check_split, read_network_digest, read_network_seen
 from moclip.encoders.zero_shot import SCALE
-from moclip.errors import ModelError
+from moclip.errors import MoclipError, ModelError
 from moclip.extraction.text import ClassEmbeddings, digest_class_embeddings, read_class_embeddings
 from moclip.training.head_files import (
     HeadConfig,
+    HeadFile,
     TrainedHead,
-    file_digest,
     load_heads,
     save_heads,
-    write_digests,
+    save_seeds,
     write_history,
 )
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
 
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadRun:
-    """One run whose heads are to be trained, and where they and their learning curves go.
-
-    `name` is that of the run in the index, `variant` its entry under `head`. `motion` and `appearance` are the indexes
-    of its streams, `network` its motion network, `text` its class embeddings; None where it reads none.
-    """
-
-    name: str
-    output: Path
-    history: Path
-    methods: tuple[str, ...]
-    variant: Mapping[str, Any]
-    shots: int
-    seed: int
-    motion: Path | None = None
-    appearance: Path | None = None
-    network: Path | None = None
-    text: Path | None = None
-
-    @classmethod
-    def from_entry(cls, name: str, entry: Mapping[str, Any]) -> "HeadRun":
-        """Return the run that an engine describes with texts and numbers alone."""
-        files = ("output", "history", "motion", "appearance", "network", "text")
-        given: dict[str, Any] = {key: Path(entry[key]) for key in files if entry.get(key)}
-        given |= {key: entry[key] for key in ("shots", "seed")}
-        return cls(**given, name=name, variant=entry["head"], methods=tuple(entry["methods"]))
-
-    @property
-    def indexes(self) -> dict[str, Path]:
-        """The indexes of its streams, by their names."""
-        given = {"motion": self.motion, "appearance": self.appearance}
-        return {name: index for name, index in given.items() if index is not None}
 
 
 class FeatureLoader:
@@ -140,21 +107,37 @@ def build_inputs(
     return concatenate_streams(values, normalise=config.normalise), Layout(**widths)
 
 
-def train_batch(runs: Sequence[HeadRun], *, index: Path, manifest: Path, split: int, cache_dir: Path) -> None:
-    """Train the heads of some runs on one split, and write each run's heads and curves, and the digests of the former.
+def train_heads(
+    runs: Sequence[HeadRun],
+    *,
+    output: Path,
+    history: Path,
+    manifest: Path,
+    split: int,
+    cache_dir: Path,
+    neighbors: Sequence[HeadRun] = (),
+) -> None:
+    """Write the heads of some seeds of an experiment on one split, and their learning curves.
 
-    Each run's files are the same, bit for bit, as if it had been trained alone.
+    Each head is the same, bit for bit, as if it had been trained alone. If a head had to be trained, the missing heads
+    of `neighbors` are trained into the cache as well: PyTorch and the features are loaded already.
 
     Raises:
         ModelError: A motion network was trained for another split, or is not the one behind its embeddings.
     """
-    batch = _Batch(manifest=manifest, split=split, cache_dir=cache_dir)
-    digests: dict[str, str] = {}
-    for run in runs:
-        batch.write(run)
-        digests[run.name] = file_digest(run.output)
-    _log.info("%d heads trained, %d taken from the cache", batch.num_trained, batch.num_reused)
-    write_digests(index, digests=digests)
+    folder = cache_dir / HEADS
+    folder.mkdir(parents=True, exist_ok=True)
+    with KeyLocks(folder) as locks:
+        trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=locks)
+        found = trainer.find([_Wanted(run=run, method=name) for run in runs for name in list_heads(run.methods)])
+        num_cached = len(found) - trainer.num_trained
+        files = {run.seed: trainer.describe(run, found=found) for run in runs}
+        save_seeds(output, files)
+        write_history(history, files)
+        note_use(cache_dir, output=output, kind=HEADS, keys=sorted({trainer.key(wanted) for wanted in found}))
+        if trainer.num_trained:
+            trainer.train_neighbors(neighbors)
+        _log.info("%d heads trained, %d taken from the cache", trainer.num_trained, num_cached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +148,22 @@ class _Subsets:
     val: Labels
 
 
-class _Batch:
-    """What the runs of one job share: labels, features, and the cache of heads."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Wanted:
+    """A head of a run."""
 
-    def __init__(self, *, manifest: Path, split: int, cache_dir: Path) -> None:
-        self._manifest, self._split, self._folder = manifest, split, cache_dir / HEADS
-        self._cache_dir, self._load = cache_dir, FeatureLoader()
-        self.num_trained = self.num_reused = 0
+    run: HeadRun
+    method: str
+
+
+class _Trainer:
+    """What the heads of one job share: labels, features, and the cache of heads."""
+
+    def __init__(self, *, manifest: Path, split: int, folder: Path, locks: KeyLocks) -> None:
+        self._manifest, self._split, self._folder, self._locks = manifest, split, folder, locks
+        self._load = FeatureLoader()
+        self._keys: dict[_Wanted, str] = {}
+        self.num_trained = 0
 
     @cached_property
     def _whole(self) -> _Subsets:
@@ -182,30 +174,37 @@ class _Batch:
     def _num_classes(self) -> int:
         return len(list_class_names(read_table(self._manifest)))
 
-    def write(self, run: HeadRun) -> None:
-        """Write the heads of one run."""
-        if run.network is not None:
-            check_network(run.network, motion=run.motion, split=self._split)
+    def find(self, wanted: Sequence[_Wanted]) -> dict[_Wanted, TrainedHead]:
+        """Return all wanted heads, from the cache or trained; those that another job trains are waited for last."""
+        for run in {id(head.run): head.run for head in wanted}.values():
+            if run.network is not None:
+                check_network(run.network, motion=run.motion, split=self._split)
+        found = {head: self._find_free(head) for head in wanted}
+        return {head: state or self._wait_for(head) for head, state in found.items()}
+
+    def train_neighbors(self, runs: Sequence[HeadRun]) -> None:
+        """Train the missing heads of other runs into the cache, but those that another job trains."""
+        for run in runs:
+            for method in filter(run.feeds, list_heads(run.methods)):
+                try:
+                    self._find_free(_Wanted(run=run, method=method))
+                except MoclipError as error:  # the job of that run reports it
+                    _log.warning("a head of another experiment is left to its own job: %s", error)
+
+    def describe(self, run: HeadRun, *, found: Mapping[_Wanted, TrainedHead]) -> HeadFile:
+        """Return the heads of one run with its mixes, what shaped them, and its features."""
         subsets = self._draw(run)
-        keys = {method: self._identity(run, method, subsets=subsets) for method in list_heads(run.methods)}
-        heads = {method: self._head(run, method, subsets=subsets, key=key) for method, key in keys.items()}
+        heads = {wanted.method: head for wanted, head in found.items() if wanted.run is run}
         mixes = {}
         if "score_fusion" in run.methods:
             mixes["score_fusion"] = {"motion": self._choose_mix(run, heads["appearance"], subsets=subsets)}
-        save_heads(
-            run.output,
-            heads=heads,
-            mixes=mixes,
-            seen=self._seen(subsets),
-            provenance={
-                "features": {name: self._fingerprint(path) for name, path in run.indexes.items()},
-                "split": self._split,
-                "seed": run.seed,
-                "shots": run.shots,
-            },
-        )
-        write_history(run.history, heads=heads)
-        note_use(self._cache_dir, output=run.output, kind=HEADS, keys=list(keys.values()))
+        provenance = {
+            "features": {name: self._fingerprint(path) for name, path in run.indexes.items()},
+            "split": self._split,
+            "seed": run.seed,
+            "shots": run.shots,
+        }
+        return HeadFile(heads=heads, mixes=mixes, seen=self._seen(subsets), provenance=provenance)
 
     def _fingerprint(self, index: Path) -> str:
         return index_fingerprint(index, split=self._split, subsets=LEARNED)
@@ -228,20 +227,48 @@ class _Batch:
         ]
         return _Subsets(train=drawn[0], val=drawn[1])
 
-    def _head(self, run: HeadRun, method: str, *, subsets: _Subsets, key: str) -> TrainedHead:
-        path = self._folder / f"{key}.safetensors"
-        if path.is_file():
-            try:
-                found = load_heads(path).heads[method]
-            except (ModelError, KeyError) as error:
-                _log.warning("%s; it is trained again", error)
-            else:
-                self.num_reused += 1
-                return found
-        head = self._train(run, method, subsets=subsets)
-        save_heads(path, heads={method: head}, seen=self._seen(subsets))
+    def _find_free(self, wanted: _Wanted) -> TrainedHead | None:
+        """Return a head from the cache or train it; None if another job trains it at this moment."""
+        cached = self._cached(wanted)
+        if cached is not None or not self._locks.take_free([self.key(wanted)]):
+            return cached
+        return self._find_locked(wanted)
+
+    def _wait_for(self, wanted: _Wanted) -> TrainedHead:
+        self._locks.wait_for(self.key(wanted))
+        return self._find_locked(wanted)
+
+    def _find_locked(self, wanted: _Wanted) -> TrainedHead:
+        try:
+            return self._cached(wanted) or self._train_into_cache(wanted)
+        finally:
+            self._locks.release([self.key(wanted)])
+
+    def _cached(self, wanted: _Wanted) -> TrainedHead | None:
+        path = self._path(wanted)
+        if not path.is_file():
+            return None
+        try:
+            return load_heads(path).heads[wanted.method]
+        except (ModelError, KeyError) as error:
+            _log.warning("%s; it is trained again", error)
+            return None
+
+    def _train_into_cache(self, wanted: _Wanted) -> TrainedHead:
+        subsets = self._draw(wanted.run)
+        head = self._train(wanted.run, wanted.method, subsets=subsets)
+        save_heads(self._path(wanted), heads={wanted.method: head}, seen=self._seen(subsets))
         self.num_trained += 1
         return head
+
+    def _path(self, wanted: _Wanted) -> Path:
+        return self._folder / f"{self.key(wanted)}.safetensors"
+
+    def key(self, wanted: _Wanted) -> str:
+        """Return the digest of all that a head is made from."""
+        if wanted not in self._keys:
+            self._keys[wanted] = self._identity(wanted.run, wanted.method, subsets=self._draw(wanted.run))
+        return self._keys[wanted]
 
     def _identity(self, run: HeadRun, method: str, *, subsets: _Subsets) -> str:
         streams = {name: self._fingerprint(run.indexes[name]) for name in METHODS[method].streams}
@@ -253,7 +280,7 @@ class _Batch:
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
     def _train(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
-        # Imported here: a batch whose heads are all cached needs none of the seconds that torch takes.
+        # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
         from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
 
         config = HeadConfig.from_config(run.variant)

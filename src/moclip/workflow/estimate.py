@@ -6,6 +6,7 @@ machine: the workflow writes the seconds of each job to `benchmarks/`, and its l
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -62,12 +63,12 @@ class CostPlan:
 
 
 def plan_cost(config: Mapping[str, Any]) -> CostPlan:
-    """Return what the next run would extract. Training time is not estimated.
+    """Return the cost of the rows that the next run would extract. Training time is not estimated.
 
     A video whose bytes were never read counts as one whose rows are all missing.
 
     Raises:
-        DatasetError: The lists are at fault.
+        DatasetError: The lists are wrong.
     """
     dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
     known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
@@ -86,12 +87,11 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
 
 
 def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mapping[str, Any]) -> StageCost:
-    stage = feature_set.name.split("/")[0]
     pool = feature_set.pool(Path(config["cache_dir"]))
-    missing = len(videos) if pool is None else _count_missing(feature_set, videos=videos, pool=pool, config=config)
+    missing = _count_missing(feature_set, videos=videos, pool=pool)
     rates = list(_measured_rates(feature_set, dataset=config["dataset"]["name"]))
-    sizes = _row_sizes(pool) if pool is not None else []
-    seconds, num_bytes = ASSUMED[stage]
+    sizes = list(_row_sizes(pool)) if pool is not None else []
+    seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
     return StageCost(
         name=feature_set.name,
         num_videos=len(videos),
@@ -102,21 +102,20 @@ def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mappin
     )
 
 
-def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path, config: Mapping[str, Any]) -> int:
-    extractor = feature_set.extractor
-    if extractor is None:
+def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None) -> int:
+    extractor, wanted = feature_set.extractor, {video.video_id: video for video in videos}
+    if extractor is None or pool is None:
         return len(videos)
-    cached = list_row_keys(pool)
-    wanted = videos
     if feature_set.motion is not None:
+        # Its rows are computed from those of motion, which stand for the videos. Of new videos there are none yet.
         try:
             shards = list_shard_videos(feature_set, manifest=Path(), root=Path(), num_shards=0)
         except ShardError:
             return len(videos)
-        wanted = [video for shard in shards.values() for video in shard]
-        absent = {video.video_id for video in videos} - {video.video_id for video in wanted}
-        return len(absent) + sum(extractor.row_key(video) not in cached for video in wanted)
-    return sum(not video.fingerprint or extractor.row_key(video) not in cached for video in wanted)
+        read = {video.video_id: video for shard in shards.values() for video in shard}
+        wanted = dict.fromkeys(wanted, Video(video_id="", path=Path(), fingerprint="")) | read
+    cached = list_row_keys(pool)
+    return sum(not video.fingerprint or extractor.row_key(video) not in cached for video in wanted.values())
 
 
 def _measured_rates(feature_set: FeatureSet, *, dataset: str) -> Iterator[float]:
@@ -130,21 +129,15 @@ def _measured_rates(feature_set: FeatureSet, *, dataset: str) -> Iterator[float]
             yield float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0]) / int(counted[-1])
 
 
-def _row_sizes(pool: Path) -> list[float]:
-    sizes = []
+def _row_sizes(pool: Path) -> Iterator[float]:
     for path in sorted(pool.glob("*.h5"))[:32]:
-        try:
-            with Shard(path) as shard:
-                num_rows = len(shard.row_keys)
-        except ShardError:
-            continue
-        if num_rows:
-            sizes.append(path.stat().st_size / num_rows)
-    return sizes
+        with suppress(ShardError), Shard(path) as shard:
+            if shard.row_keys:
+                yield path.stat().st_size / len(shard.row_keys)
 
 
 def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
-    # The mean over the videos of one shard stands for all: what is cached is the only count of frames that is right.
+    # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
     for feature_set in sets:
         for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
             with Shard(path) as shard:

@@ -6,8 +6,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -49,36 +49,33 @@ class PlannedJob:
 
 def parse_dry_run(text: str) -> tuple[PlannedJob, ...]:
     """Return the jobs that a dry run lists, in its order; `all` aside."""
-    jobs: list[PlannedJob] = []
-    for rule, block in _blocks(text):
-        if rule != "all":
-            inputs, outputs = (_files(block.get(key, "")) for key in ("input", "output"))
-            jobs.append(PlannedJob(rule=rule, inputs=inputs, outputs=outputs, reason=block.get("reason", "")))
-    return tuple(jobs)
+    blocks: list[tuple[str, dict[str, str]]] = []
+    for line in text.splitlines():
+        if found := _JOB.match(line):
+            blocks.append((found[1], {}))
+        elif blocks and (found := _KEY.match(line)):
+            blocks[-1][1].setdefault(found[1], found[2])
+    return tuple(
+        PlannedJob(
+            rule=rule,
+            inputs=_files(block.get("input", "")),
+            outputs=_files(block.get("output", "")),
+            reason=block.get("reason", ""),
+        )
+        for rule, block in blocks
+        if rule != "all"
+    )
 
 
 def _files(listed: str) -> tuple[str, ...]:
     return tuple(listed.split(", ")) if listed else ()
 
 
-def _blocks(text: str) -> Iterator[tuple[str, dict[str, str]]]:
-    rule, block = "", dict[str, str]()
-    for line in text.splitlines():
-        if found := _JOB.match(line):
-            if rule:
-                yield rule, block
-            rule, block = found[1], {}
-        elif found := _KEY.match(line):
-            block.setdefault(found[1], found[2])
-    if rule:
-        yield rule, block
-
-
 def explain_reason(reason: str) -> list[str]:
     """Return the reason of a job in words, a line for each change: which key, old and new value."""
     lines = []
     for kind, files in _FILES.findall(reason):
-        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made anew")
+        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made again")
         lines += [f"{word}: {name}" for name in files.strip().split(", ")]
     if "Params have changed" in reason:
         for before, now in _PARAMS.findall(reason.split("Params have changed", 1)[1]):
@@ -149,15 +146,28 @@ def _show(flat: Mapping[str, Any], key: str) -> str:
 
 def trace_target(target: str, *, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
     """Return the jobs that make a target stale, the one that makes it first, then those that make its inputs."""
+    return _trace([target], jobs=jobs, above=lambda name: ())
+
+
+def _trace(
+    names: Sequence[str], *, jobs: Sequence[PlannedJob], above: Callable[[str], Sequence[str]]
+) -> list[PlannedJob]:
+    """Return the jobs above some files in the order of a breadth-first search.
+
+    `above` returns the inputs of a file that no job makes.
+    """
     makers = {name: job for job in jobs for name in job.outputs}
-    chain: list[PlannedJob] = []
-    waiting = [target]
+    found: dict[PlannedJob, None] = {}
+    seen: set[str] = set()
+    waiting = list(names)
     while waiting:
-        job = makers.get(waiting.pop(0))
-        if job is not None and job not in chain:
-            chain.append(job)
-            waiting.extend(job.inputs)
-    return chain
+        name = waiting.pop(0)
+        if name not in seen:
+            seen.add(name)
+            job = makers.get(name)
+            waiting += above(name) if job is None else () if job in found else job.inputs
+            found |= {job: None} if job is not None else {}
+    return list(found)
 
 
 # Names of the engine's notes are cut into folders of this length.
@@ -165,19 +175,19 @@ _MAX_NAME = 254
 
 
 def run_dry(targets: Sequence[str], *, arguments: Sequence[str]) -> str:
-    """Return what a dry run of the workflow prints.
+    """Return the output of a dry run of the workflow.
 
     Raises:
         MoclipError: It fails; the message has its last lines.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *arguments, *targets]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
     if done.returncode:
-        told = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        reason = next((line for line in told if "rror" in line or "Exception" in line), told[-1] if told else "?")
-        more = told[told.index(reason) + 1 : told.index(reason) + 2] if told else []
-        raise MoclipError(f"the dry run failed: {' '.join([reason, *more])}")
-    return done.stdout + done.stderr
+        lines = [line.strip() for line in output.splitlines() if line.strip()] or ["?"]
+        first = next((i for i, line in enumerate(lines) if "rror" in line or "Exception" in line), len(lines) - 1)
+        raise MoclipError(f"the dry run failed: {' '.join(lines[first : first + 2])}")
+    return output
 
 
 def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path()) -> str:
@@ -187,20 +197,28 @@ def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path
         MoclipError: No rule makes the file, or the dry run fails.
     """
     jobs = parse_dry_run(run_dry([target], arguments=arguments))
-    note = read_note(folder, target=target)
     chain = trace_target(target, jobs=jobs)
     if chain:
-        return "\n".join(_explain_stale(target, chain=chain))
+        head = f"{target}: stale; the next run makes it with the rule {chain[0].rule}, because"
+        return "\n".join([head, *_indent(explain_reason(chain[0].reason)), *_explain_jobs(chain[1:])])
+    note = read_note(folder, target=target)
     if note is None:
         raise MoclipError(f"{target}: the engine has no note of it; name an output as `snakemake --summary` lists it")
-    above = _find_pending(note, jobs=jobs, folder=folder)
+
+    def inputs_of(name: str) -> Sequence[str]:
+        found = read_note(folder, target=name)
+        return found["input"] if found else ()
+
+    # Jobs above a file that does not take part in the dry run: it waits for the content of their outputs.
+    above = _trace(note["input"], jobs=[replace(job, inputs=()) for job in jobs], above=inputs_of)
     if above:
-        return "\n".join(_explain_pending(target, above=above))
+        head = f"{target}: not decided yet; it is made again if the content of the files below changes"
+        return "\n".join([head, *_explain_jobs(above)])
     return "\n".join(_explain_fresh(target, note=note))
 
 
 def read_note(folder: Path, *, target: str) -> dict[str, Any] | None:
-    """Return what the engine noted when it made a file, or None."""
+    """Return the engine's note about a file that it made, or None."""
     name = base64.urlsafe_b64encode(target.encode()).decode()
     parts = [name[start : start + _MAX_NAME] for start in range(0, len(name), _MAX_NAME)]
     path = folder.joinpath(".snakemake", "metadata", *(f"@{part}" for part in parts[:-1]), parts[-1])
@@ -211,40 +229,15 @@ def read_note(folder: Path, *, target: str) -> dict[str, Any] | None:
     return note
 
 
-def _explain_stale(target: str, *, chain: Sequence[PlannedJob]) -> list[str]:
-    lines = [f"{target}: stale; the next run makes it with the rule {chain[0].rule}, because"]
-    lines += [f"  {line}" for line in explain_reason(chain[0].reason)]
-    for job in chain[1:]:
-        lines.append(f"{job.outputs[0]}: made anew by the rule {job.rule}, because")
-        lines += [f"  {line}" for line in explain_reason(job.reason)]
-    return lines
+def _indent(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
 
 
-def _find_pending(note: dict[str, Any], *, jobs: Sequence[PlannedJob], folder: Path) -> list[PlannedJob]:
-    # Jobs above a file that does not take part in the dry run: it waits for the content of what they make.
-    makers = {name: job for job in jobs for name in job.outputs}
-    found: list[PlannedJob] = []
-    seen: set[str] = set()
-    waiting = list(note["input"])
-    while waiting:
-        name = waiting.pop(0)
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in makers:
-            if makers[name] not in found:
-                found.append(makers[name])
-            continue
-        above = read_note(folder, target=name)
-        waiting += above["input"] if above else []
-    return found
-
-
-def _explain_pending(target: str, *, above: Sequence[PlannedJob]) -> list[str]:
-    lines = [f"{target}: not decided yet; it is made again if the content of what is made anew above it changes"]
-    for job in above:
-        lines.append(f"{job.outputs[0]}: made anew by the rule {job.rule}, because")
-        lines += [f"  {line}" for line in explain_reason(job.reason)]
+def _explain_jobs(jobs: Sequence[PlannedJob]) -> list[str]:
+    lines = []
+    for job in jobs:
+        lines.append(f"{job.outputs[0]}: made again by the rule {job.rule}, because")
+        lines += _indent(explain_reason(job.reason))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Rules of features: what the jobs from the manifest to the motion embeddings read and depend on."""
+"""Rules of features: inputs and dependencies of the jobs from the manifest to the motion embeddings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,16 +7,21 @@ import yaml
 
 from moclip.dataset.labels import LEARNED
 from moclip.extraction.motion_embedding import embedding_settings
-from moclip.workflow.jobs import Inputs, JobSpec, Params, Source, join_signatures, to_json
+from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, to_json
 from moclip.workflow.signatures import parse_content
 
 if TYPE_CHECKING:
     from moclip.workflow.plan import Plan
 
 
-def manifest_of(plan: "Plan") -> Source:
-    """Return the manifest as an input."""
-    return plan.job("manifest"), "manifest"
+def manifest_of(plan: "Plan") -> Output:
+    """Return the manifest."""
+    return plan.output("manifest", "manifest")
+
+
+def motion_of(plan: "Plan", network: str) -> Output:
+    """Return the index of the motion features that a motion network variant reads."""
+    return plan.output("motion_index", "index", variant=plan.config["motion_network"][network]["motion"])
 
 
 def demo_dataset(plan: "Plan") -> JobSpec:
@@ -31,63 +36,56 @@ def manifest(plan: "Plan") -> JobSpec:
     others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
     dataset = plan.config["dataset"]
     cfg = to_json({"dataset": {key: dataset[key] for key in dataset if key not in others}})
-    inputs: Inputs = {"complete": (plan.job("demo_dataset"), "complete")} if plan.complete else {}
-    return JobSpec(inputs=inputs, params=lambda: {"cfg": cfg, "sig": plan.listing()}, follows=frozenset({"complete"}))
+    inputs: Inputs = {"complete": plan.output("demo_dataset", "complete")} if plan.complete else {}
+    return JobSpec(inputs=inputs, params=lambda: {"cfg": cfg, "sig": plan.listing()})
 
 
-def _decoding(plan: "Plan", section: str, variant: str) -> str:
-    dataset = plan.config["dataset"]
-    bad = {key: dataset[key] for key in ("on_bad_video", "limits")}
-    return to_json({section: plan.config[section][variant], **bad})
+def _bad_videos(plan: "Plan") -> dict[str, Any]:
+    return {key: plan.config["dataset"][key] for key in ("on_bad_video", "limits")}
 
 
 def motion_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
     """Decode the motion vectors of a shard: depends on the variant and on the shard's videos."""
-
-    def params() -> Params:
-        return {"cfg": _decoding(plan, "motion", variant), "sig": plan.signatures.videos(shard)}
-
-    return JobSpec(inputs={"manifest": manifest_of(plan)}, params=params)
+    cfg = to_json({"motion": plan.config["motion"][variant], **_bad_videos(plan)})
+    return JobSpec(
+        inputs={"manifest": manifest_of(plan)}, params=lambda: {"cfg": cfg, "sig": plan.signatures.videos(shard)}
+    )
 
 
 def motion_index(plan: "Plan", variant: str) -> JobSpec:
     """Index motion shards: depends on the variant, and on the manifest's videos and subsets."""
-
-    def params() -> Params:
-        return {"cfg": to_json({"motion": plan.config["motion"][variant]}), "sig": plan.signatures.features()}
-
-    shards = [(plan.job("motion_shard", variant=variant, shard=shard), "shard") for shard in plan.shards]
+    cfg = to_json({"motion": plan.config["motion"][variant]})
+    shards = [plan.output("motion_shard", "shard", variant=variant, shard=shard) for shard in plan.shards]
     return JobSpec(
-        inputs={"manifest": manifest_of(plan), "shards": shards}, params=params, follows=frozenset({"shards"})
+        inputs={"manifest": manifest_of(plan), "shards": shards},
+        params=lambda: {"cfg": cfg, "sig": plan.signatures.features()},
     )
 
 
-def motion_index_of(plan: "Plan", network: str) -> Source:
-    """Return the index of the motion features that a motion network variant reads."""
-    return plan.job("motion_index", variant=plan.config["motion_network"][network]["motion"]), "index"
-
-
-def _followed(plan: "Plan", variant: str) -> list[Source]:
+def _followed(plan: "Plan", variant: str) -> list[Output]:
     motion = plan.config["appearance"][variant]["motion"]
-    return [(plan.job("motion_index", variant=motion), "index")] if motion else []
+    return [plan.output("motion_index", "index", variant=motion)] if motion else []
 
 
-def _appearance_cfg(plan: "Plan", variant: str) -> dict[str, Any]:
+def _appearance(plan: "Plan", variant: str) -> dict[str, Any]:
     # The encoder's content stands for its place.
     entry = plan.config["appearance"][variant]
     return {key: value for key, value in entry.items() if key not in {"model", "weights", "motion"}}
 
 
+def _encoder(plan: "Plan", variant: str) -> str:
+    return f"encoder:{plan.contents.encoder(plan.config['appearance'][variant])}"
+
+
 def appearance_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
     """Embed frames of a shard: depends on the variant, the shard's videos, the encoder and the followed motion."""
     followed = _followed(plan, variant)
-    dataset = plan.config["dataset"]
-    bad = {key: dataset[key] for key in ("on_bad_video", "limits")}
+    cfg = to_json({"appearance": _appearance(plan, variant), **_bad_videos(plan)})
 
     def params() -> Params:
-        motion = [plan.signatures.shard_rows(job.outputs[name], shard) for job, name in followed]
+        motion = [plan.signatures.shard_rows(index.file, shard) for index in followed]
         return {
-            "cfg": to_json({"appearance": _appearance_cfg(plan, variant), **bad}),
+            "cfg": cfg,
             "sig": plan.signatures.videos(shard),
             "encoder": _encoder(plan, variant),
             "motion": motion[0] if motion else "motion:none",
@@ -101,21 +99,16 @@ def appearance_index(plan: "Plan", variant: str) -> JobSpec:
     followed = _followed(plan, variant)
 
     def params() -> Params:
-        motion = [plan.signatures.rows([job.outputs[name]]) for job, name in followed]
         return {
-            "cfg": to_json({"appearance": _appearance_cfg(plan, variant)}),
+            "cfg": to_json({"appearance": _appearance(plan, variant)}),
             "sig": plan.signatures.features(),
             "encoder": _encoder(plan, variant),
-            "motion": motion[0] if motion else "motion:none",
+            "motion": plan.signatures.rows([followed[0].file]) if followed else "motion:none",
         }
 
-    shards = [(plan.job("appearance_shard", variant=variant, shard=shard), "shard") for shard in plan.shards]
+    shards = [plan.output("appearance_shard", "shard", variant=variant, shard=shard) for shard in plan.shards]
     inputs: Inputs = {"manifest": manifest_of(plan), "motion": followed[0] if followed else [], "shards": shards}
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({"shards"}))
-
-
-def _encoder(plan: "Plan", variant: str) -> str:
-    return f"encoder:{plan.contents.encoder(plan.config['appearance'][variant])}"
+    return JobSpec(inputs=inputs, params=params)
 
 
 def text(plan: "Plan", variant: str) -> JobSpec:
@@ -123,13 +116,11 @@ def text(plan: "Plan", variant: str) -> JobSpec:
     entry = plan.config["text"][variant]
     appearance = plan.config["appearance"][entry["appearance"]]
 
+    def read_prompts(file: str) -> str:
+        return file if file == "from_class_names" else parse_content(Path(file), parse=yaml.safe_load)
+
     def params() -> Params:
-        prompts = {
-            key: "from_class_names"
-            if entry[key] == "from_class_names"
-            else parse_content(Path(entry[key]), parse=yaml.safe_load)
-            for key in ("templates", "phrases")
-        }
+        prompts = {key: read_prompts(entry[key]) for key in ("templates", "phrases")}
         encoder = {key: appearance[key] for key in ("untrained", "device", "precision")}
         return {
             "cfg": to_json({"text": prompts, "encoder": encoder}),
@@ -142,8 +133,7 @@ def text(plan: "Plan", variant: str) -> JobSpec:
 
 def motion_network(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec:
     """Train a motion network: depends on its recipe and initial weights, and on labels and motion of train and val."""
-    entry = plan.config["motion_network"][variant]
-    motion, index = motion_index_of(plan, variant)
+    entry, motion = plan.config["motion_network"][variant], motion_of(plan, variant)
     # Not how the network is tested, nor who loads.
     recipe = {key: value for key, value in entry.items() if key not in {"test", "loaders", "motion", "weights"}}
 
@@ -154,71 +144,51 @@ def motion_network(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec
             "weights": f"weights:{plan.contents.weights(entry['weights'])}",
             "sig": plan.signatures.labels(split, LEARNED, names=False),
             "classes": plan.signatures.num_classes(),
-            "motion": plan.signatures.subset_rows([motion.outputs[index]], split=split, subsets=LEARNED),
+            "motion": plan.signatures.subset_rows([motion.file], split=split, subsets=LEARNED),
         }
 
-    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": (motion, index)}, params=params)
-
-
-def network_of(plan: "Plan", variant: str, split: str | int, seed: str | int, output: str = "model") -> Source:
-    """Return an output of a motion network as an input."""
-    return plan.job("motion_network", variant=variant, split=split, seed=seed), output
+    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": motion}, params=params)
 
 
 def motion_network_curve(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec:
     """Draw the learning curve of a motion network: depends on its history."""
-    network, history = network_of(plan, variant, split, seed, "history")
-
-    def params() -> Params:
-        title = f"{variant}, split {split}, seed {seed}"
-        return {"cfg": f"title:{title}", "sig": plan.signatures.files([network.outputs[history]])}
-
-    return JobSpec(inputs={"history": (network, history)}, params=params)
-
-
-def _embedding_cfg(plan: "Plan", variant: str) -> str:
-    return to_json({"motion_network": embedding_settings(plan.config["motion_network"][variant])})
+    history = plan.output("motion_network", "history", variant=variant, split=split, seed=seed)
+    title = f"title:{variant}, split {split}, seed {seed}"
+    return JobSpec(
+        inputs={"history": history}, params=lambda: {"cfg": title, "sig": plan.signatures.files([history.file])}
+    )
 
 
 def motion_embedding_shard(plan: "Plan", variant: str, split: str, seed: str, shard: str) -> JobSpec:
     """Embed the motion of a shard: depends on the network, the test settings and the motion rows."""
-    motion, index = motion_index_of(plan, variant)
-    network, model = network_of(plan, variant, split, seed)
+    motion = motion_of(plan, variant)
+    model = plan.output("motion_network", "model", variant=variant, split=split, seed=seed)
+    embedded = plan.embedded[int(shard)]
 
     def params() -> Params:
         return {
-            "cfg": _embedding_cfg(plan, variant),
-            "sig": join_signatures(
-                plan.signatures.shard_rows(motion.outputs[index], one) for one in plan.embedded[int(shard)]
-            ),
-            "network": plan.signatures.model(network.outputs[model]),
+            "cfg": to_json({"motion_network": embedding_settings(plan.config["motion_network"][variant])}),
+            "sig": join_signatures(plan.signatures.shard_rows(motion.file, one) for one in embedded),
+            "network": plan.signatures.model(model.file),
         }
 
-    return JobSpec(
-        inputs={"manifest": manifest_of(plan), "motion": (motion, index), "model": (network, model)}, params=params
-    )
+    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": motion, "model": model}, params=params)
 
 
 def motion_embedding_index(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec:
     """Index motion embeddings: depends on the network, the test settings, the motion rows and the subsets."""
-    motion, index = motion_index_of(plan, variant)
-    network, model = network_of(plan, variant, split, seed)
+    motion, place = motion_of(plan, variant), {"variant": variant, "split": split, "seed": seed}
+    model = plan.output("motion_network", "model", **place)
 
     def params() -> Params:
         return {
-            "cfg": _embedding_cfg(plan, variant),
-            "sig": plan.signatures.rows([motion.outputs[index]]),
+            "cfg": to_json({"motion_network": embedding_settings(plan.config["motion_network"][variant])}),
+            "sig": plan.signatures.rows([motion.file]),
             "subsets": plan.signatures.features(["video_id"]),
-            "network": plan.signatures.model(network.outputs[model]),
+            "network": plan.signatures.model(model.file),
         }
 
-    place = {"variant": variant, "split": split, "seed": seed}
     numbers = range(len(plan.embedded))
-    shards = [(plan.job("motion_embedding_shard", **place, shard=number), "shard") for number in numbers]
-    inputs: Inputs = {
-        "manifest": manifest_of(plan),
-        "motion": (motion, index),
-        "model": (network, model),
-        "shards": shards,
-    }
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({"shards"}))
+    shards = [plan.output("motion_embedding_shard", "shard", **place, shard=number) for number in numbers]
+    inputs: Inputs = {"manifest": manifest_of(plan), "motion": motion, "model": model, "shards": shards}
+    return JobSpec(inputs=inputs, params=params)

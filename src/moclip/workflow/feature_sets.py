@@ -1,17 +1,22 @@
 """The feature sets that the experiments of a configuration use, and the rows that their shards must hold."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moclip.cache.index import read_index
 from moclip.cache.row_cache import pool_folder
-from moclip.config.experiments import group_motion_shards, list_network_runs, list_runs, list_used
+from moclip.config.experiments import group_motion_shards
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
 from moclip.extraction.motion_embedding import build_motion_embedding_extractor, list_motion
+from moclip.workflow.jobs import Job
+from moclip.workflow.plan import Plan
+
+# The rules whose outputs are made from artifacts of the cache, and the output that notes which.
+_NOTED = {"motion_network": "model", "text": "classes", "head": "heads", "evaluate": "predictions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,64 +41,36 @@ class FeatureSet:
         )
 
 
-def results_folder(config: Mapping[str, Any]) -> Path:
-    """Return the folder of results of a configuration."""
-    return Path("results") / str(config["dataset"]["name"])
-
-
 def list_feature_sets(config: Mapping[str, Any]) -> list[FeatureSet]:
-    """Return every feature set that some experiment of a checked configuration uses.
+    """Return every feature set that some experiment of a checked configuration uses, those of motion first.
 
     Raises:
         ModelError: The weights of an image encoder are not there.
     """
-    results = results_folder(config)
-    sets = [
-        FeatureSet(
-            name=f"motion/{variant}",
-            folder=results / "motion" / variant,
-            extractor=build_motion_extractor(config["motion"][variant]),
-        )
-        for variant in list_used(config, "motion")
-    ]
-    sets += [
-        FeatureSet(
-            name=f"appearance/{variant}",
-            folder=results / "appearance" / variant,
-            extractor=build_appearance_extractor(config["appearance"][variant]),
-        )
-        for variant in list_used(config, "appearance")
-    ]
-    return [*sets, *_list_embedding_sets(config, results=results)]
+    plan = Plan(config)
+    rules = ("motion_index", "appearance_index", "motion_embedding_index")
+    return [_feature_set(job, plan=plan) for rule in rules for job in plan.jobs if job.rule == rule]
 
 
-def _list_embedding_sets(config: Mapping[str, Any], *, results: Path) -> Iterator[FeatureSet]:
-    for run in list_network_runs(config):
-        variant = config["motion_network"][run.experiment]
-        place = f"{run.experiment}/split-{run.split}/seed-{run.seed}"
-        model = results / "motion_network" / place / "model.safetensors"
-        yield FeatureSet(
-            name=f"motion_embedding/{place}",
-            folder=results / "motion_embedding" / place,
-            extractor=build_motion_embedding_extractor(variant, model=model) if model.is_file() else None,
-            motion=results / "motion" / variant["motion"] / "index.json",
-        )
+def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
+    folder, variant = Path(job.outputs["index"]).parent, job.wildcards["variant"]
+    extractor: Extractor | None
+    motion = None
+    if job.rule == "motion_index":
+        extractor = build_motion_extractor(plan.config["motion"][variant])
+    elif job.rule == "appearance_index":
+        extractor = build_appearance_extractor(plan.config["appearance"][variant])
+    else:
+        motion, model = (Path(job.input_files(name)[0]) for name in ("motion", "model"))
+        entry = plan.config["motion_network"][variant]
+        extractor = build_motion_embedding_extractor(entry, model=model) if model.is_file() else None
+    name = folder.relative_to(plan.paths.results).as_posix()
+    return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)
 
 
 def list_outputs(config: Mapping[str, Any]) -> list[Path]:
     """Return the outputs of a checked configuration that are made from artifacts, relative to the working folder."""
-    results = results_folder(config)
-    networks = (
-        results / "motion_network" / run.experiment / f"split-{run.split}/seed-{run.seed}/model.safetensors"
-        for run in list_network_runs(config)
-    )
-    texts = (results / "text" / variant / "class_embeddings.safetensors" for variant in list_used(config, "text"))
-    runs = (
-        results / "experiments" / run.experiment / f"split-{run.split}/seed-{run.seed}" / name
-        for run in list_runs(config)
-        for name in ("head.safetensors", "predictions.tsv")
-    )
-    return [*networks, *texts, *runs]
+    return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(config).jobs if job.rule in _NOTED]
 
 
 def list_shard_videos(

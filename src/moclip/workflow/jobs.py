@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,6 @@ from moclip.workflow.signatures import PENDING
 Params = dict[str, str]
 
 Wildcards = Mapping[str, str]
-
-# A job and the name of one of its outputs.
-Source = tuple["Job", str]
-Inputs = Mapping[str, Source | Sequence[Source]]
 
 # The rules whose jobs are gates.
 GATES = frozenset(
@@ -31,70 +27,95 @@ GATES = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Output:
+    """One output of a job, which other jobs read."""
+
+    job: "Job"
+    name: str
+
+    @property
+    def file(self) -> str:
+        """Its path."""
+        return self.job.outputs[self.name]
+
+
+Inputs = Mapping[str, Output | Sequence[Output]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """The inputs of a job by name, each an output or a list of outputs, and a function that returns its params."""
+
+    inputs: Inputs
+    params: Callable[[], Params]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One job: its rule and wildcards, its files by name, and its params.
-
-    `inputs` are pairs of a job and the name of its output that is read; `single` names the inputs that are one file and
-    no list. `follows` names the inputs whose jobs start this one whenever they run; of all others only the content
-    counts, through `params`. `also` holds lists of outputs.
-    """
+    """One job: its rule and wildcards, its files by name, and its params."""
 
     rule: str
     wildcards: Wildcards
-    inputs: Mapping[str, Sequence[Source]]
+    inputs: Inputs
     outputs: Mapping[str, str]
     params: Callable[[], Params]
-    single: frozenset[str] = frozenset()
-    follows: frozenset[str] = frozenset()
-    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All output files."""
+        return tuple(self.outputs.values())
+
+    def sources(self, name: str) -> list[Output]:
+        """Return the outputs behind an input; none if the job has no such input."""
+        found = self.inputs.get(name, ())
+        return [found] if isinstance(found, Output) else list(found)
+
+    def input_files(self, name: str) -> list[str]:
+        """Return the files of an input."""
+        return [source.file for source in self.sources(name)]
 
     def read_files(self) -> list[str]:
         """Return the files whose digests its record holds."""
         names = self.params().get("reads", "").removeprefix("reads:").split()
         return [file for name in names for file in self.input_files(name)]
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """All output files."""
-        return (*self.outputs.values(), *(name for names in self.also.values() for name in names))
+    def follows(self, name: str) -> bool:
+        """Return whether the job starts whenever those behind an input have run.
+
+        Of the outputs of gates only the content counts, through params. The demo videos are the exception: what they
+        are rendered from is not part of the manifest's params.
+        """
+        return name == "complete" or any(source.job.rule not in GATES for source in self.sources(name))
 
     @cached_property
     def above(self) -> tuple["Job", ...]:
         """The jobs whose outputs it reads."""
-        return tuple(dict.fromkeys(job for pairs in self.inputs.values() for job, _ in pairs))
+        return tuple(dict.fromkeys(source.job for name in self.inputs for source in self.sources(name)))
 
     @cached_property
     def gates(self) -> tuple["Job", ...]:
-        """All gates above it, from the top of the graph down."""
+        """All gates above it, from the top of the graph down.
+
+        For a job of one seed, gates of other seeds do not count: the file of heads has a digest for each seed, so that
+        the test of a run depends on its own seed alone, and one seed more adds no input to it.
+        """
         found: dict[Job, None] = {}
         for job in self.above:
-            found |= dict.fromkeys(job.gates)
+            found |= dict.fromkeys(gate for gate in job.gates if self.shares_seed(gate))
             if job.rule in GATES:
                 found[job] = None
         return tuple(found)
 
-    def input_files(self, name: str) -> list[str]:
-        """Return the files of an input."""
-        return [job.outputs[output] for job, output in self.inputs.get(name, ())]
+    def shares_seed(self, other: "Job") -> bool:
+        """Return whether two jobs are of the same seed, or one of them of none or of all."""
+        seeds = {job.wildcards["seed"] for job in (self, other) if "seed" in job.wildcards}
+        return len(seeds) < 2
 
     def gate_files(self, *, named: Sequence[str]) -> list[str]:
         """Return the files of the gates above it that are not among the named inputs."""
         own = {file for name in named for file in self.input_files(name)}
-        return [file for gate in self.gates for file in gate.outputs.values() if file not in own]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSpec:
-    """The dependencies of a job, as the function of its rule returns them; `Job` explains the fields.
-
-    An input is a pair of a job and the name of its output, or a list of pairs.
-    """
-
-    inputs: Inputs
-    params: Callable[[], Params]
-    follows: frozenset[str] = frozenset()
-    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+        return [file for gate in self.gates for file in gate.files if file not in own]
 
 
 def to_json(value: Any) -> str:
@@ -102,14 +123,9 @@ def to_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def unique(pairs: Iterable[Source]) -> list[Source]:
-    """Return the pairs without repetitions, in order."""
-    return list(dict.fromkeys(pairs))
-
-
-def name_read(names: Sequence[str]) -> str:
-    """Return the param that names the inputs whose digests the record of a job holds."""
-    return f"reads:{' '.join(names)}"
+def list_files(outputs: Iterable[Output]) -> list[str]:
+    """Return the paths of some outputs."""
+    return [output.file for output in outputs]
 
 
 def join_signatures(signatures: Iterable[str]) -> str:

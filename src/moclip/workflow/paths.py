@@ -22,11 +22,9 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
     "motion_network_curve": {"curve": "motion_network/{variant}/split-{split}/seed-{seed}/curve.svg"},
     "motion_embedding_shard": {"shard": "motion_embedding/{variant}/split-{split}/seed-{seed}/shard-{shard}.h5"},
     "motion_embedding_index": {"index": "motion_embedding/{variant}/split-{split}/seed-{seed}/index.json"},
-    "head": {"index": "heads/{batch}/split-{split}/index.json"},
-    # The heads of one run, which the job of its batch writes.
-    "run_head": {
-        "head": "experiments/{experiment}/split-{split}/seed-{seed}/head.safetensors",
-        "history": "experiments/{experiment}/split-{split}/seed-{seed}/history.tsv",
+    "head": {
+        "heads": "experiments/{experiment}/split-{split}/heads.safetensors",
+        "history": "experiments/{experiment}/split-{split}/history.tsv",
     },
     "evaluate": {
         "predictions": "experiments/{experiment}/split-{split}/seed-{seed}/predictions.tsv",
@@ -42,6 +40,9 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
     "mistakes": {"mistakes": "mistakes.json"},
     "report": {"report": "report.html"},
 }
+
+# The names of all rules; the demo videos are stored outside the results.
+RULES = frozenset({"demo_dataset", *_OUTPUTS})
 
 # Folders in which every file belongs to some job.
 STAGE_FOLDERS = frozenset(
@@ -73,11 +74,6 @@ class Paths:
     def outputs(self, rule: str) -> dict[str, str]:
         """Return the outputs of a rule by name, as patterns with the rule's wildcards."""
         return {name: f"{self.results}/{pattern}" for name, pattern in _OUTPUTS[rule].items()}
-
-    def run_head(self, experiment: str, split: int | str, seed: int | str) -> dict[str, str]:
-        """Return the files of the heads of one run: `head` and `history`."""
-        values = {"experiment": experiment, "split": split, "seed": seed}
-        return {name: pattern.format(**values) for name, pattern in self.outputs("run_head").items()}
 
 
 def result_path(results: Path, rule: str, output: str, **wildcards: str | int) -> Path:

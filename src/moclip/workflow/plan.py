@@ -11,35 +11,37 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.experiments import Run, group_motion_shards, list_network_runs, list_runs, list_used
-from moclip.workflow.jobs import Job, JobSpec, Wildcards
-from moclip.workflow.paths import Paths
-from moclip.workflow.signatures import Contents, Signatures
+from moclip.core.code_digest import script_digests
+from moclip.dataset.manifest import dataset_signature
+from moclip.workflow import feature_rules, run_rules, table_rules
+from moclip.workflow.jobs import Job, JobSpec, Output
+from moclip.workflow.paths import RULES, Paths
+from moclip.workflow.signatures import PENDING, Contents, Signatures
 
-# The function of a rule: it takes a plan and the wildcards of a job, and returns the job's dependencies.
-Rule = Callable[..., JobSpec]
+# The function of each rule: it takes a plan and the wildcards of a job, and returns the job's dependencies.
+_RULES: Mapping[str, Callable[..., JobSpec]] = {
+    name: function
+    for module in (feature_rules, run_rules, table_rules)
+    for name, function in vars(module).items()
+    if name in RULES
+}
 
 
 class Plan:
     """All jobs of a checked configuration."""
 
     def __init__(
-        self,
-        config: Mapping[str, Any],
-        *,
-        rules: Mapping[str, Rule],
-        code: Callable[[str], str],
-        listing: Callable[[], str],
-        contents: Contents,
+        self, config: Mapping[str, Any], *, code: Callable[[str], str] = str, listing: Callable[[], str] = str
     ) -> None:
-        """Take the configuration, the rules, and the sources of signatures that are not part of the configuration.
+        """Take the configuration, and the sources of signatures that are not part of it.
 
-        `code` gives the digest of a rule's code, `listing` that of the dataset's videos and lists (or `sig:pending`),
-        `contents` those of small files that the configuration names.
+        `code` returns the digest of a rule's code, `listing` that of the dataset's videos and lists. Without them the
+        plan has the right files, and params without these parts.
         """
         self.config, self.paths = config, Paths(dataset=config["dataset"]["name"])
         self.signatures = Signatures(self.paths.outputs("manifest")["manifest"])
-        self.code, self.listing, self.contents = code, listing, contents
-        self._rules = rules
+        self.contents = Contents(config["cache_dir"])
+        self.code, self.listing = code, listing
         self._jobs: dict[tuple[str, ...], Job] = {}
         dataset = config["dataset"]
         self.shards = range(dataset["num_shards"])
@@ -47,8 +49,6 @@ class Plan:
         self.complete = str(Path(dataset["root"]).parent / "complete.json") if dataset["generate"] == "demo" else ""
         self.runs = list_runs(config)
         self.network_runs = list_network_runs(config)
-        self.motion = list_used(config, "motion")
-        self.appearance = list_used(config, "appearance")
         # The misclassified videos of the first experiment are shown.
         self.mistaken = next(iter(config["experiments"])) if config["report"]["mistakes"] else ""
 
@@ -57,21 +57,20 @@ class Plan:
         values = {name: str(value) for name, value in wildcards.items()}
         key = (rule, *(f"{name}={value}" for name, value in sorted(values.items())))
         if key not in self._jobs:
-            spec = self._rules[rule](self, **values)
+            spec = _RULES[rule](self, **values)
+            patterns = {"complete": self.complete} if rule == "demo_dataset" else self.paths.outputs(rule)
             self._jobs[key] = Job(
                 rule=rule,
                 wildcards=values,
-                inputs={name: [found] if isinstance(found, tuple) else found for name, found in spec.inputs.items()},
-                single=frozenset(name for name, found in spec.inputs.items() if isinstance(found, tuple)),
-                outputs={"complete": self.complete} if rule == "demo_dataset" else self._outputs(rule, values),
+                inputs=spec.inputs,
+                outputs={name: pattern.format(**values) for name, pattern in patterns.items()},
                 params=lambda: {**spec.params(), "code": self.code(rule)},
-                follows=spec.follows,
-                also=spec.also,
             )
         return self._jobs[key]
 
-    def _outputs(self, rule: str, wildcards: Wildcards) -> dict[str, str]:
-        return {name: pattern.format(**wildcards) for name, pattern in self.paths.outputs(rule).items()}
+    def output(self, rule: str, name: str, **wildcards: Any) -> Output:
+        """Return an output of the job of a rule with these wildcards."""
+        return Output(self.job(rule, **wildcards), name)
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -92,7 +91,7 @@ class Plan:
         for run in self.network_runs:
             yield self.job("motion_network_curve", variant=run.experiment, split=run.split, seed=run.seed)
         for run in self.runs:
-            yield self.run_job(run)
+            yield self.job("evaluate", experiment=run.experiment, split=run.split, seed=run.seed)
         if self.config["report"]["pictures"]:
             yield from (self.job("motion_pictures", variant=name) for name in list_used(self.config, "motion_network"))
         yield from (self.job("text", variant=name) for name in list_used(self.config, "text"))
@@ -102,6 +101,23 @@ class Plan:
         """Return every output of every job: a missing one is made."""
         return [file for job in self.jobs for file in job.files]
 
-    def run_job(self, run: Run) -> Job:
-        """Return the job that tests a run."""
-        return self.job("evaluate", experiment=run.experiment, split=run.split, seed=run.seed)
+    def seeds(self, experiment: str, split: int | str) -> list[Run]:
+        """Return the runs of an experiment on a split, a run for each seed."""
+        return [run for run in self.runs if run.experiment == experiment and run.split == int(split)]
+
+
+def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None) -> Plan:
+    """Return the plan of a checked configuration whose rules run the scripts of a folder.
+
+    `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
+    """
+    dataset = config["dataset"]
+    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
+
+    def sign_listing() -> str:
+        if listing is None and plan.complete and not Path(plan.complete).is_file():
+            return PENDING  # rendered videos that do not exist yet
+        return f"sig:{listing or dataset_signature(dataset)}"
+
+    plan = Plan(config, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
+    return plan

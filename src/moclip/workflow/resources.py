@@ -6,6 +6,7 @@ engine asks again when the manifest exists, and before each attempt.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from moclip.core.machine import has_gpu
@@ -13,41 +14,69 @@ from moclip.workflow.plan import Plan
 
 _START_SECONDS = 300  # a slow shared folder, imports, the weights of a large model
 
+# The resources that each rule asks for; the others take the defaults of the profile.
+RESOURCES: Mapping[str, tuple[str, ...]] = {
+    "motion_shard": ("runtime", "mem_mb"),
+    "appearance_shard": ("runtime", "mem_mb", "gpu"),
+    "text": ("mem_mb", "gpu"),
+    "motion_network": ("runtime", "mem_mb", "gpu"),
+    "motion_embedding_shard": ("runtime", "mem_mb", "gpu"),
+    "head": ("mem_mb",),
+    "evaluate": ("mem_mb",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """The work of a job: its memory at the start and for each video in MB, its seconds, device and processors."""
+
+    start_mb: float
+    each_mb: float = 0
+    num_videos: int = 0
+    seconds: float = 0
+    device: str = "cpu"
+    threads: int = 1
+    decodes: bool = False
+
 
 class JobResources:
     """What the jobs of a plan ask for, by rule and wildcards."""
 
     def __init__(self, plan: Plan, *, is_local: Callable[[], bool]) -> None:
         """Take the plan, and a function that returns whether jobs run on this machine."""
-        self._config, self._signatures, self._is_local = plan.config, plan.signatures, is_local
-        self._embedded = plan.embedded
+        self._config, self._embedded, self._is_local = plan.config, plan.embedded, is_local
+        self._num_videos = plan.signatures.num_videos
 
-    def minutes(self, seconds: float, attempt: int) -> int:
-        """Return minutes for a job that is expected to compute for some seconds."""
-        return math.ceil((_START_SECONDS + seconds) / 60) * int(2 ** (attempt - 1))
+    def ask(self, rule: str, name: str, *, attempt: int = 1, **wildcards: str) -> int:
+        """Return `threads`, `runtime` in minutes, `mem_mb` or `gpu` of a job in one of its attempts, from 1."""
+        work = self._work(rule, **wildcards)
+        if name == "threads":
+            return work.threads
+        if name == "gpu":
+            return self._gpus(work.device)
+        times = int(2 ** (attempt - 1))
+        if name == "runtime":
+            return math.ceil((_START_SECONDS + work.seconds) / 60) * times
+        megabytes = math.ceil(work.start_mb + work.each_mb * work.num_videos) * times
+        # A job that was killed may have met a video that needs too much memory. Its next attempt has room for that
+        # decoder to reach its own limit, so that the video is rejected by name and the rest of the shard continues.
+        limit = int(work.start_mb + self._config["dataset"]["limits"]["memory_mb"])
+        return max(megabytes, limit) if work.decodes and attempt > 1 else megabytes
 
-    def mem_mb(self, start: float, attempt: int, *, each: float = 0, shard: str | None = None) -> int:
-        """Return megabytes for a job that holds the data of some videos on top of what it starts with."""
-        return self._mem_mb(start + each * self._signatures.num_videos(shard), attempt)
-
-    def embedding_mb(self, start: float, attempt: int, *, each: float, shard: str) -> int:
-        """Return megabytes for a job that embeds the motion behind one shard of motion embeddings."""
-        return self._mem_mb(start + each * self._num_embedded(shard), attempt)
-
-    def _mem_mb(self, megabytes: float, attempt: int) -> int:
-        return math.ceil(megabytes) * int(2 ** (attempt - 1))
-
-    def _num_embedded(self, shard: str) -> int:
-        return sum(self._signatures.num_videos(one) for one in self._embedded[int(shard)])
-
-    def decoding_mb(self, start: float, attempt: int, *, each: float, shard: str) -> int:
-        """Return megabytes for a job that decodes.
-
-        A job that was killed may have met a video that needs too much memory. Its next attempt has room for that
-        decoder to reach its own limit, so that the video is rejected by name and the rest of the shard continues.
-        """
-        enough = int(start + self._config["dataset"]["limits"]["memory_mb"]) if attempt > 1 else 0
-        return max(self.mem_mb(start, attempt, each=each, shard=shard), enough)
+    def _work(self, rule: str, *, variant: str = "", shard: str = "", **_: str) -> _Work:
+        if rule == "motion_shard":
+            return self._decode_motion(self._config["motion"][variant], num_videos=self._num_videos(shard))
+        if rule == "appearance_shard":
+            return self._embed_frames(self._config["appearance"][variant], num_videos=self._num_videos(shard))
+        if rule == "text":
+            appearance = self._config["appearance"][self._config["text"][variant]["appearance"]]
+            return _Work(start_mb=6000, device=appearance["device"])
+        if rule == "motion_network":
+            return self._train_network(self._config["motion_network"][variant])
+        if rule == "motion_embedding_shard":
+            num_videos = sum(map(self._num_videos, self._embedded[int(shard)]))
+            return self._embed_motion(self._config["motion_network"][variant], num_videos=num_videos)
+        return _Work(start_mb=3000, each_mb=0.05, num_videos=self._num_videos())
 
     def _gpus(self, device: str) -> int:
         # One, unless the device is `cpu`, or `auto` where jobs run on this machine and it has none.
@@ -55,59 +84,55 @@ class JobResources:
             return int(has_gpu())
         return int(device != "cpu")
 
-    def encoder_gpus(self, variant: str) -> int:
-        """Return the number of GPUs of an image encoder."""
-        return self._gpus(self._config["appearance"][variant]["device"])
+    def _decode_motion(self, entry: Mapping[str, Any], *, num_videos: int) -> _Work:
+        # A decode of every frame; or a decode, an encode and a decode.
+        seconds = num_videos * (4 if entry["source"] == "transcode" else 1)
+        return _Work(start_mb=1000, each_mb=2, num_videos=num_videos, seconds=seconds, decodes=True)
 
-    def text_gpus(self, variant: str) -> int:
-        """Return the number of GPUs of the encoder of a text variant."""
-        return self.encoder_gpus(self._config["text"][variant]["appearance"])
-
-    def network_gpus(self, variant: str) -> int:
-        """Return the number of GPUs of a motion network."""
-        return self._gpus(self._config["motion_network"][variant]["device"])
-
-    def encoder_threads(self, variant: str) -> int:
-        """Return the processors of an image encoder; with a GPU, decoding is the slower part."""
-        return 4 if self.encoder_gpus(variant) else int(self._config["appearance"][variant]["threads"])
-
-    def network_threads(self, variant: str) -> int:
-        """Return the processors of a motion network: those that compute or, with a GPU, those that load batches."""
-        entry = self._config["motion_network"][variant]
-        return int(max(entry["threads"], entry["loaders"]))
-
-    def motion_seconds(self, wildcards: Any) -> float:
-        """Return seconds for a decode of every frame, or for a decode, an encode and a decode."""
-        transcoded = self._config["motion"][wildcards.variant]["source"] == "transcode"
-        return self._signatures.num_videos(wildcards.shard) * (4 if transcoded else 1)
-
-    def appearance_seconds(self, wildcards: Any) -> float:
-        """Return seconds for a decode up to the last chosen frame, and one pass of the image tower for each frame."""
-        entry = self._config["appearance"][wildcards.variant]
+    def _embed_frames(self, entry: Mapping[str, Any], *, num_videos: int) -> _Work:
+        # A decode up to the last chosen frame, and one pass of the image tower for each frame. With a GPU, decoding is
+        # the slower part.
+        gpus = self._gpus(entry["device"])
         frames = 1 if entry["frames"]["policy"] == "middle" else entry["frames"]["count"]
-        each = 0.1 if self._gpus(entry["device"]) else 1
-        return float(self._signatures.num_videos(wildcards.shard) * (1 + frames * each))
+        return _Work(
+            start_mb=6000,
+            each_mb=2,
+            num_videos=num_videos,
+            seconds=num_videos * (1 + frames * (0.1 if gpus else 1)),
+            device=entry["device"],
+            threads=4 if gpus else int(entry["threads"]),
+            decodes=True,
+        )
 
-    def embedding_seconds(self, wildcards: Any) -> float:
-        """Return seconds for one pass of the network for each segment, crop and flip."""
-        entry = self._config["motion_network"][wildcards.variant]
+    def _train_network(self, entry: Mapping[str, Any]) -> _Work:
+        # A forward and a backward pass for each segment of each video, in every epoch. On a processor a picture of
+        # 224 px takes 93 MB in EfficientNet-B0.
+        train, gpus, num_videos = entry["train"], self._gpus(entry["device"]), self._num_videos()
+        pictures = 0 if gpus else train["batch_size"] * train["num_segments"]
+        return _Work(
+            start_mb=8000 + pictures * 100 * (entry["input_px"] / 224) ** 2,
+            each_mb=0.2,
+            num_videos=num_videos,
+            seconds=train["epochs"] * train["num_segments"] * num_videos * (0.02 if gpus else 0.2),
+            device=entry["device"],
+            threads=_network_threads(entry),
+        )
+
+    def _embed_motion(self, entry: Mapping[str, Any], *, num_videos: int) -> _Work:
+        # One pass of the network for each segment, crop and flip, and for each segment of an augmented view.
         test: Mapping[str, Any] = entry["test"]
         passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
         passes += test["views"]["count"] * test["views"]["num_segments"]
-        each = 0.02 if self._gpus(entry["device"]) else 0.2
-        return float(self._num_embedded(wildcards.shard) * (1 + passes * each))
+        return _Work(
+            start_mb=4000,
+            each_mb=2,
+            num_videos=num_videos,
+            seconds=num_videos * (1 + passes * (0.02 if self._gpus(entry["device"]) else 0.2)),
+            device=entry["device"],
+            threads=_network_threads(entry),
+        )
 
-    def training_seconds(self, wildcards: Any) -> float:
-        """Return seconds for a forward and a backward pass for each segment of each video, in every epoch."""
-        entry = self._config["motion_network"][wildcards.variant]
-        train = entry["train"]
-        passes = train["epochs"] * train["num_segments"] * self._signatures.num_videos()
-        return float(passes * (0.02 if self._gpus(entry["device"]) else 0.2))
 
-    def batch_mb(self, wildcards: Any) -> float:
-        """Return megabytes of a training batch on a processor: 93 MB a picture of 224 px for EfficientNet-B0."""
-        entry = self._config["motion_network"][wildcards.variant]
-        if self._gpus(entry["device"]):
-            return 0
-        pictures = entry["train"]["batch_size"] * entry["train"]["num_segments"]
-        return float(pictures * 100 * (entry["input_px"] / 224) ** 2)
+def _network_threads(entry: Mapping[str, Any]) -> int:
+    # Those that compute or, with a GPU, those that load batches.
+    return int(max(entry["threads"], entry["loaders"]))

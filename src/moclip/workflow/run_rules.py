@@ -1,126 +1,75 @@
-"""Rules of runs: what the jobs that train heads and test them read and depend on."""
+"""Rules of runs: inputs and dependencies of the jobs that train heads and test them."""
 
-import re
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from moclip.config.experiments import Run
 from moclip.config.methods import list_heads, reads
 from moclip.dataset.labels import LEARNED
-from moclip.workflow.feature_rules import manifest_of, network_of
-from moclip.workflow.jobs import JobSpec, Params, Source, join_signatures, to_json, unique
+from moclip.workflow.feature_rules import manifest_of
+from moclip.workflow.jobs import JobSpec, Output, Params, join_signatures, list_files, to_json
 
 if TYPE_CHECKING:
     from moclip.workflow.plan import Plan
 
 
-def _uses(plan: "Plan", experiment: str, what: str) -> bool:
-    return reads(plan.config["experiments"][experiment]["methods"], what)
-
-
-def batch_of(plan: "Plan", experiment: str) -> str:
-    """Return the batch of an experiment, named after the variants that it reads."""
-    entry = plan.config["experiments"][experiment]
-    keys = {"appearance": "appearance", "motion": "motion_network"}
-    return "+".join(entry[key] for stream, key in keys.items() if _uses(plan, experiment, stream))
-
-
-def list_batches(plan: "Plan") -> dict[tuple[str, str], list[Run]]:
-    """Return the runs of each batch of heads, by the batch and its split."""
-    found: dict[tuple[str, str], list[Run]] = {}
-    # Sorted: another order of the experiments trains nothing again.
-    for run in sorted(plan.runs):
-        found.setdefault((batch_of(plan, run.experiment), str(run.split)), []).append(run)
-    return found
-
-
-def batch_rule(batch: str, split: str) -> str:
-    """Return the name of the rule of a batch: letters, digits and `_`, different for each batch."""
-    # `a-b` and `a_b` would both become `a_b`, so a name with other signs gets a digest.
-    plain = re.fullmatch(r"[A-Za-z0-9]+(\+[A-Za-z0-9]+)?", batch)
-    mark = "" if plain else f"_{blake2b(batch.encode(), digest_size=3).hexdigest()}"
-    return re.sub(r"\W", "_", f"head_{batch}{mark}_split_{split}")
-
-
-def streams_of(plan: "Plan", run: Run) -> dict[str, Source]:
+def streams_of(plan: "Plan", run: Run) -> dict[str, Output]:
     """Return the indexes of the feature sets that a run reads, by stream."""
-    entry = plan.config["experiments"][run.experiment]
+    entry, place = plan.config["experiments"][run.experiment], {"split": run.split, "seed": run.seed}
     found = {}
-    if _uses(plan, run.experiment, "motion"):
-        place = {"variant": entry["motion_network"], "split": run.split, "seed": run.seed}
-        found["motion"] = (plan.job("motion_embedding_index", **place), "index")
-    if _uses(plan, run.experiment, "appearance"):
-        found["appearance"] = (plan.job("appearance_index", variant=entry["appearance"]), "index")
+    if reads(entry["methods"], "motion"):
+        found["motion"] = plan.output("motion_embedding_index", "index", variant=entry["motion_network"], **place)
+    if reads(entry["methods"], "appearance"):
+        found["appearance"] = plan.output("appearance_index", "index", variant=entry["appearance"])
     return found
 
 
-def models_of(plan: "Plan", run: Run) -> dict[str, Source]:
+def models_of(plan: "Plan", run: Run) -> dict[str, Output]:
     """Return the motion network and the class embeddings behind a run, as far as it reads them."""
-    entry = plan.config["experiments"][run.experiment]
+    entry, place = plan.config["experiments"][run.experiment], {"split": run.split, "seed": run.seed}
     found = {}
-    if _uses(plan, run.experiment, "motion"):
-        found["network"] = network_of(plan, entry["motion_network"], run.split, run.seed)
-    if _uses(plan, run.experiment, "text"):
-        found["text"] = (plan.job("text", variant=entry["text"]), "classes")
+    if reads(entry["methods"], "motion"):
+        found["network"] = plan.output("motion_network", "model", variant=entry["motion_network"], **place)
+    if reads(entry["methods"], "text"):
+        found["text"] = plan.output("text", "classes", variant=entry["text"])
     return found
 
 
-def run_files(plan: "Plan", run: Run) -> dict[str, str]:
-    """Return the files that a run is made from, by name."""
-    return {
-        name: job.outputs[output] for name, (job, output) in {**streams_of(plan, run), **models_of(plan, run)}.items()
-    }
+def heads_of(plan: "Plan", run: Run, output: str = "heads") -> Output:
+    """Return an output of the job that trains the heads of a run."""
+    return plan.output("head", output, experiment=run.experiment, split=run.split)
 
 
-def _describe_run(plan: "Plan", run: Run) -> dict[str, Any]:
-    entry = plan.config["experiments"][run.experiment]
-    files = plan.paths.run_head(run.experiment, run.split, run.seed)
-    return {
-        **run_files(plan, run),
-        "output": files["head"],
-        "history": files["history"],
-        "seed": run.seed,
+def head(plan: "Plan", experiment: str, split: str) -> JobSpec:
+    """Train the heads of all seeds: depends on settings, and on labels, features and models behind train and val."""
+    entry, runs = plan.config["experiments"][experiment], plan.seeds(experiment, split)
+    streams = {run.seed: streams_of(plan, run) for run in runs}
+    models = {run.seed: models_of(plan, run) for run in runs}
+    indexes, below = (
+        list(dict.fromkeys(output for found in of.values() for output in found.values())) for of in (streams, models)
+    )
+    described = {
         "methods": entry["methods"],
         "head": plan.config["head"][entry["head"]] if list_heads(entry["methods"]) else {},
         "shots": entry["shots"],
+        "seeds": {
+            seed: {name: output.file for name, output in {**streams[seed], **models[seed]}.items()} for seed in streams
+        },
     }
-
-
-def head(plan: "Plan", batch: str, split: str) -> JobSpec:
-    """Train a batch of heads: depends on its runs, and on labels, features and models behind train and val."""
-    runs = list_batches(plan)[batch, split]
-    indexes = unique(pair for run in runs for pair in streams_of(plan, run).values())
-    models = unique(pair for run in runs for pair in models_of(plan, run).values())
-    described = {run.name: _describe_run(plan, run) for run in runs}
 
     def params() -> Params:
-        files = [job.outputs[output] for job, output in indexes]
         return {
             "cfg": to_json(described),
-            "split": f"split:{split}",
             "sig": plan.signatures.labels(split, LEARNED, names=False),
             "classes": plan.signatures.num_classes(),
-            "features": plan.signatures.subset_rows(files, split=split, subsets=LEARNED),
-            "models": join_signatures(plan.signatures.model(job.outputs[output]) for job, output in models),
+            "features": plan.signatures.subset_rows(list_files(indexes), split=split, subsets=LEARNED),
+            "models": join_signatures(map(plan.signatures.model, list_files(below))),
         }
 
-    heads = [plan.paths.run_head(run.experiment, run.split, run.seed) for run in runs]
-    also = {
-        "heads": tuple(files["head"] for files in heads),
-        "histories": tuple(files["history"] for files in heads),
-    }
-    return JobSpec(
-        inputs={"manifest": manifest_of(plan), "indexes": indexes, "models": models}, params=params, also=also
-    )
-
-
-def heads_of(plan: "Plan", run: Run) -> Source:
-    """Return the index of heads of a run as an input."""
-    return plan.job("head", batch=batch_of(plan, run.experiment), split=run.split), "index"
+    return JobSpec(inputs={"manifest": manifest_of(plan), "indexes": indexes, "models": below}, params=params)
 
 
 def resolve_run(plan: "Plan", experiment: str) -> dict[str, Any]:
-    """Return the part of the configuration that a run is made of, every variant resolved."""
+    """Return the part of the configuration that a run depends on, every variant resolved."""
     entry = plan.config["experiments"][experiment]
     parts = ("appearance", "motion_network", "text", "head")
     resolved = {part: plan.config[part][entry[part]] for part in parts if entry.get(part)}
@@ -132,19 +81,18 @@ def resolve_run(plan: "Plan", experiment: str) -> dict[str, Any]:
 def evaluate(plan: "Plan", experiment: str, split: str, seed: str) -> JobSpec:
     """Test a run: depends on its head, its resolved settings, and labels and features of the test subset."""
     run = Run(experiment=experiment, split=int(split), seed=int(seed))
-    indexes, below = streams_of(plan, run), models_of(plan, run)
-    heads, index = heads_of(plan, run)
+    indexes, below, heads = streams_of(plan, run), models_of(plan, run), heads_of(plan, run)
 
     def params() -> Params:
-        files = [job.outputs[output] for job, output in indexes.values()]
+        files = list_files(indexes.values())
         return {
             "cfg": to_json(resolve_run(plan, experiment)),
             "policy": plan.config["dataset"]["rejected_test_videos"],
             "sig": plan.signatures.labels(split, ["test"], names=True),
             "classes": plan.signatures.classes(),
             "features": plan.signatures.subset_rows(files, split=split, subsets=["test"]),
-            "models": join_signatures(plan.signatures.model(job.outputs[output]) for job, output in below.values()),
-            "head": plan.signatures.head(heads.outputs[index], run.name),
+            "models": join_signatures(map(plan.signatures.model, list_files(below.values()))),
+            "head": plan.signatures.head(heads.file, seed=run.seed),
         }
 
-    return JobSpec(inputs={"manifest": manifest_of(plan), "heads": (heads, index), **indexes, **below}, params=params)
+    return JobSpec(inputs={"manifest": manifest_of(plan), "heads": heads, **indexes, **below}, params=params)

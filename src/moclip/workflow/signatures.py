@@ -17,7 +17,7 @@ from moclip.core.digests import FileDigests
 from moclip.dataset.manifest import read_manifest
 from moclip.encoders.spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import MoclipError
-from moclip.training.head_files import read_digests
+from moclip.training.head_files import read_seed_digests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,13 +55,10 @@ class Signatures:
             known = self._values[path, key] = (state, read())
         return known[1]
 
-    def _table(self) -> "pd.DataFrame | None":
-        frame: pd.DataFrame | None = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
-        return frame
-
     def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
+        # Returns what a function computes from the manifest, or `sig:pending` before it exists.
         def read() -> Any:
-            frame = self._table()
+            frame = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
             return None if frame is None else compute(frame)
 
         found = self._read(self._manifest, key, read)
@@ -81,10 +78,10 @@ class Signatures:
 
     def classes(self) -> str:
         """Return the signature of the class names in the order of their indices."""
+        columns = ["class_name", "class_index"]
 
         def compute(frame: "pd.DataFrame") -> str:
-            classes = frame.drop_duplicates(["class_name", "class_index"]).sort_values("class_index")
-            return _sign_columns(classes, ["class_name", "class_index"])
+            return _sign_columns(frame.drop_duplicates(columns).sort_values("class_index"), columns)
 
         return str(self._of_table("classes", compute))
 
@@ -171,17 +168,17 @@ class Signatures:
         found = self._index(index)
         return PENDING if found is None else f"sig:{found.shard_contents.get(f'shard-{shard}.h5', 'absent')}"
 
-    def head(self, index: str, run: str) -> str:
-        """Return the signature of the heads of a run, such as `fusion/split-1/seed-0`, by the index of its batch."""
+    def head(self, path: str, *, seed: int) -> str:
+        """Return the signature of the heads of one seed in a file of the heads of several."""
 
-        def read() -> dict[str, str] | None:
+        def read() -> dict[int, str]:
             try:
-                return read_digests(Path(index))
+                return read_seed_digests(Path(path))
             except MoclipError:  # damaged: the job that writes it runs again
-                return None
+                return {}
 
-        digests = self._read(Path(index), "heads", read)
-        return PENDING if digests is None else f"sig:{digests.get(run, 'absent')}"
+        digests = self._read(Path(path), "heads", read)
+        return PENDING if digests is None else f"sig:{digests.get(seed, 'absent')}"
 
     def model(self, path: str) -> str:
         """Return the signature of a safetensors file by its header, which holds a digest of the tensors."""
@@ -241,14 +238,15 @@ class Contents:
 
         A missing or invalid file gives its message: the job that loads the encoder reports it.
         """
-        try:
-            return weights_fingerprint(build_encoder_spec(variant), digest=self._digest)
-        except (MoclipError, OSError) as error:
-            return f"invalid: {error}"
+        return _or_message(lambda: weights_fingerprint(build_encoder_spec(variant), digest=self._digest))
 
     def tokenizer(self, variant: Mapping[str, Any]) -> str:
         """Return a text that differs between the tokenizers of two appearance variants."""
-        try:
-            return str(tokenizer_fingerprint(build_encoder_spec(variant)))
-        except (MoclipError, OSError) as error:
-            return f"invalid: {error}"
+        return _or_message(lambda: tokenizer_fingerprint(build_encoder_spec(variant)))
+
+
+def _or_message(read: Callable[[], Any]) -> str:
+    try:
+        return str(read())
+    except (MoclipError, OSError) as error:
+        return f"invalid: {error}"

@@ -1,38 +1,41 @@
-"""Rules of tables and pages: what the jobs that summarize runs read and depend on.
+"""Rules of tables and pages: inputs and dependencies of the jobs that summarize runs.
 
 The runs that they read are no gates: the engine does not evaluate params again when a run has finished, so params must
 not depend on files of runs. The record of a table holds their digests.
 """
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from moclip.config.experiments import Run, list_used
-from moclip.workflow.feature_rules import manifest_of, motion_index_of, network_of
-from moclip.workflow.jobs import Inputs, JobSpec, Params, Source, join_signatures, name_read, to_json, unique
-from moclip.workflow.run_rules import heads_of, models_of, run_files
+from moclip.workflow.feature_rules import manifest_of, motion_of
+from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, list_files, to_json
+from moclip.workflow.run_rules import heads_of, models_of, streams_of
 
 if TYPE_CHECKING:
     from moclip.workflow.plan import Plan
 
 
-def _of_runs(plan: "Plan", output: str, runs: Sequence[Run] | None = None) -> list[Source]:
-    return [(plan.run_job(run), output) for run in (plan.runs if runs is None else runs)]
+def _of_runs(plan: "Plan", output: str, *, experiment: str = "") -> list[Output]:
+    runs = [run for run in plan.runs if run.experiment == experiment or not experiment]
+    return [plan.output("evaluate", output, experiment=run.experiment, split=run.split, seed=run.seed) for run in runs]
 
 
-def _signed(plan: "Plan", pairs: Sequence[Source]) -> str:
-    return plan.signatures.files([job.outputs[output] for job, output in pairs])
+def _indexes(plan: "Plan", *stages: str) -> list[Output]:
+    """Return the indexes of all feature sets that decode videos, of the stages `motion` and `appearance`."""
+    return [
+        plan.output(f"{stage}_index", "index", variant=name)
+        for stage in stages
+        for name in list_used(plan.config, stage)
+    ]
 
 
-def _indexes(plan: "Plan") -> list[Source]:
-    motion = [(plan.job("motion_index", variant=name), "index") for name in plan.motion]
-    appearance = [(plan.job("appearance_index", variant=name), "index") for name in plan.appearance]
+def _all_indexes(plan: "Plan") -> list[Output]:
     embeddings = [
-        (plan.job("motion_embedding_index", variant=run.experiment, split=run.split, seed=run.seed), "index")
+        plan.output("motion_embedding_index", "index", variant=run.experiment, split=run.split, seed=run.seed)
         for run in plan.network_runs
     ]
-    return [*motion, *appearance, *embeddings]
+    return [*_indexes(plan, "motion", "appearance"), *embeddings]
 
 
 def comparisons(plan: "Plan") -> JobSpec:
@@ -41,184 +44,155 @@ def comparisons(plan: "Plan") -> JobSpec:
 
     def params() -> Params:
         return {
-            "cfg": json.dumps([job.outputs[output] for job, output in predictions]),
+            "cfg": json.dumps(list_files(predictions)),
             "policy": plan.config["dataset"]["rejected_test_videos"],
             "sig": plan.signatures.columns(["video_id", "group"]),
-            "reads": name_read(["predictions"]),
+            "reads": "reads:predictions",
         }
 
-    inputs: Inputs = {"manifest": manifest_of(plan), "predictions": predictions}
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({"predictions"}))
+    return JobSpec(inputs={"manifest": manifest_of(plan), "predictions": predictions}, params=params)
 
 
 def summary(plan: "Plan") -> JobSpec:
     """Summarize the runs: depends on their metrics."""
     metrics = _of_runs(plan, "metrics")
-
-    def params() -> Params:
-        cfg = json.dumps([job.outputs[output] for job, output in metrics])
-        return {"cfg": cfg, "reads": name_read(["metrics"])}
-
-    return JobSpec(inputs={"metrics": metrics}, params=params, follows=frozenset({"metrics"}))
-
-
-def cost_runs(plan: "Plan") -> list[dict[str, Any]]:
-    """Return the first run of each experiment and what it is made of, for the table of costs."""
-    first: dict[str, Run] = {}
-    for run in plan.runs:
-        first.setdefault(run.experiment, run)
-    return [_describe_cost(plan, run) for run in first.values()]
+    cfg = json.dumps(list_files(metrics))
+    return JobSpec(inputs={"metrics": metrics}, params=lambda: {"cfg": cfg, "reads": "reads:metrics"})
 
 
 def _describe_cost(plan: "Plan", run: Run) -> dict[str, Any]:
-    entry, files = plan.config["experiments"][run.experiment], run_files(plan, run)
-    features = {"appearance": files.get("appearance"), "motion_embedding": files.get("motion")}
-    variants = {}
-    if "motion" in files:
-        motion, index = motion_index_of(plan, entry["motion_network"])
-        features["motion"] = motion.outputs[index]
-        variants["motion_network"] = plan.config["motion_network"][entry["motion_network"]]
-    if "appearance" in files:
+    entry, streams = plan.config["experiments"][run.experiment], streams_of(plan, run)
+    features, variants = {}, {}
+    if "appearance" in streams:
+        features["appearance"] = streams["appearance"].file
         variants["appearance"] = plan.config["appearance"][entry["appearance"]]
+    if "motion" in streams:
+        features["motion_embedding"] = streams["motion"].file
+        features["motion"] = motion_of(plan, entry["motion_network"]).file
+        variants["motion_network"] = plan.config["motion_network"][entry["motion_network"]]
     return {
         **variants,
-        **{key: files[key] for key in ("network",) if key in files},
+        **{name: output.file for name, output in models_of(plan, run).items() if name == "network"},
         "experiment": run.experiment,
         "methods": entry["methods"],
-        "head": plan.paths.run_head(run.experiment, run.split, run.seed)["head"],
-        "features": {name: path for name, path in features.items() if path},
+        "head": heads_of(plan, run).file,
+        "seed": run.seed,
+        "features": features,
     }
 
 
 def costs(plan: "Plan") -> JobSpec:
-    """Measure what each method costs: depends on heads, networks and feature sets."""
-    first = {entry["experiment"]: entry for entry in cost_runs(plan)}
-    runs = [next(run for run in plan.runs if run.experiment == name) for name in first]
-    heads = unique(heads_of(plan, run) for run in runs)
-    networks = unique(models_of(plan, run)["network"] for run in runs if "network" in models_of(plan, run))
+    """Measure what each method costs: depends on the first run of each experiment, and on the feature sets."""
+    names = plan.config["experiments"]
+    runs = [next(run for run in plan.runs if run.experiment == name) for name in names]
+    heads = [heads_of(plan, run) for run in runs]
+    below = (models_of(plan, run) for run in runs)
+    networks = list(dict.fromkeys(found["network"] for found in below if "network" in found))
+    indexes = _all_indexes(plan)
 
     def params() -> Params:
-        names = [run.name for run in runs]
-        indexes = [heads_of(plan, run)[0].outputs["index"] for run in runs]
+        signed = (plan.signatures.head(output.file, seed=run.seed) for output, run in zip(heads, runs, strict=True))
         return {
-            "cfg": to_json(list(first.values())),
+            "cfg": to_json([_describe_cost(plan, run) for run in runs]),
             "benchmarks": plan.paths.benchmarks,
             # The size of a file depends on how many videos share it; the digest of all rows does not.
             "shards": f"shards:{len(plan.shards)}",
-            "sig": plan.signatures.rows([job.outputs[output] for job, output in _indexes(plan)]),
-            "heads": join_signatures(
-                plan.signatures.head(path, name) for path, name in zip(indexes, names, strict=True)
-            ),
-            "networks": join_signatures(plan.signatures.model(job.outputs[output]) for job, output in networks),
+            "sig": plan.signatures.rows(list_files(indexes)),
+            "heads": join_signatures(signed),
+            "networks": join_signatures(map(plan.signatures.model, list_files(networks))),
         }
 
-    return JobSpec(inputs={"indexes": _indexes(plan), "heads": heads, "networks": networks}, params=params)
+    return JobSpec(inputs={"indexes": indexes, "heads": heads, "networks": networks}, params=params)
 
 
 def rejects(plan: "Plan") -> JobSpec:
     """List the rejected videos: depends on the rows of motion and appearance."""
-    indexes = [pair for pair in _indexes(plan) if pair[0].rule != "motion_embedding_index"]
-
-    def params() -> Params:
-        files = [job.outputs[output] for job, output in indexes]
-        return {"cfg": json.dumps(files), "sig": plan.signatures.rows(files)}
-
-    return JobSpec(inputs={"indexes": indexes}, params=params)
-
-
-def splits_of_network(plan: "Plan", variant: str) -> list[int]:
-    """Return the splits that some experiment trains a motion network variant on."""
-    return sorted({run.split for run in plan.network_runs if run.experiment == variant})
+    indexes = _indexes(plan, "motion", "appearance")
+    files = list_files(indexes)
+    return JobSpec(
+        inputs={"indexes": indexes}, params=lambda: {"cfg": json.dumps(files), "sig": plan.signatures.rows(files)}
+    )
 
 
 def motion_pictures(plan: "Plan", variant: str) -> JobSpec:
     """Draw training videos of a motion network: depends on the field settings and on the motion of train."""
-    motion, index = motion_index_of(plan, variant)
+    motion = motion_of(plan, variant)
     entry = {key: plan.config["motion_network"][variant][key] for key in ("field", "max_px")}
     shown = {key: plan.config["report"][key] for key in ("pictures", "picture_frames")}
-    splits = splits_of_network(plan, variant)
+    splits = sorted({run.split for run in plan.network_runs if run.experiment == variant})
 
     def params() -> Params:
-        files = [motion.outputs[index]]
+        rows = (plan.signatures.subset_rows([motion.file], split=split, subsets=["train"]) for split in splits)
         return {
             "cfg": to_json({"report": shown, "motion_network": {variant: entry}, "splits": splits}),
             "sig": plan.signatures.trained_on(splits),
-            "motion": join_signatures(
-                plan.signatures.subset_rows(files, split=split, subsets=["train"]) for split in splits
-            ),
+            "motion": join_signatures(rows),
         }
 
-    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": (motion, index)}, params=params)
+    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": motion}, params=params)
 
 
 def datacard(plan: "Plan") -> JobSpec:
     """Measure the dataset: depends on the manifest and the motion rows."""
-    indexes = [pair for pair in _indexes(plan) if pair[0].rule == "motion_index"]
-    manifest, table = manifest_of(plan)
+    indexes, manifest = _indexes(plan, "motion"), manifest_of(plan)
 
     def params() -> Params:
-        files = [job.outputs[output] for job, output in indexes]
+        motion = list_used(plan.config, "motion")
         return {
-            "cfg": to_json({"dataset": plan.paths.dataset, "motion": list(plan.motion)}),
-            "sig": plan.signatures.files([manifest.outputs[table]]),
-            "features": plan.signatures.rows(files),
+            "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion}),
+            "sig": plan.signatures.files([manifest.file]),
+            "features": plan.signatures.rows(list_files(indexes)),
         }
 
-    return JobSpec(inputs={"manifest": manifest_of(plan), "indexes": indexes}, params=params)
+    return JobSpec(inputs={"manifest": manifest, "indexes": indexes}, params=params)
 
 
 def mistakes(plan: "Plan") -> JobSpec:
     """Draw misclassified videos: depends on predictions, the manifest's videos and the motion rows."""
-    predictions = _of_runs(plan, "predictions", [run for run in plan.runs if run.experiment == plan.mistaken])
+    predictions = _of_runs(plan, "predictions", experiment=plan.mistaken)
     # The vectors that are drawn are those that the experiment saw, or any.
     network = plan.config["experiments"][plan.mistaken].get("motion_network")
-    motion = [pair for pair in _indexes(plan) if pair[0].rule == "motion_index"][:1]
-    motion = [motion_index_of(plan, network)] if network else motion
+    motion = [motion_of(plan, network)] if network else _indexes(plan, "motion")[:1]
 
     def params() -> Params:
         return {
             "cfg": json.dumps({"number": plan.config["report"]["mistakes"]}),
             "experiment": plan.mistaken,
             "sig": plan.signatures.columns(["video_id", "path", "class_name", "fingerprint"]),
-            "motion": plan.signatures.rows([job.outputs[output] for job, output in motion]),
-            "reads": name_read(["predictions"]),
+            "motion": plan.signatures.rows(list_files(motion)),
+            "reads": "reads:predictions",
         }
 
     inputs: Inputs = {"manifest": manifest_of(plan), "predictions": predictions, "motion": motion}
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({"predictions"}))
+    return JobSpec(inputs=inputs, params=params)
 
 
 def report(plan: "Plan") -> JobSpec:
     """Write the report: depends on the whole configuration and on every table and index."""
-    manifest, table = manifest_of(plan)
-    tables = {
-        "rejects": (plan.job("rejects"), "rejects"),
-        "summary": (plan.job("summary"), "summary"),
-        "comparisons": (plan.job("comparisons"), "comparisons"),
-        "gains": (plan.job("comparisons"), "gains"),
-        "costs": (plan.job("costs"), "costs"),
-        "datacard": (plan.job("datacard"), "datacard"),
+    tables: dict[str, Output | list[Output]] = {
+        name: plan.output("comparisons" if name == "gains" else name, name)
+        for name in ("rejects", "summary", "comparisons", "gains", "costs", "datacard")
     }
-    networks = [network_of(plan, run.experiment, run.split, run.seed, "history") for run in plan.network_runs]
-    lists = {
-        "metrics": _of_runs(plan, "metrics"),
-        "networks": networks,
-        "mistakes": [(plan.job("mistakes"), "mistakes")] if plan.mistaken else [],
-    }
+    tables["metrics"] = _of_runs(plan, "metrics")
+    tables["networks"] = [
+        plan.output("motion_network", "history", variant=run.experiment, split=run.split, seed=run.seed)
+        for run in plan.network_runs
+    ]
+    tables["mistakes"] = [plan.output("mistakes", "mistakes")] if plan.mistaken else []
     pages = list_used(plan.config, "motion_network") if plan.config["report"]["pictures"] else ()
-    heads = unique(heads_of(plan, run) for run in plan.runs)
-    indexes = _indexes(plan)
+    histories = list(dict.fromkeys(heads_of(plan, run, "history") for run in plan.runs))
+    indexes, manifest = _all_indexes(plan), manifest_of(plan)
 
     def params() -> Params:
         return {
             "cfg": json.dumps(plan.config, sort_keys=True),
             "order": json.dumps([*plan.config["experiments"]]),
-            "sig": plan.signatures.files([manifest.outputs[table]]),
-            "features": plan.signatures.rows([job.outputs[output] for job, output in indexes]),
-            "heads": _signed(plan, heads),
-            "reads": name_read([*tables, *lists]),
+            "sig": plan.signatures.files([manifest.file]),
+            "features": plan.signatures.rows(list_files(indexes)),
+            "heads": plan.signatures.files(list_files(histories)),
+            "reads": f"reads:{' '.join(tables)}",
             "pages": json.dumps(list(pages)),
         }
 
-    inputs: Inputs = {"manifest": manifest_of(plan), **tables, **lists, "heads": heads, "indexes": indexes}
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({*tables, "metrics", "mistakes"}))
+    inputs: Inputs = {"manifest": manifest, **tables, "heads": histories, "indexes": indexes}
+    return JobSpec(inputs=inputs, params=params)

@@ -73,7 +73,7 @@ def _read_pool(folder: Path, *, used_by: Sequence[str]) -> Pool:
 
 
 def remove_unused(pools: Sequence[Pool]) -> list[str]:
-    """Remove the pools that no experiment uses, and return what was done, a line each; one that is written to stays."""
+    """Remove the pools that no experiment uses, and return a line for each; a pool in use by another process stays."""
     lines = []
     for pool in pools:
         if pool.used_by:
@@ -88,7 +88,7 @@ def remove_unused(pools: Sequence[Pool]) -> list[str]:
 
 
 def remove_unused_artifacts(uses: Sequence[ArtifactUse]) -> list[str]:
-    """Remove the artifacts that no experiment uses, and return what was removed, a line each."""
+    """Remove the artifacts that no experiment uses, and return a line for each."""
     lines = []
     for use in uses:
         if not use.used_by:

@@ -16,14 +16,17 @@ from moclip.cache.reader import Shard
 from moclip.cache.row_cache import drop_rows
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.extractor import Extractor, Video, expected_signature, list_wanted
-from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos, results_folder
+from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
+from moclip.workflow.paths import Paths
 
 Kind = Literal["missing", "foreign", "stale", "damaged"]
+
+_KINDS: tuple[Kind, ...] = ("missing", "foreign", "stale", "damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What is wrong with a shard, or with the row of one video in it; `row_key` names a row that is damaged."""
+    """A problem of a shard, or of the row of one video in it; `row_key` names a damaged row."""
 
     kind: Kind
     path: Path
@@ -32,14 +35,13 @@ class Finding:
     row_key: str = ""
 
     def __str__(self) -> str:
-        """Say it in one line."""
         row = f": video {self.video_id}" if self.video_id else ""
         return f"{self.kind}: {self.path}{row}: {self.detail}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was read, and what is wrong."""
+    """The number of shards and rows that were read, and the findings."""
 
     num_shards: int
     num_rows: int
@@ -50,48 +52,80 @@ def verify_features(config: Mapping[str, Any]) -> Verification:
     """Read every shard that the experiments of a checked configuration use, and the rows of the cache behind them.
 
     Raises:
-        DatasetError: There is no manifest yet.
+        MoclipError: There is no manifest yet.
     """
-    dataset = config["dataset"]
-    manifest = results_folder(config) / "manifest.tsv"
-    findings: list[Finding] = []
-    counted = _Counted()
-    for feature_set in list_feature_sets(config):
+    manifest = Path(Paths(dataset=config["dataset"]["name"]).outputs("manifest")["manifest"])
+    if not manifest.is_file():
+        raise MoclipError(f"{manifest}: no manifest to verify against; run the workflow first")
+    verifier = _Verifier(config, manifest=manifest)
+    findings = [finding for feature_set in list_feature_sets(config) for finding in verifier.check_set(feature_set)]
+    return Verification(num_shards=verifier.num_shards, num_rows=verifier.num_rows, findings=tuple(findings))
+
+
+class _Verifier:
+    """The checks of feature sets; it counts the shards and rows that it reads."""
+
+    def __init__(self, config: Mapping[str, Any], *, manifest: Path) -> None:
+        self._dataset, self._cache_dir, self._manifest = config["dataset"], Path(config["cache_dir"]), manifest
+        self.num_shards = self.num_rows = 0
+
+    def check_set(self, feature_set: FeatureSet) -> Iterator[Finding]:
+        extractor, pool, folder = feature_set.extractor, feature_set.pool(self._cache_dir), feature_set.folder
+        root, num_shards = Path(self._dataset["root"]), self._dataset["num_shards"]
         try:
-            videos = list_shard_videos(
-                feature_set, manifest=manifest, root=Path(dataset["root"]), num_shards=dataset["num_shards"]
-            )
+            videos = list_shard_videos(feature_set, manifest=self._manifest, root=root, num_shards=num_shards)
         except ShardError as error:
-            findings.append(Finding(kind="missing", path=feature_set.folder, detail=f"cannot be checked: {error}"))
-            continue
-        findings += _check_set(feature_set, videos=videos, cache_dir=Path(config["cache_dir"]), counted=counted)
-    return Verification(num_shards=counted.shards, num_rows=counted.rows, findings=tuple(findings))
+            yield Finding(kind="missing", path=folder, detail=f"cannot be checked: {error}")
+            return
+        if extractor is None or pool is None:
+            yield Finding(kind="missing", path=folder, detail="its motion network is not trained yet")
+            return
+        seen: set[tuple[int, int]] = set()
+        for name, wanted in videos.items():
+            yield from self._check_shard(folder / name, extractor=extractor, videos=wanted)
+            seen |= _inode(folder / name)
+        for path in sorted(folder.glob("shard-*.h5")):
+            if path.name not in videos:
+                yield Finding(kind="foreign", path=path, detail="the configuration has no shard of this number")
+        for path in sorted(pool.glob("*.h5")):
+            if not _inode(path) & seen:  # a declared shard is a link to its file of the pool, which has been read
+                yield from self._check_rows(path)
+
+    def _check_shard(self, path: Path, *, extractor: Extractor, videos: Sequence[Video]) -> Iterator[Finding]:
+        if not path.is_file():
+            yield Finding(kind="missing", path=path, detail=f"expected a shard of {len(videos)} videos, found none")
+            return
+        try:
+            with Shard(path) as shard:
+                findings = [*_compare_header(shard, extractor=extractor)]
+                findings += _compare_keys(shard, extractor=extractor, videos=videos)
+                if not findings and shard.signature != expected_signature(extractor, videos):
+                    findings.append(Finding(kind="stale", path=path, detail="its signature is not that of its rows"))
+        except ShardError as error:
+            yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
+            return
+        yield from findings
+        yield from self._check_rows(path)
+
+    def _check_rows(self, path: Path) -> Iterator[Finding]:
+        try:
+            with Shard(path) as shard:
+                self.num_shards += 1
+                self.num_rows += len(shard.row_keys)
+                for index, (video_id, key) in enumerate(zip(shard.video_ids, shard.row_keys, strict=True)):
+                    if not _is_whole(shard, index):
+                        detail = "its data does not match its digest"
+                        yield Finding(kind="damaged", path=path, video_id=video_id, row_key=key, detail=detail)
+        except ShardError as error:
+            yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
 
 
-@dataclass
-class _Counted:
-    shards: int = 0
-    rows: int = 0
-
-
-def _check_set(
-    feature_set: FeatureSet, *, videos: Mapping[str, Sequence[Video]], cache_dir: Path, counted: _Counted
-) -> Iterator[Finding]:
-    extractor, pool = feature_set.extractor, feature_set.pool(cache_dir)
-    if extractor is None or pool is None:
-        yield Finding(kind="missing", path=feature_set.folder, detail="its motion network is not trained yet")
-        return
-    seen: set[tuple[int, int]] = set()
-    for name, wanted in videos.items():
-        path = feature_set.folder / name
-        yield from _check_shard(path, extractor=extractor, videos=wanted, counted=counted)
-        seen |= _inode(path)
-    for path in sorted(feature_set.folder.glob("shard-*.h5")):
-        if path.name not in videos:
-            yield Finding(kind="foreign", path=path, detail="the configuration has no shard of this number")
-    for path in sorted(pool.glob("*.h5")):
-        if not _inode(path) & seen:  # a declared shard is a link to its file of the pool, which has been read
-            yield from _check_rows(path, counted=counted)
+def _is_whole(shard: Shard, index: int) -> bool:
+    try:
+        shard.read_row_at(index, load_bytes=False)
+    except ShardError:
+        return False
+    return True
 
 
 def _inode(path: Path) -> set[tuple[int, int]]:
@@ -100,23 +134,6 @@ def _inode(path: Path) -> set[tuple[int, int]]:
     except FileNotFoundError:
         return set()
     return {(status.st_dev, status.st_ino)}
-
-
-def _check_shard(path: Path, *, extractor: Extractor, videos: Sequence[Video], counted: _Counted) -> Iterator[Finding]:
-    if not path.is_file():
-        yield Finding(kind="missing", path=path, detail=f"expected a shard of {len(videos)} videos, found none")
-        return
-    try:
-        with Shard(path) as shard:
-            findings = [*_compare_header(shard, extractor=extractor)]
-            findings += _compare_keys(shard, extractor=extractor, videos=videos)
-            if not findings and shard.signature != expected_signature(extractor, videos):
-                findings.append(Finding(kind="stale", path=path, detail="its signature is not that of its rows"))
-    except ShardError as error:
-        yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
-        return
-    yield from findings
-    yield from _check_rows(path, counted=counted)
 
 
 def _compare_header(shard: Shard, *, extractor: Extractor) -> Iterator[Finding]:
@@ -135,6 +152,7 @@ def _compare_keys(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]
     found = dict(zip(shard.video_ids, shard.row_keys, strict=True))
     for video_id in sorted(wanted.keys() | found.keys()):
         expected, key = wanted.get(video_id), found.get(video_id)
+        kind: Kind
         if expected == key:
             continue
         if key is None:
@@ -143,36 +161,11 @@ def _compare_keys(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]
             kind, detail = "foreign", "the shard has it, the manifest has not in this shard"
         else:
             kind, detail = "stale", f"computed from {key[:12]}, and it is {expected[:12]} now"
-        yield Finding(kind=_kind(kind), path=shard.path, video_id=video_id, detail=detail)
-
-
-def _kind(name: str) -> Kind:
-    kinds: dict[str, Kind] = {"missing": "missing", "foreign": "foreign", "stale": "stale"}
-    return kinds[name]
-
-
-def _check_rows(path: Path, *, counted: _Counted) -> Iterator[Finding]:
-    try:
-        with Shard(path) as shard:
-            counted.shards += 1
-            for index, video_id in enumerate(shard.video_ids):
-                counted.rows += 1
-                try:
-                    shard.read_row_at(index, load_bytes=False)
-                except ShardError:
-                    yield Finding(
-                        kind="damaged",
-                        path=path,
-                        video_id=video_id,
-                        row_key=shard.row_keys[index],
-                        detail="its data does not match its digest",
-                    )
-    except ShardError as error:
-        yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
+        yield Finding(kind=kind, path=shard.path, video_id=video_id, detail=detail)
 
 
 def fix_features(config: Mapping[str, Any], *, findings: Iterable[Finding]) -> list[str]:
-    """Remove what the findings name, and return what was done, a line each; the next run of the workflow builds it.
+    """Remove the shards and rows of the findings, and return a line for each; the next run makes them again.
 
     A declared shard is only a view of rows in the cache, so that removing it costs no row. Of the cache, only the rows
     that are damaged are removed.
@@ -200,20 +193,6 @@ def _fix(path: Path, findings: Sequence[Finding], *, cached: Mapping[tuple[int, 
 def format_verification(verification: Verification) -> str:
     """Return the findings, a line each, and a line that counts them."""
     lines = [str(finding) for finding in verification.findings]
-    counts = ", ".join(
-        f"{sum(finding.kind == kind for finding in verification.findings)} {kind}"
-        for kind in ("missing", "foreign", "stale", "damaged")
-    )
+    counts = ", ".join(f"{sum(finding.kind == kind for finding in verification.findings)} {kind}" for kind in _KINDS)
     read = f"{verification.num_shards} shards and {verification.num_rows} rows read"
     return "\n".join([*lines, f"{read}: {counts}" if lines else f"{read}: all in order"])
-
-
-def check_manifest(config: Mapping[str, Any]) -> None:
-    """Check that there is a manifest to verify against.
-
-    Raises:
-        MoclipError: There is none.
-    """
-    manifest = results_folder(config) / "manifest.tsv"
-    if not manifest.is_file():
-        raise MoclipError(f"{manifest}: no manifest to verify against; run the workflow first")

@@ -13,6 +13,7 @@ from moclip.cache.artifacts import artifact_lock, keep, list_artifacts, read_art
 from moclip.cache.uses import list_artifact_uses, note_use
 from moclip.workflow.feature_sets import list_outputs
 from moclip.workflow.usage import format_artifacts, list_pools, remove_unused_artifacts
+from tests.unit.workflow.test_plan import wide_config
 
 FILES = {"model.safetensors": b"weights", "history.tsv": b""}
 
@@ -99,19 +100,17 @@ def test_of_two_jobs_one_makes_the_artifact_and_the_other_waits(tmp_path: Path) 
 
 
 def config(name: str) -> dict[str, Any]:
-    return {
-        "dataset": {"name": name},
-        "motion": {},
-        "appearance": {},
-        "text": {},
-        "motion_network": {"net": {"motion": ""}},
-        "experiments": {"e": {"methods": ["motion"], "motion_network": "net", "splits": [1], "seeds": [0, 1]}},
-    }
+    wide = wide_config()
+    return wide | {"dataset": wide["dataset"] | {"name": name}}
+
+
+def _networks(config: dict[str, Any]) -> list[Path]:
+    return [path for path in list_outputs(config) if path.name == "model.safetensors"]
 
 
 def test_artifacts_that_no_configuration_uses_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cache, (first, second, *_) = Path("cache"), list_outputs(config("mine"))
+    cache, (first, second, *_) = Path("cache"), _networks(config("mine"))
     for key in ("old", "new", "theirs"):
         put(tmp_path, key)
     (cache / "heads").mkdir()
@@ -119,7 +118,7 @@ def test_artifacts_that_no_configuration_uses_are_removed(tmp_path: Path, monkey
     note_use(cache, output=first, kind="networks", keys=["old"])
     note_use(cache, output=first, kind="networks", keys=["new"])
     note_use(cache, output=second, kind="networks", keys=["new"])
-    note_use(cache, output=list_outputs(config("theirs"))[0], kind="networks", keys=["theirs"])
+    note_use(cache, output=_networks(config("theirs"))[0], kind="networks", keys=["theirs"])
     outputs = [output for name in ("mine", "theirs") for output in list_outputs(config(name))]
     uses = list_artifact_uses(cache, outputs=outputs)
     assert [(use.artifact.key, len(use.used_by)) for use in uses] == [("new", 2), ("theirs", 1), ("h", 0), ("old", 0)]

@@ -212,7 +212,7 @@ def _write_result(place: Path, logits, *, truth, ids, names, rejected) -> None:
 
 def _head_curves(rng, *, seed: int) -> list[dict]:
     return [
-        {"head": head, **row, "chosen": int(row["epoch"] == 30 + seed)}
+        {"seed": seed, "head": head, **row, "chosen": int(row["epoch"] == 30 + seed)}
         for head in ("fusion", "appearance")
         for row in _curve(rng, epochs=40, top=SKILL[head])
     ]

@@ -1,5 +1,9 @@
 """Many heads in one job are the same as each alone; what saw the test, or another split, is refused."""
 
+import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +23,9 @@ from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.run_stage import write_run
 from moclip.extraction.extractor import Extractor, Video
-from moclip.training.head_files import HeadConfig, file_digest, load_heads, read_digests
-from moclip.training.head_stage import HeadRun, build_inputs, train_batch
+from moclip.training.head_files import HeadConfig, HeadFile, file_digest, load_heads, read_seed_digests
+from moclip.training.head_runs import HeadRun, list_neighbors
+from moclip.training.head_stage import build_inputs, train_heads
 from tests.unit.cache.test_index import build
 
 NUM_CLASSES, NUM_GROUPS = 3, 8
@@ -120,12 +125,8 @@ class World:
     def motion(self, split: int) -> Path:
         return self.folder / f"motion-{split}/index.json"
 
-    def run(self, name: str, *, split: int = 1, seed: int = 0, **changes: Any) -> HeadRun:
-        folder = self.folder / "results/toy/experiments" / name / f"split-{split}" / f"seed-{seed}"
+    def run(self, *, split: int = 1, seed: int = 0, **changes: Any) -> HeadRun:
         run = HeadRun(
-            name=f"{name}/split-{split}/seed-{seed}",
-            output=folder / "head.safetensors",
-            history=folder / "history.tsv",
             methods=ALL_METHODS,
             variant=HEAD,
             shots=0,
@@ -137,20 +138,29 @@ class World:
         )
         return replace(run, **changes)
 
-    def train(self, *runs: HeadRun, split: int = 1, cache: str = "cache") -> Path:
-        index = self.folder / "index.json"
-        train_batch(
-            runs, index=index, manifest=self.folder / "manifest.tsv", split=split, cache_dir=self.folder / cache
-        )
-        return index
-
-    def test(self, run: HeadRun, *, split: int = 1, **changes: Path) -> dict[str, Any]:
-        inputs = {"motion": run.motion, "appearance": run.appearance, "text": run.text, "network": run.network}
-        write_run(
-            run.output.parent,
+    def train(
+        self, name: str, *runs: HeadRun, split: int = 1, cache: str = "cache", neighbors: Sequence[HeadRun] = ()
+    ) -> Path:
+        """Train the heads of an experiment, and return their file."""
+        folder = self.folder / name
+        train_heads(
+            runs,
+            output=folder / "heads.safetensors",
+            history=folder / "history.tsv",
             manifest=self.folder / "manifest.tsv",
-            head=run.output,
-            heads_index=self.folder / "index.json",
+            split=split,
+            cache_dir=self.folder / cache,
+            neighbors=neighbors,
+        )
+        return folder / "heads.safetensors"
+
+    def test(self, heads: Path, run: HeadRun, *, split: int = 1, **changes: Path) -> dict[str, Any]:
+        inputs = {"motion": run.motion, "appearance": run.appearance, "text": run.text, "network": run.network}
+        folder = heads.parent / f"seed-{run.seed}"
+        write_run(
+            folder,
+            manifest=self.folder / "manifest.tsv",
+            heads=heads,
             inputs={name: path for name, path in {**inputs, **changes}.items() if path is not None},
             config={"experiment": {"methods": list(run.methods), "shots": run.shots}},
             split=split,
@@ -159,7 +169,7 @@ class World:
             commit="abc",
             cache_dir=self.folder / "cache",
         )
-        return read_metrics(run.output.parent / "metrics.json")
+        return read_metrics(folder / "metrics.json")
 
 
 @pytest.fixture(scope="module")
@@ -193,27 +203,42 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: World) -> None:
-    runs = [made.run(name, seed=seed, variant=variant) for name, variant in VARIANTS.items() for seed in (0, 1)]
-    made.train(*runs, cache="one")
-    together = {run.output: (run.output.read_bytes(), run.history.read_bytes()) for run in runs}
+def heads_of(file: HeadFile) -> dict[str, Any]:
+    """Return the weights of every head in a file, ready for a comparison."""
+    return {name: {key: value.tobytes() for key, value in head.state.items()} for name, head in file.heads.items()}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: World, name: str) -> None:
+    runs = [made.run(seed=seed, variant=VARIANTS[name]) for seed in (0, 1)]
+    together = made.train(f"together-{name}", *runs, cache=f"one-{name}")
+    digests = read_seed_digests(together)
     for run in reversed(runs):
-        made.train(run, cache=f"alone-{run.output.parent}")
-        assert (run.output.read_bytes(), run.history.read_bytes()) == together[run.output]
-    first, second = (load_heads(run.output).heads["fusion"].state["hidden.weight"] for run in runs[:2])
-    assert not np.array_equal(first, second), "another seed is another head"
+        alone = made.train(f"alone-{name}-{run.seed}", run, cache=f"alone-{name}-{run.seed}")
+        assert read_seed_digests(alone) == {run.seed: digests[run.seed]}
+        assert heads_of(load_heads(alone, seed=run.seed)) == heads_of(load_heads(together, seed=run.seed))
+    first, second = (heads_of(load_heads(together, seed=seed)) for seed in (0, 1))
+    assert first["fusion"] != second["fusion"] or name == "knn", "another seed is another head"
+
+
+def test_one_seed_more_changes_no_digest_of_the_others(made: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    runs = [made.run(seed=seed, methods=("fusion", "motion_head")) for seed in (0, 1, 2)]
+    before = read_seed_digests(made.train("seeds", *runs[:2], cache="seeds"))
+    after = read_seed_digests(made.train("seeds", *runs, cache="seeds"))
+    assert "2 heads trained, 4 taken from the cache" in caplog.text
+    assert {seed: after[seed] for seed in before} == before
+    assert len(set(after.values())) == 3
 
 
 def test_frames_are_pooled_as_the_head_says_and_no_feature_is_extracted_for_it(made: World) -> None:
-    runs = {name: made.run(f"pool-{name}", variant={**HEAD, "pooling": name}) for name in ("mean", "first", "concat")}
-    index = made.train(*runs.values(), cache="pooling")
-    widths = {name: load_heads(run.output).heads["appearance"].layout.appearance for name, run in runs.items()}
-    assert widths == {"mean": 5, "first": 5, "concat": 15}
-    seen = {name: load_heads(run.output).heads["appearance"].state["hidden.weight"] for name, run in runs.items()}
-    assert not np.array_equal(seen["mean"], seen["first"])
-    for run in runs.values():
-        assert 0 <= made.test(run)["methods"]["appearance"]["top_1"] <= 1
-    assert index.is_file()
+    runs = {name: made.run(variant={**HEAD, "pooling": name}) for name in ("mean", "first", "concat")}
+    files = {name: made.train(f"pool-{name}", run, cache="pooling") for name, run in runs.items()}
+    heads = {name: load_heads(path, seed=0).heads["appearance"] for name, path in files.items()}
+    assert {name: head.layout.appearance for name, head in heads.items()} == {"mean": 5, "first": 5, "concat": 15}
+    assert not np.array_equal(heads["mean"].state["hidden.weight"], heads["first"].state["hidden.weight"])
+    for name, run in runs.items():
+        assert 0 <= made.test(files[name], run)["methods"]["appearance"]["top_1"] <= 1
 
 
 def test_pooled_inputs_are_the_frames_of_each_video(made: World) -> None:
@@ -244,62 +269,122 @@ def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None
     folder = made.folder / "viewed"
     build_features(folder, parameters={"network": network}, num_frames=1, noise=0.1, num_views=4)
     longer = {**HEAD, "epochs": 30}
-    plain = made.run("plain", methods=("motion_head",), motion=folder / "index.json", variant=longer)
-    viewed = made.run("viewed", methods=("motion_head",), motion=plain.motion, variant={**longer, "views": True})
-    made.train(plain, viewed, cache="views")
-    accuracy = {run.output: made.test(run)["methods"]["motion_head"]["top_1"] for run in (plain, viewed)}
+    plain = made.run(methods=("motion_head",), motion=folder / "index.json", variant=longer)
+    viewed = replace(plain, variant={**longer, "views": True})
     # Views of this toy say nothing of the class: the head that saw them alone can but guess.
-    assert accuracy[plain.output] > 0.9
-    assert accuracy[viewed.output] < 0.7
-    before = viewed.output.read_bytes()
-    made.train(viewed, cache="views-again")
-    assert viewed.output.read_bytes() == before
+    assert made.test(made.train("plain", plain, cache="views"), plain)["methods"]["motion_head"]["top_1"] > 0.9
+    heads = made.train("viewed", viewed, cache="views")
+    assert made.test(heads, viewed)["methods"]["motion_head"]["top_1"] < 0.7
+    before = heads.read_bytes()
+    assert made.train("viewed", viewed, cache="views-again").read_bytes() == before
 
 
 def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
-    run = made.run("no-views", methods=("motion_head",), variant={**HEAD, "views": True})
+    run = made.run(methods=("motion_head",), variant={**HEAD, "views": True})
     with pytest.raises(ShardError, match=r"set `motion_network.<name>.test.views.count`"):
-        made.train(run, cache="no-views")
+        made.train("no-views", run, cache="no-views")
 
 
 def test_a_head_that_was_trained_before_is_not_trained_again(made: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    runs = [made.run("cached", methods=("fusion", "appearance")), made.run("cached", seed=1, methods=("fusion",))]
-    made.train(*runs, cache="again")
+    runs = [made.run(methods=("fusion", "appearance")), made.run(seed=1, methods=("fusion",))]
+    made.train("cached", *runs, cache="again").unlink()
     assert "3 heads trained, 0 taken from the cache" in caplog.text
-    runs[0].output.unlink()
-    more = made.run("another", methods=("appearance", "motion_head"))
-    made.train(*runs, more, cache="again")
-    assert "1 heads trained, 4 taken from the cache" in caplog.text
-    changed = replace(runs[0], variant={**HEAD, "learning_rate": 0.02})
-    made.train(changed, runs[1], cache="again")
+    made.train("another", made.run(methods=("appearance", "motion_head")), cache="again")
+    assert "1 heads trained, 1 taken from the cache" in caplog.text
+    made.train("cached", replace(runs[0], variant={**HEAD, "learning_rate": 0.02}), runs[1], cache="again")
     assert "2 heads trained, 1 taken from the cache" in caplog.text
 
 
 def test_a_damaged_head_in_the_cache_is_trained_again(made: World, caplog: pytest.LogCaptureFixture) -> None:
-    run = made.run("damaged", methods=("fusion",))
-    made.train(run, cache="damaged")
-    whole = run.output.read_bytes()
-    cached = next((made.folder / "damaged/heads").iterdir())
+    run = made.run(methods=("fusion",))
+    whole = made.train("damaged", run, cache="damaged").read_bytes()
+    cached = next((made.folder / "damaged/heads").glob("*.safetensors"))
     cached.write_bytes(cached.read_bytes()[:-20])
-    made.train(run, cache="damaged")
+    again = made.train("damaged", run, cache="damaged")
     assert "it is trained again" in caplog.text
-    assert run.output.read_bytes() == whole
+    assert again.read_bytes() == whole
+
+
+_TRAIN = """
+import logging, pickle, sys
+from pathlib import Path
+from moclip.training.head_runs import HeadRun, list_neighbors
+from moclip.training.head_stage import train_heads
+logging.basicConfig(level="INFO")
+train_heads(**pickle.loads(Path(sys.argv[1]).read_bytes()))
+"""
+
+
+def test_two_jobs_at_the_same_time_train_each_head_once(made: World) -> None:
+    processes = []
+    for name in ("left", "right"):
+        request = {
+            "runs": [made.run(seed=seed, methods=("fusion", "appearance")) for seed in (0, 1)],
+            "output": made.folder / name / "heads.safetensors",
+            "history": made.folder / name / "history.tsv",
+            "manifest": made.folder / "manifest.tsv",
+            "split": 1,
+            "cache_dir": made.folder / "shared",
+        }
+        (made.folder / name).mkdir()
+        arguments = made.folder / name / "request"
+        arguments.write_bytes(pickle.dumps(request))
+        command = [sys.executable, "-c", _TRAIN, str(arguments)]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    logs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    trained = [int(number) for log in logs for number in re.findall(r"(\d+) heads trained", log)]
+    assert sum(trained) == 4
+    left, right = ((made.folder / name / "heads.safetensors").read_bytes() for name in ("left", "right"))
+    assert left == right
+
+
+def test_a_job_that_trains_trains_the_missing_heads_of_its_neighbors(
+    made: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = made.run(methods=("fusion",))
+    other = replace(run, methods=("appearance", "motion_head", "score_fusion"), variant={**HEAD, "hidden": 4})
+    broken = replace(run, variant={**HEAD, "learning_rate": 1e30})
+    made.train("first", run, cache="neighbors", neighbors=[broken, other])
+    assert "3 heads trained, 0 taken from the cache" in caplog.text
+    assert "is left to its own job: head.learning_rate: training diverged" in caplog.text
+    # Nothing is missing now, so that neighbors of this job are left alone.
+    heads = made.train("second", other, cache="neighbors", neighbors=[replace(run, variant={**HEAD, "hidden": 5})])
+    assert "0 heads trained, 2 taken from the cache" in caplog.text
+    alone = made.train("alone", other, cache="no-neighbors")
+    assert heads.read_bytes() == alone.read_bytes()
+
+
+def test_neighbors_are_the_runs_that_read_the_same_variants_on_the_split(made: World) -> None:
+    both = {"appearance": "clip", "motion_network": "tiny", "head": "mlp", "shots": 0, "splits": [1], "seeds": [0, 1]}
+    experiments = {
+        "first": {**both, "methods": ["fusion"]},
+        "few": {**both, "methods": ["fusion"], "shots": 2, "seeds": [1, 2]},
+        "other split": {**both, "methods": ["fusion"], "splits": [2]},
+        "other frames": {**both, "methods": ["fusion"], "appearance": "frames"},
+        "no heads": {**both, "methods": ["zero_shot"]},
+    }
+    config = {"experiments": experiments, "head": {"mlp": HEAD}}
+    runs = [made.run(seed=seed, methods=("fusion",)) for seed in (0, 1)]
+    assert list_neighbors(config, experiment="first", split=1, runs=runs) == [replace(runs[1], shots=2)]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_method_is_tested_once_and_says_what_validation_chose(made: World, name: str) -> None:
-    run = made.run(f"all-{name}", variant=VARIANTS[name])
-    made.train(run)
-    metrics = made.test(run)
+    run = made.run(variant=VARIANTS[name])
+    heads = made.train(f"all-{name}", run)
+    metrics = made.test(heads, run)
     assert set(metrics["methods"]) == set(ALL_METHODS)
     assert all(entry["n"] == 12 for entry in metrics["methods"].values())
     assert 0 <= metrics["chosen"]["score_fusion"]["motion"] <= 1
     assert 0 <= metrics["chosen"]["zero_shot_head"]["alpha"] <= 1
-    noted = yaml.safe_load((run.output.parent / "run.yaml").read_text())
+    noted = yaml.safe_load((heads.parent / "seed-0/run.yaml").read_text())
     read = read_index(made.motion(1)).content_of(split=1, subsets=["train", "val", "test"])
     assert noted["features"]["motion"] == {"index": str(made.motion(1)), "fingerprint": read}
     assert noted["models"]["network"] == file_digest(made.network(1))
+    assert noted["head"] == read_seed_digests(heads)[0]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -308,11 +393,8 @@ def test_another_test_video_trains_the_same_heads(made: World, tmp_path: Path, n
     for longer in ((), ("c0/g0_0",), ("c0/g3_0",)):
         folder = tmp_path / str(len(heads))
         appearance = build_features(folder, parameters={}, num_frames=2, longer=longer)
-        run = made.run(
-            f"longer-{name}-{len(heads)}", methods=("fusion",), variant=VARIANTS[name], appearance=appearance
-        )
-        made.train(run, cache=str(folder / "cache"))
-        heads.append(run.output.read_bytes())
+        run = made.run(methods=("fusion",), variant=VARIANTS[name], appearance=appearance)
+        heads.append(made.train(f"longer-{name}", run, cache=str(folder / "cache")).read_bytes())
     assert heads[0] == heads[1] != heads[2]
 
 
@@ -343,9 +425,8 @@ def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> N
     seeds = range(6)
     for seed in seeds:
         variant = {**HEAD, "epochs": 40}
-        run = made.run("shuffled", seed=seed, methods=tuple(hits), variant=variant, motion=clear, appearance=noise)
-        made.train(run)
-        methods = made.test(run)["methods"]
+        run = made.run(seed=seed, methods=tuple(hits), variant=variant, motion=clear, appearance=noise)
+        methods = made.test(made.train("shuffled", run), run)["methods"]
         hits = {name: number + methods[name]["top_1"] * methods[name]["n"] for name, number in hits.items()}
     num_tests = 12 * len(seeds)
     assert hits["fusion"] / num_tests > 0.9
@@ -354,48 +435,66 @@ def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> N
 
 
 def test_few_shots_train_and_select_on_so_many_videos_of_each_class(made: World) -> None:
-    run = made.run("few", shots=2, methods=("fusion", "motion"))
-    made.train(run)
-    seen = load_heads(run.output).seen
+    run = made.run(shots=2, methods=("fusion", "motion"))
+    heads = made.train("few", run)
+    seen = load_heads(heads, seed=0).seen
     assert len(seen.video_ids) == NUM_CLASSES * (2 + 2)
-    note = made.test(run)["methods"]["fusion"]["encoder_note"]
+    note = made.test(heads, run)["methods"]["fusion"]["encoder_note"]
     assert "motion trained on all training videos" in note
 
 
 def test_heads_of_one_split_are_not_tested_on_another(made: World) -> None:
-    run = made.run("classic")
-    index = made.train(run)
-    assert read_digests(index) == {"classic/split-1/seed-0": file_digest(run.output)}
-    with pytest.raises(ModelError, match="expected a motion network of split 2, found one of split 1"):
-        made.test(run, split=2)
+    run = made.run()
+    heads = made.train("classic", run)
+    with pytest.raises(ModelError, match="of split 2, found one of split 1"):
+        made.test(heads, run, split=2)
 
 
 def test_the_motion_network_of_one_split_feeds_no_head_of_another(made: World) -> None:
-    run = made.run("crossed", split=2, network=made.network(1), motion=made.motion(1))
+    run = made.run(split=2, network=made.network(1), motion=made.motion(1))
     with pytest.raises(ModelError, match="expected a motion network of split 2, found one of split 1"):
-        made.train(run, split=2)
+        made.train("crossed", run, split=2)
 
 
 def test_embeddings_of_other_weights_than_the_networks_are_refused(made: World) -> None:
-    run = made.run("other", motion=made.motion(2))
     with pytest.raises(ModelError, match="other weights"):
-        made.train(run)
+        made.train("other", made.run(motion=made.motion(2)))
 
 
 def test_a_network_that_saw_the_group_of_a_test_video_is_refused(made: World, tmp_path: Path) -> None:
-    run = made.run("leaky")
-    made.train(run)
+    run = made.run()
+    heads = made.train("leaky", run)
     leaky = tmp_path / "network.safetensors"
     about = {"split": 1, "trained_on": ["elsewhere"], "trained_on_groups": ["c1/g0"]}
     write_tensors(leaky, {"w": np.zeros(2, np.float32)}, note=about)
     motion = build_features(tmp_path / "motion", parameters={"network": read_network_digest(leaky)}, num_frames=1)
     with pytest.raises(DatasetError, match=r"2 test videos are of groups.*c1/g0_0 \(group c1/g0\)"):
-        made.test(run, network=leaky, motion=motion)
+        made.test(heads, run, network=leaky, motion=motion)
 
 
-def test_heads_that_are_not_those_of_the_index_are_stale(made: World) -> None:
-    run = made.run("stale", methods=("fusion",))
-    made.train(run)
-    run.output.write_bytes(run.output.read_bytes() + b" ")
-    with pytest.raises(ModelError, match="stale"):
-        made.test(run)
+@pytest.mark.parametrize("part", [b"best_epoch", b"video_ids", b"weight_decay", b"shots"])
+def test_heads_with_other_metadata_are_not_tested(made: World, part: bytes) -> None:
+    run = made.run(methods=("fusion",))
+    heads = made.train("edited", run)
+    content = bytearray(heads.read_bytes())
+    place = next(i for i in range(content.index(part), len(content)) if chr(content[i]) in "012345678")
+    content[place] += 1
+    heads.write_bytes(content)
+    with pytest.raises(ModelError, match=r"the metadata of seed 0 are not those that were written.* run again"):
+        made.test(heads, run)
+
+
+def test_damaged_heads_are_not_tested(made: World) -> None:
+    run = made.run(methods=("fusion",))
+    heads = made.train("stale", run)
+    content = bytearray(heads.read_bytes())
+    content[-1] ^= 0xFF
+    heads.write_bytes(content)
+    with pytest.raises(ModelError, match=r"heads.safetensors: expected a file of trained heads .* run again"):
+        made.test(heads, run)
+
+
+def test_a_seed_that_was_not_trained_is_not_tested(made: World) -> None:
+    heads = made.train("one-seed", made.run(methods=("fusion",)))
+    with pytest.raises(ModelError, match=r"expected a file of trained heads \('1'\)"):
+        made.test(heads, made.run(seed=1, methods=("fusion",)))

@@ -10,7 +10,7 @@ import torch
 from moclip.cache.tables import pool_frames
 from moclip.encoders.network_notes import Seen
 from moclip.errors import ConfigError, DatasetError, ModelError
-from moclip.training.head_files import HeadConfig, load_heads, save_heads, write_history
+from moclip.training.head_files import HeadConfig, HeadFile, load_heads, save_heads, write_history
 from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, shuffle_rows
 from moclip.training.head_modules import build_head, predict_logits
 from moclip.training.heads import Fold, train_head, train_zero_shot_head
@@ -250,14 +250,15 @@ def test_a_damaged_missing_or_foreign_file_of_heads_is_named(tmp_path):
 def test_the_history_has_a_row_for_each_head_and_epoch_and_marks_the_chosen_one(tmp_path):
     head = train(config=replace(FAST, epochs=3))
     last = train_head(blobs(0), NOTHING, num_classes=3, config=replace(FAST, epochs=2, select="last"), seed=0)
-    write_history(tmp_path / "history.tsv", heads={"fusion": head, "appearance": last})
+    heads = HeadFile(heads={"fusion": head, "appearance": last}, mixes={}, seen=SEEN, provenance={})
+    write_history(tmp_path / "history.tsv", {3: heads})
     lines = [line.split("\t") for line in (tmp_path / "history.tsv").read_text().splitlines()]
-    assert lines[0] == ["head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"]
-    assert [line[:2] for line in lines[1:]] == [["fusion", str(e)] for e in (1, 2, 3)] + [
-        ["appearance", str(e)] for e in (1, 2)
+    assert lines[0] == ["seed", "head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"]
+    assert [line[:3] for line in lines[1:]] == [["3", "fusion", str(e)] for e in (1, 2, 3)] + [
+        ["3", "appearance", str(e)] for e in (1, 2)
     ]
-    assert [int(line[1]) for line in lines[1:4] if line[5] == "1"] == [head.best_epoch]
-    assert lines[4][3:5] == ["", ""]
+    assert [int(line[2]) for line in lines[1:4] if line[6] == "1"] == [head.best_epoch]
+    assert lines[4][4:6] == ["", ""]
 
 
 def test_a_refit_trains_on_both_subsets_for_the_epochs_that_validation_chose():

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from moclip.workflow.failures import FailedJob, explain_failures
-from moclip.workflow.run_note import explain_lock, is_locked, note_run
+from moclip.workflow.failures import FailedJob, explain_failures, explain_lock, is_locked, note_run
 
 
 def test_a_failed_job_is_named_with_the_last_error_of_its_log(tmp_path: Path) -> None:
