@@ -36,7 +36,7 @@ import av
 import numpy as np
 
 from moclip.cache.reader import Shard
-from moclip.dataset import manifest
+from moclip.dataset import fingerprints
 from moclip.errors import VideoError
 from moclip.extraction.extractor import ShardJob, Video, extract_shard
 from moclip.extraction.motion import build_motion_extractor
@@ -145,7 +145,7 @@ def list_for_stage(videos: Sequence[Path], *, folder: Path) -> list[Video]:
         (path.as_posix(), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in zip(paths, status, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    digests = dict(zip(paths, manifest._digest_videos(versions, memo=folder / MEMO, num_threads=1), strict=True))
+    digests = dict(zip(paths, fingerprints.digest_videos(versions, memo=folder / MEMO, num_threads=1), strict=True))
     return [
         Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path.absolute()])
         for i, path in enumerate(videos)
@@ -155,7 +155,7 @@ def list_for_stage(videos: Sequence[Path], *, folder: Path) -> list[Video]:
 def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
     """Build a shard in a cache without rows, as a job of the workflow does."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    remembered = manifest.memo_file(folder / "cache", dataset="benchmark")
+    remembered = fingerprints.memo_file(folder / "cache", dataset="benchmark")
     remembered.parent.mkdir(parents=True)
     shutil.copyfile(folder / MEMO, remembered)
     job = ShardJob(
@@ -293,7 +293,7 @@ def repeat_video(path: Path, output: Path, *, times: int) -> None:
 def report_memory(path: Path, folder: Path, sender: Any) -> None:
     shard = run_stage(list_for_stage([path], folder=folder), folder=folder)
     with Shard(shard) as opened:
-        row = opened.read_row_at(0, check=False, load_bytes=False)
+        row = opened.read_row_at(0, check=False, load=False)
         num_frames = len(row.values["picture_type"])  # type: ignore[arg-type]
     # Of this process alone: getrusage also counts the process that this one was forked from.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

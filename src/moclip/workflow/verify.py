@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from moclip.cache.pool import drop_rows
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import drop_rows
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.extractor import Extractor, Video, expected_signature, list_wanted
 from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos, results_folder
@@ -158,7 +158,7 @@ def _check_rows(path: Path, *, counted: _Counted) -> Iterator[Finding]:
             for index, video_id in enumerate(shard.video_ids):
                 counted.rows += 1
                 try:
-                    shard.read_row_at(index, load_bytes=False)
+                    shard.read_row_at(index, load=False)
                 except ShardError:
                     yield Finding(
                         kind="damaged",
