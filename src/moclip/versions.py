@@ -3,7 +3,7 @@
 A contract test pins a digest of each extractor's source, so that an edit asks for a decision.
 """
 
-MOTION_VERSION = 3  # motion vectors of a video, as stored
+MOTION_VERSION = 4  # motion vectors of a video, as stored
 
 FRAMES_VERSION = 3  # which frames are chosen and how they are decoded
 

@@ -10,7 +10,6 @@ SOURCES = {
     "MOTION_VERSION": (
         "extraction.motion",
         "motion.collector",
-        "motion.packing",
         "motion.vectors",
         "video.container",
         "video.motion_vectors",
@@ -45,8 +44,8 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (2, "143efee1dcd5a706"),
-    "MOTION_VERSION": (3, "5d25775f4c915b3e"),
+    "MOTION_EMBEDDING_VERSION": (2, "6a3c7237cd0e333c"),
+    "MOTION_VERSION": (4, "7259e85705253547"),
     "TEXT_VERSION": (1, "b7ff99f21f00271a"),
 }
 

@@ -81,16 +81,11 @@ def read_motion(shard: Path | str, video_id: str) -> MotionVectors:
         VideoError: The video was rejected.
     """
     with Shard(Path(shard)) as opened:
-        return read_motion_row(opened, video_id)
-
-
-def read_motion_row(shard: Shard, video_id: str) -> MotionVectors:
-    """Return the motion vectors of a video from an open shard, as `read_motion` does."""
-    row = shard.read_row(video_id)
+        row = opened.read_row(video_id)
     if row.reject_reason:
         raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=video_id)
     if "past" not in row.values:
-        raise ShardError(f"{shard.path}: expected motion vectors, found {', '.join(row.values)}; name a motion shard")
+        raise ShardError(f"{shard}: expected motion vectors, found {', '.join(row.values)}; name a motion shard")
     return motion_from_row(row.values)
 
 
