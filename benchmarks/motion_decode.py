@@ -2,16 +2,17 @@
 
     python benchmarks/motion_decode.py VIDEO_OR_FOLDER ... [--num-videos 50] [--repeats 5]
 
-Each argument is one line of the tables; of a folder, videos are taken evenly spread; a single video is taken several
-times, until there are 2,000 frames, as a shard holds many. Without any argument, two videos are made.
+Each argument is one line of the tables; of a folder, videos are taken evenly spread; a single video is copied until
+there are 2,000 frames, each copy with other bytes at its end, so that each is decoded. Without any argument, two videos
+are made.
 
 `bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `stage` is what a job of the
-workflow does: decode in a process of its own, pack, hand over, see that the file is still the one in the manifest,
+workflow does: decode in a worker process, hand over, check that the file is still the one in the manifest,
 compress, write the rows to the cache, put the shard together; without the start of that process, once a shard, which is
 printed below. `vectors-only` is the package motion-vector-extractor in that mode, where it is installed. `exact` builds
 25 accumulated fields a video at every pixel, `stride 8` the same at every eighth, both from vectors already read. Those
 times are processor seconds of all processes on one core, to which they are bound, medians of interleaved repeats.
-`read` is the wall time to read one video of the shard, check it and unpack it.
+`read` is the wall time to read and check one video of the shard.
 
 Then the wall time of two shards in one job after the other against two jobs at once, and the peak memory of a job, its
 own and that of its decoder, on a video and on one thirty times as long.
@@ -67,7 +68,7 @@ def main() -> None:
         prepare_worker()
         all_cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(all_cores)})
-        sets = {path.stem: list_files(path, num_videos=options.num_videos) for path in paths}
+        sets = {path.stem: list_files(path, num_videos=options.num_videos, folder=folder) for path in paths}
         start = statistics.median(processor_seconds(start_decoder) for _ in range(max(3, options.repeats)))
         print(HEAD)
         for title, videos in sets.items():
@@ -91,9 +92,14 @@ def make_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def list_files(path: Path, *, num_videos: int) -> list[Path]:
+def list_files(path: Path, *, num_videos: int, folder: Path) -> list[Path]:
     if path.is_file():
-        return [path] * -(-FEWEST_FRAMES // decode_bare(path))
+        copies = [
+            folder / f"{path.stem}-{number}{path.suffix}" for number in range(-(-FEWEST_FRAMES // decode_bare(path)))
+        ]
+        for number, copy in enumerate(copies):
+            copy.write_bytes(path.read_bytes() + bytes(number))
+        return copies
     every = sorted(video for video in path.rglob("*") if video.suffix.lower() in SUFFIXES)
     if not every:
         raise SystemExit(f"error: expected videos below {path}, found none")
@@ -179,7 +185,7 @@ def run_fields(motions: Sequence[MotionVectors], *, stride: int) -> None:
 
 
 def read_all(path: Path) -> float:
-    """Return the seconds it takes to read and unpack every row of a shard, in an order drawn anew."""
+    """Return the seconds it takes to read every row of a shard, in random order."""
     seconds = 0.0
     with Shard(path) as shard:
         for video_id in np.random.default_rng(0).permutation(shard.video_ids).tolist():
