@@ -1,4 +1,8 @@
-"""The part that all extractors share: look up rows, compute the missing ones, assemble the shard."""
+"""The part that all extractors share: look up rows, compute the missing ones, assemble the shard.
+
+A new stream is one module that builds its `Extractor` (fields, row key, and `extract`, which yields rows) and calls
+`extract_shard` and `index_shards`, each from one rule.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -147,8 +147,11 @@ def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
     # The mean over the videos of one shard stands for all: what is cached is the only count of frames that is right.
     for feature_set in sets:
         for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
-            with Shard(path) as shard:
-                rows = [shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys))]
+            try:
+                with Shard(path) as shard:
+                    rows = [shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys))]
+            except ShardError:  # damaged, or of an earlier format
+                continue
             counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
             if counts:
                 return round(sum(counts) / len(counts) * num_videos)
