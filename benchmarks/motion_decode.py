@@ -2,16 +2,17 @@
 
     python benchmarks/motion_decode.py VIDEO_OR_FOLDER ... [--num-videos 50] [--repeats 5]
 
-Each argument is one line of the tables; of a folder, videos are taken evenly spread; a single video is taken several
-times, until there are 2,000 frames, as a shard holds many. Without any argument, two videos are made.
+Each argument is one line of the tables; of a folder, videos are taken evenly spread; a single video is copied until
+there are 2,000 frames, each copy with other bytes at its end, so that each is decoded. Without any argument, two videos
+are made.
 
 `bare` is PyAV with one thread and `export_mvs`, which reads nothing of what it decodes. `stage` is what a job of the
-workflow does: decode in a process of its own, pack, hand over, see that the file is still the one in the manifest,
+workflow does: decode in a worker process, hand over, check that the file is still the one in the manifest,
 compress, write the rows to the cache, put the shard together; without the start of that process, once a shard, which is
 printed below. `vectors-only` is the package motion-vector-extractor in that mode, where it is installed. `exact` builds
 25 accumulated fields a video at every pixel, `stride 8` the same at every eighth, both from vectors already read. Those
 times are processor seconds of all processes on one core, to which they are bound, medians of interleaved repeats.
-`read` is the wall time to read one video of the shard, check it and unpack it.
+`read` is the wall time to read and check one video of the shard.
 
 Then the wall time of two shards in one job after the other against two jobs at once, and the peak memory of a job, its
 own and that of its decoder, on a video and on one thirty times as long.
@@ -36,7 +37,7 @@ import av
 import numpy as np
 
 from moclip.cache.reader import Shard
-from moclip.dataset import manifest
+from moclip.dataset import fingerprints
 from moclip.errors import VideoError
 from moclip.extraction.extractor import ShardJob, Video, extract_shard
 from moclip.extraction.motion import build_motion_extractor
@@ -67,7 +68,7 @@ def main() -> None:
         prepare_worker()
         all_cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(all_cores)})
-        sets = {path.stem: list_files(path, num_videos=options.num_videos) for path in paths}
+        sets = {path.stem: list_files(path, num_videos=options.num_videos, folder=folder) for path in paths}
         start = statistics.median(processor_seconds(start_decoder) for _ in range(max(3, options.repeats)))
         print(HEAD)
         for title, videos in sets.items():
@@ -91,9 +92,14 @@ def make_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def list_files(path: Path, *, num_videos: int) -> list[Path]:
+def list_files(path: Path, *, num_videos: int, folder: Path) -> list[Path]:
     if path.is_file():
-        return [path] * -(-FEWEST_FRAMES // decode_bare(path))
+        copies = [
+            folder / f"{path.stem}-{number}{path.suffix}" for number in range(-(-FEWEST_FRAMES // decode_bare(path)))
+        ]
+        for number, copy in enumerate(copies):
+            copy.write_bytes(path.read_bytes() + bytes(number))
+        return copies
     every = sorted(video for video in path.rglob("*") if video.suffix.lower() in SUFFIXES)
     if not every:
         raise SystemExit(f"error: expected videos below {path}, found none")
@@ -145,7 +151,7 @@ def list_for_stage(videos: Sequence[Path], *, folder: Path) -> list[Video]:
         (path.as_posix(), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in zip(paths, status, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    digests = dict(zip(paths, manifest._digest_videos(versions, memo=folder / MEMO, num_threads=1), strict=True))
+    digests = dict(zip(paths, fingerprints.digest_videos(versions, memo=folder / MEMO, num_threads=1), strict=True))
     return [
         Video(video_id=f"{i:04d}", path=path.absolute(), fingerprint=digests[path.absolute()])
         for i, path in enumerate(videos)
@@ -155,7 +161,7 @@ def list_for_stage(videos: Sequence[Path], *, folder: Path) -> list[Video]:
 def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
     """Build a shard in a cache without rows, as a job of the workflow does."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    remembered = manifest.memo_file(folder / "cache", dataset="benchmark")
+    remembered = fingerprints.memo_file(folder / "cache", dataset="benchmark")
     remembered.parent.mkdir(parents=True)
     shutil.copyfile(folder / MEMO, remembered)
     job = ShardJob(
@@ -179,7 +185,7 @@ def run_fields(motions: Sequence[MotionVectors], *, stride: int) -> None:
 
 
 def read_all(path: Path) -> float:
-    """Return the seconds it takes to read and unpack every row of a shard, in an order drawn anew."""
+    """Return the seconds it takes to read every row of a shard, in random order."""
     seconds = 0.0
     with Shard(path) as shard:
         for video_id in np.random.default_rng(0).permutation(shard.video_ids).tolist():
@@ -293,7 +299,7 @@ def repeat_video(path: Path, output: Path, *, times: int) -> None:
 def report_memory(path: Path, folder: Path, sender: Any) -> None:
     shard = run_stage(list_for_stage([path], folder=folder), folder=folder)
     with Shard(shard) as opened:
-        row = opened.read_row_at(0, check=False, load_bytes=False)
+        row = opened.read_row_at(0, check=False, load=False)
         num_frames = len(row.values["picture_type"])  # type: ignore[arg-type]
     # Of this process alone: getrusage also counts the process that this one was forked from.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

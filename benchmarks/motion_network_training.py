@@ -27,7 +27,7 @@ from motion_decode import SUFFIXES
 from moclip.config.validation import check_config
 from moclip.encoders.motion_input import draw_view
 from moclip.encoders.runtime import prepare_torch
-from moclip.motion.vectors import motion_from_row, motion_to_row
+from moclip.motion.vectors import motion_from_row
 from moclip.training import motion_network as motion_training
 from moclip.training.motion_data import Sample, draw_batches
 from moclip.video.motion_vectors import read_motion
@@ -64,7 +64,7 @@ def main() -> None:
 def load_samples(folder: Path, *, count: int) -> list[Sample]:
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     chosen = every[:: max(1, len(every) // count)][:count]
-    rows = [motion_to_row(read_motion(path, video_id=path.stem, source="transcode")) for path in chosen]
+    rows = [vars(read_motion(path, video_id=path.stem, source="transcode")) for path in chosen]
     return [
         Sample(video_id=f"v{number}", class_index=number % 101, motion=partial(motion_from_row, row))
         for number, row in enumerate(rows)

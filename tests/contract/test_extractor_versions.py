@@ -10,7 +10,6 @@ SOURCES = {
     "MOTION_VERSION": (
         "extraction.motion",
         "motion.collector",
-        "motion.packing",
         "motion.vectors",
         "video.container",
         "video.motion_vectors",
@@ -53,8 +52,8 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
     "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
-    "MOTION_EMBEDDING_VERSION": (3, "f57a44bf74ea9bc8"),
-    "MOTION_VERSION": (4, "de96d7128af5bf32"),
+    "MOTION_EMBEDDING_VERSION": (3, "aea6a293df4d6cd6"),
+    "MOTION_VERSION": (4, "b2365f2dea4c666a"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
 

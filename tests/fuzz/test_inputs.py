@@ -224,7 +224,7 @@ FIELDS = (
     Field(name="embedding", kind="packed"),
     Field(name="count", kind="scalar", dtype="int32"),
     Field(name="codec", kind="scalar", dtype="text"),
-    Field(name="past", kind="bytes", dtype="uint8"),
+    Field(name="past", kind="tensor", dtype="int16", mask_value=-32768),
 )
 
 
@@ -240,7 +240,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "embedding": rng.normal(size=(2, 16)).astype(np.float32),
                 "count": number,
                 "codec": "h264",
-                "past": rng.integers(0, 255, 3000).astype(np.uint8),
+                "past": rng.integers(-20, 20, (5 + number, 30, 40, 2)).astype(np.int16),
             },
         )
         for number in range(6)

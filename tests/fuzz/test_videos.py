@@ -18,8 +18,7 @@ import pytest
 from moclip.core.spool import Spool
 from moclip.errors import MACHINE_REASONS, REJECT_REASONS, VideoError
 from moclip.extraction.frame_choice import decode_frames, rebuild_frames
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import motion_from_row
+from moclip.motion.vectors import NO_VECTOR, motion_from_row
 from moclip.video.isolation import Isolated, Limits
 from moclip.video.motion_vectors import decode_motion
 from moclip.video.writer import write_video

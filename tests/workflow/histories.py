@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from moclip.cache.row_cache import list_row_keys
+from moclip.cache.pool import list_row_keys
 from moclip.config.validation import check_config
 from moclip.dataset.layouts import read_listing
 from moclip.errors import MoclipError

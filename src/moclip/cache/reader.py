@@ -2,12 +2,12 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import h5py
-import hdf5plugin  # noqa: F401 (registers the filters of compressed bytes)
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +16,10 @@ from moclip.cache.format import (
     READABLE_VERSIONS,
     Field,
     Row,
-    StoredBytes,
+    StoredTensor,
     Value,
     build_row_digest,
+    name_shape,
     start_reject_digest,
 )
 from moclip.core.digests import build_digest
@@ -37,6 +38,9 @@ DAMAGE = (
 )
 
 
+_FIELD = ("name", "kind", "dtype", "mask_value")
+
+
 def _read_attribute(file: h5py.File, name: str) -> str:
     value = file.attrs[name]
     return value.decode() if isinstance(value, bytes) else str(value)
@@ -53,6 +57,7 @@ class Shard:
         """
         self.path = path
         self._columns: dict[str, NDArray[Any]] = {}
+        self._tensors: dict[str, tuple[h5py.Dataset, int]] = {}
         try:
             self._file = h5py.File(path, "r", locking=False)
             self._read_table()
@@ -80,8 +85,11 @@ class Shard:
         self.parameters: dict[str, Any] = json.loads(_read_attribute(self._file, "parameters"))
         self.provenance: dict[str, Any] = json.loads(_read_attribute(self._file, "provenance"))
         fields = json.loads(_read_attribute(self._file, "fields"))
-        self.fields = tuple(Field(name=n, kind=k, dtype=d) for n, k, d in fields)
-        self._bytes = {field.name: self._file[f"bytes/{field.name}"] for field in self.fields if field.kind == "bytes"}
+        if any(kind == "bytes" for _, kind, *_ in fields):
+            raise ShardError(
+                f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
+            )
+        self.fields = tuple(Field(**dict(zip(_FIELD, field, strict=False))) for field in fields)
         self.video_ids = self._texts("video_id")
         self.row_keys = self._texts("row_key")
         self.reject_reasons = self._texts("reject_reason")
@@ -134,22 +142,21 @@ class Shard:
             raise ShardError(f"{self.path}: no row for video {video_id}; run the workflow again")
         return self.read_row_at(self._index[video_id], check=check)
 
-    def read_row_at(self, index: int, *, check: bool = True, load_bytes: bool = True) -> Row:
-        """Return the row at a place in the table, as `read_row` does; without `load_bytes`, its bytes stay stored."""
+    def read_row_at(self, index: int, *, check: bool = True, load: bool = True) -> Row:
+        """Return the row at a place in the table, as `read_row` does; without `load`, its tensors stay stored."""
         try:
-            row = self._read_row(index, load_bytes=load_bytes)
-            found = build_row_digest(row, fields=self.fields) if check else row.digest
+            row = self._read_row(index)
+            if check and build_row_digest(row, fields=self.fields) != row.digest:
+                raise self._damaged(index, "its data does not match its digest")
+            return _load(row) if load else row
+        except ShardError:
+            raise
         except DAMAGE as error:
             raise self._damaged(index, _first_line(error)) from None
-        if found != row.digest:
-            raise self._damaged(index, "its data does not match its digest")
-        return row
 
-    def _read_row(self, index: int, *, load_bytes: bool) -> Row:
+    def _read_row(self, index: int) -> Row:
         reason = self.reject_reasons[index]
         values = {} if reason else {field.name: self._read_value(field, index) for field in self.fields}
-        if load_bytes:
-            values |= {name: _load(value) for name, value in values.items() if isinstance(value, StoredBytes)}
         return Row(
             video_id=self.video_ids[index],
             row_key=self.row_keys[index],
@@ -165,14 +172,22 @@ class Shard:
         )
 
     def _read_value(self, field: Field, index: int) -> Value:
-        if field.kind == "bytes":
-            start, size = (int(self._column(field, of=of)[index]) for of in ("starts", "sizes"))
-            return StoredBytes(dataset=self._bytes[field.name], start=start, num_bytes=size)
+        if field.kind == "tensor":
+            shape = tuple(self._column(field, of="shapes")[index].tolist())
+            dataset, chunk_items = self._tensor(f"tensor/{field.name}/{name_shape(shape[1:])}")
+            start = int(self._column(field, of="starts")[index])
+            return StoredTensor(dataset=dataset, chunk_items=chunk_items, start=start, shape=shape)
         column = self._column(field)
         if field.kind == "packed":
             start, stop = self._column(field, of="offsets")[index : index + 2]
             return column[start:stop]
         return str(column[index]) if field.dtype == "text" else _as_scalar(column[index])
+
+    def _tensor(self, name: str) -> tuple[h5py.Dataset, int]:
+        if name not in self._tensors:
+            dataset = self._file[name]
+            self._tensors[name] = dataset, dataset.chunks[0]
+        return self._tensors[name]
 
     def _column(self, field: Field, *, of: str = "") -> NDArray[Any]:
         # Packed and scalar fields are small: one read of the whole column serves every row of it.
@@ -187,11 +202,9 @@ def _first_line(error: BaseException) -> str:
     return f"{error}".partition("\n")[0] or type(error).__name__
 
 
-def _load(value: StoredBytes) -> NDArray[np.uint8]:
-    whole = np.empty(value.num_bytes, np.uint8)
-    if value.num_bytes:
-        value.dataset.read_direct(whole, np.s_[value.start : value.start + value.num_bytes])
-    return whole
+def _load(row: Row) -> Row:
+    tensors = {name: value.read() for name, value in row.values.items() if isinstance(value, StoredTensor)}
+    return replace(row, values={**row.values, **tensors}) if tensors else row
 
 
 def _as_scalar(value: np.generic) -> Value:

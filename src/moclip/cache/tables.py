@@ -1,4 +1,4 @@
-"""Embeddings of a stream as arrays, one row per video, and augmented views of training videos."""
+"""Cached features as arrays: embeddings of a stream, augmented views of training videos, motion vectors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.index import FeatureTable, load_table, read_index
-from moclip.errors import ModelError, ShardError
+from moclip.cache.reader import Shard
+from moclip.errors import ModelError, ShardError, VideoError
+from moclip.motion.vectors import MotionVectors, motion_from_row
 
 Floats = NDArray[np.float32]
 
@@ -69,6 +71,22 @@ def pool_frames(embeddings: Floats, *, offsets: NDArray[np.integer]) -> Floats:
         )
     sums = np.add.reduceat(embeddings.astype(np.float64), offsets[:-1], axis=0)
     return (sums / counts[:, None]).astype(np.float32)
+
+
+def read_motion(shard: Path | str, video_id: str) -> MotionVectors:
+    """Return the motion vectors of a video from a motion shard such as `motion/original/shard-0.h5`.
+
+    Raises:
+        ShardError: The shard is missing, damaged, or has no motion vectors of the video.
+        VideoError: The video was rejected.
+    """
+    with Shard(Path(shard)) as opened:
+        row = opened.read_row(video_id)
+    if row.reject_reason:
+        raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=video_id)
+    if "past" not in row.values:
+        raise ShardError(f"{shard}: expected motion vectors, found {', '.join(row.values)}; name a motion shard")
+    return motion_from_row(row.values)
 
 
 def shared_videos(video_ids: Iterable[str], *, streams: Iterable[Stream]) -> list[str]:

@@ -4,28 +4,31 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 
 from moclip.cache.format import (
-    CHUNK_BYTES,
+    COMPRESSION,
     FORMAT_VERSION,
     Field,
     Row,
     ShardHeader,
-    StoredBytes,
+    StoredTensor,
     Value,
     build_row_digest,
-    num_bytes,
-    read_blocks,
+    chunk_items,
+    name_shape,
 )
 from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
+from moclip.core.spool import Spool
 from moclip.errors import ShardError
+
+_CHUNKS_AT_ONCE = 8
 
 
 def write_shard(path: Path, *, rows: Iterable[Row], fields: Sequence[Field], header: ShardHeader) -> None:
@@ -47,15 +50,16 @@ def open_writer(path: Path, *, fields: Sequence[Field], header: ShardHeader) -> 
 
 
 class ShardWriter:
-    """A shard that is being written. Bytes go to the disk as rows come: memory does not grow with their number."""
+    """A shard that is being written. Tensors go to the disk as rows come, so memory does not grow with their number."""
 
     def __init__(self, file: h5py.File, *, fields: Sequence[Field]) -> None:
         """Take the open file, and the fields of its rows."""
         self._file, self._fields = file, fields
+        self._tensors = [field for field in fields if field.kind == "tensor"]
         self._rows: list[Row] = []
-        self._datasets = {field.name: _create_bytes(file, field.name) for field in fields if field.kind == "bytes"}
-        self._places: list[dict[str, tuple[int, int]]] = []
-        self._ends = dict.fromkeys(self._datasets, 0)
+        self._places: list[dict[str, StoredTensor]] = []
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._ends: dict[str, int] = {}
 
     @property
     def num_rows(self) -> int:
@@ -69,35 +73,42 @@ class ShardWriter:
             ShardError: It lacks a field.
         """
         _check_fields(row, fields=self._fields)
+        stored = {} if row.reject_reason else {f.name: self._store(row.values[f.name], field=f) for f in self._tensors}
+        row = replace(row, values={**row.values, **stored})
         digest = row.digest or build_row_digest(row, fields=self._fields)
-        self._places.append({name: self._write_bytes(name, row.values.get(name)) for name in self._datasets})
-        light = {name: value for name, value in row.values.items() if name not in self._datasets}
+        light = {name: value for name, value in row.values.items() if name not in stored}
+        self._places.append(stored)
         self._rows.append(replace(row, values=light, digest=digest))
 
-    def _write_bytes(self, name: str, value: Any) -> tuple[int, int]:
-        # Returns where they start and how many they are. Each row fills whole chunks, the last one with zeros.
-        start, number = self._ends[name], 0 if value is None else num_bytes(value)
-        if number:
-            self._ends[name] += -(-number // CHUNK_BYTES) * CHUNK_BYTES
-            dataset = self._datasets[name]
-            dataset.resize((self._ends[name],))
-            if isinstance(value, StoredBytes):
-                _copy_chunks(value, dataset, start=start)
-            else:
-                for at, block in zip(range(start, start + number, CHUNK_BYTES), read_blocks(value), strict=True):
-                    dataset[at : at + len(block)] = block
-        return start, number
+    def _store(self, value: Any, *, field: Field) -> StoredTensor:
+        # Each row fills whole chunks, so that chunks can be copied to another shard.
+        shape = tuple(value.shape)
+        name = f"tensor/{field.name}/{name_shape(shape[1:])}"
+        if name not in self._datasets:
+            self._datasets[name] = _create_tensor(self._file, name, field=field, item_shape=shape[1:])
+        dataset, size = self._datasets[name], chunk_items(np.dtype(field.dtype), shape[1:])
+        start = self._ends.get(name, 0)
+        self._ends[name] = start + -(-shape[0] // size) * size
+        if shape[0]:
+            dataset.resize((self._ends[name], *shape[1:]))
+            _write_tensor(dataset, value, start=start, size=size)
+        return StoredTensor(dataset=dataset, chunk_items=size, start=start, shape=shape)
 
     def finish(self) -> None:
-        """Write all but the bytes."""
+        """Write everything but the tensors."""
         _write_table(self._file, rows=self._rows)
         for field in self._fields:
-            if field.kind == "bytes":
-                places = np.array([place[field.name] for place in self._places], np.int64).reshape(-1, 2)
-                self._file.create_dataset(f"starts/{field.name}", data=places[:, 0])
-                self._file.create_dataset(f"sizes/{field.name}", data=places[:, 1])
+            if field.kind == "tensor":
+                self._write_places(field.name)
             else:
                 _WRITERS[field.kind](self._file, field, self._rows)
+
+    def _write_places(self, name: str) -> None:
+        places = [place.get(name) for place in self._places]
+        num_axes = max((len(place.shape) for place in places if place), default=1)
+        shapes = [place.shape if place else (0,) * num_axes for place in places]
+        self._file.create_dataset(f"starts/{name}", data=np.array([p.start if p else 0 for p in places], np.int64))
+        self._file.create_dataset(f"shapes/{name}", data=np.array(shapes, np.int64).reshape(-1, num_axes))
 
 
 def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Field]) -> None:
@@ -108,7 +119,7 @@ def _write_header(file: h5py.File, *, header: ShardHeader, fields: Sequence[Fiel
     _write_attribute(file, "parameters", json.dumps(header.parameters, sort_keys=True))
     _write_attribute(file, "provenance", json.dumps(header.provenance, sort_keys=True))
     _write_attribute(file, "signature", header.signature)
-    _write_attribute(file, "fields", json.dumps([[field.name, field.kind, field.dtype] for field in fields]))
+    _write_attribute(file, "fields", json.dumps([list(vars(field).values()) for field in fields]))
 
 
 def _write_attribute(file: h5py.File, name: str, text: str) -> None:
@@ -140,22 +151,30 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
     file.create_dataset(name, data=np.array(encoded, dtype=dtype), dtype=dtype)
 
 
-def _create_bytes(file: h5py.File, name: str) -> h5py.Dataset:
-    return file.create_dataset(
-        f"bytes/{name}",
-        shape=(0,),
-        maxshape=(None,),
-        dtype=np.uint8,
-        chunks=(CHUNK_BYTES,),
-        compression=hdf5plugin.Zstd(clevel=1),
+def _create_tensor(file: h5py.File, name: str, *, field: Field, item_shape: tuple[int, ...]) -> h5py.Dataset:
+    dtype = np.dtype(field.dtype)
+    dataset = file.create_dataset(
+        name,
+        shape=(0, *item_shape),
+        maxshape=(None, *item_shape),
+        dtype=dtype,
+        chunks=(chunk_items(dtype, item_shape), *item_shape),
+        compression=COMPRESSION,
+        fillvalue=field.mask_value,
     )
+    if field.mask_value is not None:
+        dataset.attrs["mask_value"] = dtype.type(field.mask_value)
+    return dataset
 
 
-def _copy_chunks(value: StoredBytes, dataset: h5py.Dataset, *, start: int) -> None:
-    source, target = value.dataset.id, dataset.id
-    for offset in range(0, value.num_bytes, CHUNK_BYTES):
-        filters, chunk = source.read_direct_chunk((value.start + offset,))
-        target.write_direct_chunk((start + offset,), chunk, filters)
+def _write_tensor(dataset: h5py.Dataset, value: Any, *, start: int, size: int) -> None:
+    if isinstance(value, StoredTensor):
+        for at, (filter_mask, chunk) in zip(count(start, size), value.chunks(), strict=False):
+            dataset.id.write_direct_chunk((at, *[0] * (len(value.shape) - 1)), chunk, filter_mask)
+        return
+    for block in value.blocks(_CHUNKS_AT_ONCE * size) if isinstance(value, Spool) else (value,):
+        dataset[start : start + len(block)] = block
+        start += len(block)
 
 
 def _check_fields(row: Row, *, fields: Sequence[Field]) -> None:

@@ -1,54 +1,74 @@
-"""`Spool`: bytes of unknown number on their way to a shard, in bounded memory."""
+"""`Spool`: an array of unknown length on its way to a shard, in bounded memory."""
 
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-# A usual video takes one or two megabytes; an hour of it in 1280 x 720 px takes a gigabyte.
-_MEMORY_BYTES = 16 * 2**20
+# The vectors of 1,000 frames of 1280 x 720 px; a usual video takes a megabyte.
+_MEMORY_BYTES = 64 * 2**20
 
 
 class Spool:
-    """Bytes that are appended and then read, from memory or, when there are many, from a file without a name.
+    """An array that grows along axis 0 and is then read, in memory or, if it is large, in a file without a name.
 
-    The file goes with the object, and with the process, however that ends.
+    The system removes the file with the object or with the process.
     """
 
-    def __init__(self, *, folder: Path | None = None) -> None:
-        """Take the folder of that file, or None for the system's own one."""
-        self._folder = folder
-        self._parts: list[NDArray[np.uint8]] = []
+    def __init__(self, *, dtype: DTypeLike, item_shape: Sequence[int] = (), folder: Path | None = None) -> None:
+        """Take the shape of an item along axis 0, and the folder of the file, None for the system's folder."""
+        self.dtype, self._item_shape, self._folder = np.dtype(dtype), tuple(item_shape), folder
+        self._item_bytes = self.dtype.itemsize * math.prod(self._item_shape)
+        self._parts: list[NDArray[Any]] = []
         self._file: IO[bytes] | None = None
-        self.num_bytes = 0
+        self._num_items = 0
 
-    def append(self, data: NDArray[np.uint8]) -> None:
-        """Add (N,) uint8, which may be kept as it is: nobody changes it any more."""
-        self.num_bytes += len(data)
-        self._parts.append(data)
-        if self._file is None and self.num_bytes > _MEMORY_BYTES:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array so far."""
+        return (self._num_items, *self._item_shape)
+
+    def append(self, items: NDArray[Any]) -> None:
+        """Add (N, *item_shape) contiguous items, which are not copied: the caller must not change them."""
+        self._num_items += len(items)
+        self._parts.append(items)
+        if self._file is None and self._num_items * self._item_bytes > _MEMORY_BYTES:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
         if self._file is not None:
             self._file.writelines(part.data for part in self._parts)
             self._parts = []
 
-    def blocks(self, size: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield all that was added, `size` bytes at a time; the last block may be shorter."""
+    def blocks(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield the array in blocks of `size` items; the last block may be shorter."""
+        held: list[NDArray[Any]] = []
+        for part in self._read_parts(size):
+            at = 0
+            while at < len(part):
+                held.append(part[at : at + size - sum(map(len, held))])
+                at += len(held[-1])
+                if sum(map(len, held)) == size:
+                    yield _join(held)
+                    held = []
+        if held:
+            yield _join(held)
+
+    def _read_parts(self, size: int) -> Iterator[NDArray[Any]]:
         if self._file is None:
-            whole = self.read()
-            yield from (whole[start : start + size] for start in range(0, len(whole), size))
+            yield from self._parts
             return
         self._file.seek(0)
-        while block := self._file.read(size):
-            yield np.frombuffer(block, np.uint8)
+        while data := self._file.read(size * self._item_bytes):
+            yield np.frombuffer(data, self.dtype).reshape(-1, *self._item_shape)
 
-    def read(self) -> NDArray[np.uint8]:
-        """Return all that was added as one (N,) uint8 array."""
-        if self._file is not None:
-            return np.concatenate([np.empty(0, np.uint8), *self.blocks(self.num_bytes)])
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate([np.empty(0, np.uint8), *self._parts])]
-        return self._parts[0]
+    def read(self) -> NDArray[Any]:
+        """Return the whole array."""
+        parts = list(self._read_parts(max(1, self._num_items)))
+        return _join(parts) if parts else np.empty(self.shape, self.dtype)
+
+
+def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,4 +1,8 @@
-"""The part that all extractors share: look up rows, compute the missing ones, assemble the shard."""
+"""The part that all extractors share: look up rows, compute the missing ones, assemble the shard.
+
+A new stream is one module that builds its `Extractor` (fields, row key, and `extract`, which yields rows) and calls
+`extract_shard` and `index_shards`, each from one rule.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from moclip.cache.format import Field, Row, ShardHeader, Value
+from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.index import write_index
-from moclip.cache.row_cache import Wanted, build_shard, pool_folder, shard_signature
+from moclip.cache.pool import pool_folder
+from moclip.cache.row_cache import Wanted, assemble_shard, shard_signature
 from moclip.dataset.fingerprints import UnchangedCheck, memo_file
 from moclip.dataset.labels import list_subsets
 from moclip.dataset.manifest_table import read_table
@@ -127,43 +132,52 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
         DatasetError: A video is no longer the one that the manifest lists; the rows before it are kept.
     """
     by_id = {video.video_id: video for video in videos}
+    pool = pool_folder(
+        job.cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
+    )
+    with assemble_shard(
+        job.output,
+        pool=pool,
+        name=job.pool_name,
+        wanted=list_wanted(extractor, videos),
+        fields=extractor.fields,
+        header=_build_header(extractor, videos),
+    ) as shard:
+        for missing in shard.claim_missing():
+            for row in _extract_checked(extractor, [by_id[wanted.video_id] for wanted in missing], job=job):
+                if row is None:
+                    shard.end_batch()
+                else:
+                    shard.append(row)
+        count = shard.publish(allow_rejects=job.on_bad_video == "skip")
+    _log.info("%s: %d rows computed, %d taken from the cache", job.output, count.num_computed, count.num_reused)
 
-    def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
-        from tqdm import tqdm  # noqa: PLC0415 (a shard from the cache shows no progress)
 
-        chosen = [by_id[wanted.video_id] for wanted in missing]
-        check = _unchanged_check(chosen, job=job) if extractor.reads_videos and job.fingerprint else None
-        title = f"{extractor.name} {job.output.stem}"
-        with tqdm(total=len(chosen), desc=title, unit="video", mininterval=2) as progress:
-            for row in extractor.extract(chosen):
-                if row is not None and check is not None:
-                    # After it was read: the row is then of these bytes and of no others, and a disk that was lost for
-                    # a moment makes no reject, which the cache would keep.
-                    video = by_id[row.video_id]
-                    check(video.path, fingerprint=video.fingerprint)
-                progress.update(row is not None)
-                yield row
-
-    header = ShardHeader(
+def _build_header(extractor: Extractor, videos: Sequence[Video]) -> ShardHeader:
+    return ShardHeader(
         extractor=extractor.name,
         extractor_version=extractor.version,
         parameters=extractor.parameters,
         signature=expected_signature(extractor, videos),
         provenance=extractor.provenance,
     )
-    count = build_shard(
-        job.output,
-        pool=pool_folder(
-            job.cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
-        ),
-        name=job.pool_name,
-        wanted=list_wanted(extractor, videos),
-        fields=extractor.fields,
-        header=header,
-        extract=extract,
-        allow_rejects=job.on_bad_video == "skip",
-    )
-    _log.info("%s: %d rows computed, %d taken from the cache", job.output, count.num_computed, count.num_reused)
+
+
+def _extract_checked(extractor: Extractor, videos: Sequence[Video], *, job: ShardJob) -> Iterator[Row | None]:
+    from tqdm import tqdm  # noqa: PLC0415 (a shard from the cache shows no progress)
+
+    by_id = {video.video_id: video for video in videos}
+    check = _unchanged_check(videos, job=job) if extractor.reads_videos and job.fingerprint else None
+    title = f"{extractor.name} {job.output.stem}"
+    with tqdm(total=len(videos), desc=title, unit="video", mininterval=2) as progress:
+        for row in extractor.extract(videos):
+            if row is not None and check is not None:
+                # After the video was read: the row is then computed from these bytes, and a disk that was lost for a
+                # moment causes no reject, which the cache would keep.
+                video = by_id[row.video_id]
+                check(video.path, fingerprint=video.fingerprint)
+            progress.update(row is not None)
+            yield row
 
 
 def _unchanged_check(videos: Sequence[Video], *, job: ShardJob) -> UnchangedCheck:
@@ -189,16 +203,6 @@ def finished_rows(extractor: Extractor, videos: Sequence[Video]) -> Iterator[Row
     for row in extractor.extract(videos):
         if row is not None:
             yield row
-
-
-def build_row(
-    extractor_key: Callable[[Video], str], video: Video, compute: Callable[[Video], Mapping[str, Value]]
-) -> Row:
-    """Return the row of a video: what `compute` makes of it, or the reason why it has no features."""
-    try:
-        return Row(video_id=video.video_id, row_key=extractor_key(video), values=compute(video))
-    except VideoError as error:
-        return reject_row(extractor_key, video, error)
 
 
 def reject_row(extractor_key: Callable[[Video], str], video: Video, error: VideoError) -> Row:

@@ -4,15 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moclip.cache.format import Field, Row, Value
-from moclip.extraction.extractor import Extractor, ShardJob, Video, build_row, extract_shard, index_shards, list_videos
+from moclip.cache.format import Field, Row
+from moclip.errors import VideoError
+from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
+from moclip.motion.vectors import NO_VECTOR
 from moclip.versions import MOTION_VERSION
 from moclip.video.isolation import Isolated, Limits
 from moclip.video.motion_vectors import decode_motion, libavcodec_version
 
 MOTION_FIELDS = (
-    Field(name="past", kind="bytes", dtype="uint8"),
-    Field(name="future", kind="bytes", dtype="uint8"),
+    Field(name="past", kind="tensor", dtype="int16", mask_value=NO_VECTOR),
+    Field(name="future", kind="tensor", dtype="int16", mask_value=NO_VECTOR),
     Field(name="past_frame_index", kind="packed", dtype="int32"),
     Field(name="future_frame_index", kind="packed", dtype="int32"),
     Field(name="picture_type", kind="packed", dtype="uint8"),
@@ -44,9 +46,9 @@ def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_
 def build_motion_extractor(
     variant: Mapping[str, Any], *, spool_folder: Path | None = None, limits: Limits | None = None
 ) -> Extractor:
-    """Return the extractor of a motion variant of the configuration, which decodes in a process of its own.
+    """Return the extractor of a motion variant of the configuration, which decodes in a worker process.
 
-    `spool_folder` takes what does not fit into memory of a very long video until it is written.
+    The vectors of a long video wait in `spool_folder` until they are written.
     """
     # B-frame vectors of MPEG-4 differ between versions of libavcodec, so its version is part of the key.
     parameters = {**variant, "libavcodec": libavcodec_version()}
@@ -55,13 +57,14 @@ def build_motion_extractor(
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         with Isolated(decode_motion, limits=limits, spool_folder=spool_folder) as decode:
-
-            def compute(video: Video) -> Mapping[str, Value]:
-                path, source = str(video.path), variant["source"]
-                return decode(video_id=video.video_id, path=path, source=source, spool_folder=folder)
-
             for video in videos:
-                yield build_row(_key, video, compute)
+                path, source = str(video.path), variant["source"]
+                try:
+                    values = decode(video_id=video.video_id, path=path, source=source, spool_folder=folder)
+                except VideoError as error:
+                    yield reject_row(_key, video, error)
+                else:
+                    yield Row(video_id=video.video_id, row_key=_key(video), values=values)
 
     return Extractor(
         name="motion",

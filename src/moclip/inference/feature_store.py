@@ -87,7 +87,7 @@ class FeatureStore:
         return self._row(name, video_id).values
 
     def read_motion(self, name: str, video_id: str) -> MotionVectors:
-        """Return the motion vectors of a video from a feature set `motion/<variant>`, unpacked.
+        """Return the motion vectors of a video from a feature set `motion/<variant>`.
 
         Raises:
             DatasetError: There is no such feature set or video, or it holds no vectors.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.cache.format import Row, ShardHeader, build_row_digest
+from moclip.cache.format import Row, ShardHeader
 from moclip.cache.index import FeatureTable
 from moclip.cache.tables import Stream, pool_frames
 from moclip.cache.writer import write_shard
@@ -135,10 +135,8 @@ def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> I
     with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
         path = Path(folder) / "motion.h5"
         write_shard(path, rows=rows, fields=MOTION_FIELDS, header=_HEADER)
-        videos = [
-            Video(video_id=row.video_id, path=path, fingerprint=build_row_digest(row, fields=MOTION_FIELDS))
-            for row in rows
-        ]
+        digests = list_shard_rows(path).digests
+        videos = [Video(video_id=row.video_id, path=path, fingerprint=digests[row.video_id]) for row in rows]
         for row in finished_rows(embedder, videos):
             stored = _as_stored(row, extractor=embedder)
             yield StreamRow(stream="motion", row=stored, source=sources[row.video_id])

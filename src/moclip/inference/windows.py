@@ -14,7 +14,7 @@ from moclip.inference.run import RunParts
 from moclip.inference.settings import with_device
 from moclip.inference.streams import StreamRow, embed_motion, motion_settings
 from moclip.motion.fields import choose_windows, frame_times, motion_amounts, slice_motion
-from moclip.motion.vectors import MotionVectors, motion_to_row
+from moclip.motion.vectors import MotionVectors
 from moclip.video.frames import read_frame_facts, read_frames
 from moclip.video.motion_vectors import MotionSource, read_motion
 from moclip.video.sampling import choose_frames
@@ -90,7 +90,7 @@ def _motion_entries(
     for span in spans:
         name = _name(path, span)
         part = slice_motion(motion, start=span[0], stop=span[1])
-        rows.append(Row(video_id=name, row_key=name, values=motion_to_row(part)))
+        rows.append(Row(video_id=name, row_key=name, values=vars(part)))
     yield from embed_motion(parts, rows, device=device)
 
 

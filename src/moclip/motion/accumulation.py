@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.motion.packing import EMPTY
+from moclip.motion.vectors import EMPTY
 
 _CELL = 8
 

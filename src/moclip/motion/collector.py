@@ -1,4 +1,4 @@
-"""Collect FFmpeg's block vectors of many frames into packed segments."""
+"""Collect FFmpeg's block vectors of many frames into vector fields."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.motion.packing import EMPTY, pack_segment
+from moclip.motion.vectors import EMPTY, grid_shape
 
 # FFmpeg's AVMotionVector, 40 bytes: int32 source, uint8 w, uint8 h, int16 src_x | int16 src_y, dst_x, dst_y, padding |
 # uint64 flags | int32 motion_x, motion_y | uint16 motion_scale, padding. Read here as five little-endian int64.
@@ -14,13 +14,13 @@ _BYTES = 40
 
 _BLOCK_16X16, _BLOCK_8X16, _BLOCK_16X8, _BLOCK_8X8 = 0x1010, 0x1008, 0x0810, 0x0808
 
-# Structs wait in the first of these until they are read, which is fastest while they are in the processor's cache; what
-# is read of them waits until there is enough for a segment.
+# Structs wait in a buffer of this size until they are read, which is fastest while they are in the processor's cache.
 _BUFFER_BYTES = 1 << 19
 
-_SEGMENT_VECTORS = 1 << 16
+# Both halves of this times an unsigned number of 32 bits hold the number.
+_TWICE = (1 << 32) + 1
 
-Emit = Callable[[NDArray[np.uint8]], object]
+Emit = Callable[[NDArray[np.int16]], object]
 
 
 class VectorError(ValueError):
@@ -29,7 +29,7 @@ class VectorError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFrames:
-    """Which frames the segments of each direction hold, one field a frame, and the unit of the vectors.
+    """The frame of each emitted field of each direction, and the unit of the vectors.
 
     `motion_scale` is 0 where there was no vector at all.
     """
@@ -65,10 +65,6 @@ class _Vectors:
         size = table.view(np.uint16)[:, 2].copy()
         return cls(np.array(frame_index, np.int32), np.array(counts, np.int32), size, cell, motion)
 
-    @classmethod
-    def join(cls, parts: list["_Vectors"]) -> "_Vectors":
-        return cls(*(np.concatenate(columns) for columns in zip(*(vars(part).values() for part in parts), strict=True)))
-
     def take(self, chosen: NDArray[np.bool_]) -> "_Vectors":
         """Those that are chosen, and the frames that have some."""
         counts = np.add.reduceat(chosen, np.cumsum(self.counts) - self.counts, dtype=np.int32)
@@ -79,87 +75,79 @@ class _Vectors:
     def inside(self, *, rows: int, columns: int) -> "_Vectors":
         """Those inside the picture; coded pictures may be larger."""
         row, column = self.cell >> 17, (self.cell >> 1) & 0xFFF
-        if row.max() < rows and column.max() < columns:
+        if not len(row) or (row.max() < rows and column.max() < columns):
             return self
         return self.take((row < rows) & (column < columns))
 
-    def pack(self, *, rows: int, columns: int) -> NDArray[np.uint8]:
-        """One segment of the grid's (rows, columns) macroblocks."""
-        num_blocks = rows * columns
-        block = (self.cell >> 17) * columns
-        block += (self.cell >> 1) & 0xFFF
-        at = np.repeat(np.arange(len(self.counts)) * num_blocks, self.counts)
-        at += block
-        first = np.full(len(self.counts) * num_blocks, EMPTY)
-        first[at] = self.motion
+    def to_fields(self, *, rows: int, columns: int) -> NDArray[np.int16]:
+        """(F, 2 * rows, 2 * columns, 2) fields on a grid of 8 x 8 px cells, of (rows, columns) macroblocks."""
+        num_frames = len(self.counts)
+        frame = np.repeat(np.arange(num_frames) * (rows * columns), self.counts)
+        block = frame + (self.cell >> 17) * columns + ((self.cell >> 1) & 0xFFF)
+        blocks = np.full(num_frames * rows * columns, EMPTY)
+        blocks[block] = self.motion
         parts = np.flatnonzero(self.size != _BLOCK_16X16)
-        split_at, split = _split(at[parts], size=self.size[parts], cell=self.cell[parts], motion=self.motion[parts])
-        first[split_at] = split[0]
-        return pack_segment(first, num_fields=len(self.counts), split_at=split_at, split=split)
+        blocks[block[parts]] = EMPTY
+        # The two cells of a macroblock side by side are one item.
+        pairs = blocks.view(np.uint32).astype(np.int64)
+        pairs *= _TWICE
+        fields = np.empty((num_frames, rows, 2, columns), np.int64)
+        fields[:, :, 0] = fields[:, :, 1] = pairs.reshape(num_frames, rows, columns)
+        if len(parts):
+            cell = self.cell[parts]
+            place = 4 * frame[parts] + (cell >> 16) * (2 * columns) + (cell & 0xFFFF)
+            _set_parts(
+                fields.view(np.int32).reshape(-1), place, self.size[parts], self.motion[parts], below=2 * columns
+            )
+        return fields.view(np.int16).reshape(num_frames, 2 * rows, 2 * columns, 2)
 
 
-def _split(
-    block: NDArray[np.intp], *, size: NDArray[np.uint16], cell: NDArray[np.int32], motion: NDArray[np.int32]
-) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    # Of the macroblocks that hold these smaller blocks: their indices, ascending, and (4, N) cells.
-    is_next = block[1:] != block[:-1]
-    if (block[1:] < block[:-1]).any():
-        split_at, number = np.unique(block, return_inverse=True)
-    else:  # as FFmpeg lists them
-        split_at = block[np.concatenate([np.full(min(1, len(block)), True), is_next])]
-        number = np.concatenate([np.zeros(1, np.intp), np.cumsum(is_next)])[: len(block)]
-    # The quarter of its macroblock that holds a block's centre; of a wide or a tall block, its last quarter.
-    place = (cell & 1) + ((cell >> 15) & 2) + 4 * number
-    cells = np.full(4 * len(split_at), EMPTY)
+def _set_parts(
+    cells: NDArray[np.int32],
+    place: NDArray[np.intp],
+    size: NDArray[np.uint16],
+    motion: NDArray[np.int32],
+    *,
+    below: int,
+) -> None:
+    # The place is the cell that holds a block's centre, which is the last cell of a wide or a tall block.
     cells[place] = motion
-    if (size != _BLOCK_8X8).any():
-        wide, tall = np.flatnonzero(size == _BLOCK_16X8), np.flatnonzero(size == _BLOCK_8X16)
-        cells[place[wide] - 1] = motion[wide]
-        cells[place[tall] - 2] = motion[tall]
-        if len(wide) + len(tall) + np.count_nonzero(size == _BLOCK_8X8) < len(size):
-            unknown = set(size.tolist()) - {_BLOCK_8X8, _BLOCK_8X16, _BLOCK_16X8}
-            sizes = [f"{code & 0xFF}x{code >> 8}" for code in sorted(unknown)]
-            raise VectorError(f"expected blocks of 8 or 16 px, found {sizes}")
-    return split_at, np.ascontiguousarray(cells.reshape(-1, 4).T)
+    num_known = np.count_nonzero(size == _BLOCK_8X8)
+    if num_known == len(size):
+        return
+    for shape, distance in ((_BLOCK_16X8, 1), (_BLOCK_8X16, below)):
+        index = np.flatnonzero(size == shape)
+        cells[place[index] - distance] = motion[index]
+        num_known += len(index)
+    if num_known < len(size):
+        unknown = set(size.tolist()) - {_BLOCK_8X8, _BLOCK_8X16, _BLOCK_16X8}
+        sizes = [f"{code & 0xFF}x{code >> 8}" for code in sorted(unknown)]
+        raise VectorError(f"expected blocks of 8 or 16 px, found {sizes}")
 
 
 class _Direction:
-    """The vectors that point one way in time, and the segments that they fill."""
+    """The vectors that point one way in time."""
 
     def __init__(self, emit: Emit, *, rows: int, columns: int) -> None:
         self._emit, self._rows, self._columns = emit, rows, columns
-        self._waiting: list[_Vectors] = []
-        self._num_waiting = 0
         self._frame_index = [np.empty(0, np.int32)]
 
     def add(self, vectors: _Vectors) -> None:
+        vectors = vectors.inside(rows=self._rows, columns=self._columns)
         if len(vectors.cell):
-            self._waiting.append(vectors)
-            self._num_waiting += len(vectors.cell)
-            if self._num_waiting >= _SEGMENT_VECTORS:
-                self._flush()
-
-    def finish(self) -> NDArray[np.int32]:
-        """The frames of all the segments."""
-        self._flush()
-        return np.concatenate(self._frame_index)
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        vectors = _Vectors.join(self._waiting).inside(rows=self._rows, columns=self._columns)
-        if len(vectors.cell):
-            self._emit(vectors.pack(rows=self._rows, columns=self._columns))
+            self._emit(vectors.to_fields(rows=self._rows, columns=self._columns))
             self._frame_index.append(vectors.frame_index)
-        self._waiting, self._num_waiting = [], 0
+
+    def frame_index(self) -> NDArray[np.int32]:
+        return np.concatenate(self._frame_index)
 
 
 class MotionStream:
-    """Collects the block vectors of frames and hands on segments of `motion.packing` as they fill up."""
+    """Collects the block vectors of frames and emits vector fields, those of many frames at a time."""
 
     def __init__(self, *, width_px: int, height_px: int, emit_past: Emit, emit_future: Emit) -> None:
-        """Take the size of the picture, and who gets the segments of each direction."""
-        columns, rows = -(-width_px // 16), -(-height_px // 16)
+        """Take the size of the picture, and the functions that take the fields of each direction."""
+        rows, columns = (cells // 2 for cells in grid_shape(width_px=width_px, height_px=height_px))
         self._past = _Direction(emit_past, rows=rows, columns=columns)
         self._future = _Direction(emit_future, rows=rows, columns=columns)
         self._scale = 0
@@ -189,13 +177,13 @@ class MotionStream:
         self._frame_index.append(frame_index)
 
     def finish(self) -> StreamFrames:
-        """Hand on what is left, and return the frames of all the segments.
+        """Emit the fields that are left, and return the frames of all fields.
 
         Raises:
             VectorError: As `add` does.
         """
         self._read()
-        past, future = self._past.finish(), self._future.finish()
+        past, future = self._past.frame_index(), self._future.frame_index()
         return StreamFrames(past_frame_index=past, future_frame_index=future, motion_scale=self._scale)
 
     def _read(self) -> None:

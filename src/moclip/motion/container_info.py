@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 
 _NO_PAIR = np.array([NO_VECTOR, NO_VECTOR], np.int16).view(np.int32)[0]
 

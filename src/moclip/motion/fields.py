@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from moclip.errors import MoclipError
 from moclip.motion.accumulation import Chain, Steps, accumulate_densely, trace_back
 from moclip.motion.camera import remove_camera
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import CELL_PX, MotionVectors
+from moclip.motion.vectors import CELL_PX, NO_VECTOR, MotionVectors
 
 FieldKind = Literal["raw", "accumulated"]
 

@@ -1,30 +1,23 @@
-"""The motion vectors of a video, and their row in a shard."""
+"""The motion vectors of a video."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.motion.packing import pack_fields, unpack_fields
-
 CELL_PX = 8
 
-_STORED_AS_THEY_ARE = (
-    "past_frame_index",
-    "future_frame_index",
-    "picture_type",
-    "is_keyframe",
-    "time_seconds",
-    "motion_scale",
-    "width_px",
-    "height_px",
-    "rotation_degrees",
-    "codec_name",
-    "frame_rate",
-    "source",
-)
+NO_VECTOR = -32768
+
+# A cell without a vector: both components in one int32, x in the low half.
+EMPTY = np.array([NO_VECTOR] * 2, np.int16).view(np.int32)[0]
+
+
+def grid_shape(*, width_px: int, height_px: int) -> tuple[int, int]:
+    """Return the rows and columns of the grid of cells that covers all macroblocks of a picture, both even."""
+    return 2 * -(-height_px // 16), 2 * -(-width_px // 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +27,7 @@ class MotionVectors:
     Attributes:
         past: (P, Hb, Wb, 2) int16, 1/`motion_scale` px, x then y: FFmpeg's `motion_x, motion_y`, which point from a
             block back to its source in an earlier frame (content that moves right has a negative x). Both components
-            are `NO_VECTOR` where a cell has none: intra, or not covered. Hb = 2 ceil(height / 16), Wb likewise.
+            are `NO_VECTOR` where a cell has none: intra, or not covered. (Hb, Wb) is `grid_shape`.
         past_frame_index: (P,) int32, ascending: the frames that have such vectors.
         future: (F, Hb, Wb, 2) int16, the same for the vectors of B-frames that point to a later frame.
         future_frame_index: (F,) int32, ascending.
@@ -71,30 +64,6 @@ class MotionVectors:
         return len(self.picture_type)
 
 
-def motion_to_row(motion: MotionVectors) -> dict[str, NDArray[Any] | str | float | int]:
-    """Return what a shard stores of the vectors: arrays by name, and scalars; `past` and `future` packed."""
-    as_they_are = {name: getattr(motion, name) for name in _STORED_AS_THEY_ARE}
-    return {"past": pack_fields(motion.past), "future": pack_fields(motion.future), **as_they_are}
-
-
 def motion_from_row(row: Mapping[str, Any]) -> MotionVectors:
-    """Return the vectors that `motion_to_row` took apart, bit for bit."""
-    height, width = -(-int(row["height_px"]) // 16), -(-int(row["width_px"]) // 16)
-    past_frame_index = np.asarray(row["past_frame_index"], np.int32)
-    future_frame_index = np.asarray(row["future_frame_index"], np.int32)
-    return MotionVectors(
-        past=unpack_fields(row["past"], num_fields=len(past_frame_index), height=height, width=width),
-        past_frame_index=past_frame_index,
-        future=unpack_fields(row["future"], num_fields=len(future_frame_index), height=height, width=width),
-        future_frame_index=future_frame_index,
-        picture_type=np.asarray(row["picture_type"], np.uint8),
-        is_keyframe=np.asarray(row["is_keyframe"], np.bool_),
-        time_seconds=np.asarray(row["time_seconds"], np.float64),
-        motion_scale=int(row["motion_scale"]),
-        width_px=int(row["width_px"]),
-        height_px=int(row["height_px"]),
-        rotation_degrees=int(row["rotation_degrees"]),
-        codec_name=str(row["codec_name"]),
-        frame_rate=float(row["frame_rate"]),
-        source=str(row["source"]),
-    )
+    """Return the vectors that a row of a motion shard holds."""
+    return MotionVectors(**{field.name: row[field.name] for field in fields(MotionVectors)})

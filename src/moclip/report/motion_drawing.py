@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.motion.fields import pixel_code
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import CELL_PX, MotionVectors
+from moclip.motion.vectors import CELL_PX, NO_VECTOR, MotionVectors
 
 Image = NDArray[np.uint8]
 

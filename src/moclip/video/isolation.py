@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moclip.core.spool import Spool
 from moclip.errors import MoclipError, VideoError
@@ -251,21 +252,26 @@ class _Worker:
     def _read_value(self, entry: Mapping[str, Any], *, until: float, folder: Path | None) -> Any:
         if "scalar" in entry:
             return entry["scalar"]
-        if "spool" in entry:
-            spool, left = Spool(folder=folder), int(entry["spool"])
-            while left:
-                block = self._receive(min(left, BLOCK_BYTES), until=until)
-                spool.append(np.frombuffer(block, np.uint8))
-                left -= len(block)
-            return spool
-        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        dtype = np.dtype(entry["dtype"])
         if dtype.hasobject:
             raise RuntimeError(f"a worker sent an array of {dtype}")
+        if "spool" not in entry:
+            return self._receive_array(tuple(entry["shape"]), dtype, until=until)
+        left, *item_shape = entry["spool"]
+        if min(item_shape, default=1) < 1:
+            raise RuntimeError(f"a worker sent items of shape {item_shape}")
+        spool = Spool(dtype=dtype, item_shape=item_shape, folder=folder)
+        items = max(1, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(item_shape)))
+        while left > 0:
+            spool.append(self._receive_array((min(left, items), *item_shape), dtype, until=until))
+            left -= items
+        return spool
+
+    def _receive_array(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, until: float) -> NDArray[Any]:
         count = math.prod(shape) * dtype.itemsize
         if count > self._limits.memory_mb * 2**20:
             raise RuntimeError(f"a worker announced an array of {count} bytes")
-        data = self._receive(count, until=until)
-        return np.frombuffer(data, dtype).reshape(shape)
+        return np.frombuffer(self._receive(count, until=until), dtype).reshape(shape)
 
     def _send(self, document: Mapping[str, Any]) -> None:
         data = json.dumps(document).encode()

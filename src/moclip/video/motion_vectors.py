@@ -21,7 +21,7 @@ from av.video.frame import PictureType
 from moclip.core.spool import Spool
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.collector import MotionStream, VectorError
-from moclip.motion.vectors import MotionVectors, motion_from_row
+from moclip.motion.vectors import MotionVectors, grid_shape, motion_from_row
 from moclip.video.container import NO_TIME, VideoFile, open_video, rotation_degrees
 from moclip.video.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
 
@@ -83,7 +83,7 @@ def read_motion(path: Path, *, video_id: str, source: MotionSource = "original")
 def read_motion_row(
     path: Path, *, video_id: str, source: MotionSource = "original", spool_folder: Path | None = None
 ) -> dict[str, Any]:
-    """Return every motion vector of a video as a shard stores it: what `motion_to_row` gives, spooled.
+    """Return every motion vector of a video as the values of a row, `past` and `future` spooled.
 
     Memory does not grow with the length of the video.
 
@@ -92,7 +92,7 @@ def read_motion_row(
         video_id: The video's name in errors.
         source: `original` takes the vectors of the file's own stream; `transcode` those of the frames re-encoded in
             memory (`moclip.video.transcode`); `auto` the original ones where there are any and none is of a field.
-        spool_folder: Where packed vectors wait that are too many for memory; None for the system's own place.
+        spool_folder: Folder for vectors that are too many for memory; None for the system's folder.
 
     Raises:
         VideoError: The video has no vectors, for a reason of `errors.REJECT_REASONS`.
@@ -165,7 +165,8 @@ def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.V
 def _collect_motion(
     video: VideoFile, frames: Iterable[av.VideoFrame], *, size: tuple[int, int], spool_folder: Path | None
 ) -> dict[str, Any]:
-    past, future = Spool(folder=spool_folder), Spool(folder=spool_folder)
+    item_shape = (*grid_shape(width_px=size[0], height_px=size[1]), 2)
+    past, future = (Spool(dtype=np.int16, item_shape=item_shape, folder=spool_folder) for _ in range(2))
     stream = MotionStream(width_px=size[0], height_px=size[1], emit_past=past.append, emit_future=future.append)
     without_vectors = PictureType.B if video.stream.codec_context.name in _H263_DECODERS else None
     types, keyframes, timestamps = bytearray(), bytearray(), array("q")

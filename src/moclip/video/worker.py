@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import logging
+import math
 import os
 import signal
 import struct
@@ -134,7 +135,9 @@ def _answer(function: Callable[..., Values], arguments: dict[str, Any], answers:
 
 def _pack(value: Any) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
     if isinstance(value, Spool):
-        return {"spool": value.num_bytes}, value.blocks(BLOCK_BYTES)
+        item_shape = value.shape[1:]
+        items = max(1, BLOCK_BYTES // (value.dtype.itemsize * math.prod(item_shape)))
+        return {"spool": list(value.shape), "dtype": value.dtype.str}, value.blocks(items)
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         entry = {"dtype": array.dtype.str, "shape": list(value.shape)}
@@ -160,7 +163,7 @@ def _write(answers: int, document: Mapping[str, Any], *, blocks: Iterable[NDArra
     data = json.dumps(document).encode()
     waiting = [memoryview(LENGTH.pack(len(data)) + data)]
     for block in blocks:
-        waiting.append(block.view(np.uint8).data)
+        waiting.append(block.reshape(-1).view(np.uint8).data)
         if len(waiting) >= _MAX_PIECES or sum(map(len, waiting)) >= BLOCK_BYTES:
             _write_all(answers, waiting)
             waiting = []

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from moclip.cache.pool import list_row_keys
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import list_row_keys
 from moclip.dataset.fingerprints import memo_file
 from moclip.dataset.manifest import list_known_videos
 from moclip.errors import ShardError
@@ -140,8 +140,11 @@ def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
     # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
     for feature_set in sets:
         for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
-            with Shard(path) as shard:
-                rows = [shard.read_row_at(i, check=False, load_bytes=False) for i in range(len(shard.row_keys))]
+            try:
+                with Shard(path) as shard:
+                    rows = [shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys))]
+            except ShardError:  # damaged, or of an earlier format
+                continue
             counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
             if counts:
                 return round(sum(counts) / len(counts) * num_videos)

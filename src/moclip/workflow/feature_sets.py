@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.cache.index import read_index
-from moclip.cache.row_cache import pool_folder
+from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from moclip.cache.pool import drop_rows
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import drop_rows
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.extractor import Extractor, Video, expected_signature, list_wanted
 from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
@@ -122,7 +122,7 @@ class _Verifier:
 
 def _is_whole(shard: Shard, index: int) -> bool:
     try:
-        shard.read_row_at(index, load_bytes=False)
+        shard.read_row_at(index, load=False)
     except ShardError:
         return False
     return True

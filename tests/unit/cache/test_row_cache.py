@@ -8,29 +8,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from moclip.cache import row_cache
 from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.locks import read_owner, writer_lock
+from moclip.cache.pool import drop_rows, pool_folder, read_noted_keys
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import (
-    ShardCount,
-    Wanted,
-    build_shard,
-    drop_rows,
-    pool_folder,
-    read_noted_keys,
-    shard_signature,
-)
-from moclip.errors import ShardError
+from moclip.cache.row_cache import ShardCount, Wanted, assemble_shard, shard_signature
+from moclip.errors import ShardError, VideoError
 
 FIELDS = (
-    Field(name="vectors", kind="bytes", dtype="uint8"),
+    Field(name="vectors", kind="tensor", dtype="int16", mask_value=-32768),
     Field(name="embedding", kind="packed"),
     Field(name="codec", kind="scalar", dtype="text"),
     Field(name="width", kind="scalar", dtype="int32"),
@@ -45,7 +39,7 @@ def row_of(wanted: Wanted) -> Row:
     seed = sum(wanted.row_key.encode())
     rng = np.random.default_rng(seed)
     values = {
-        "vectors": rng.integers(0, 9, (seed % 5) * 70_000).astype(np.uint8),
+        "vectors": rng.integers(-9, 9, (seed % 5 * 20, 30, 40 + seed % 2, 2)).astype(np.int16),
         "embedding": rng.normal(size=(seed % 3 + 1, 8)).astype(np.float32),
         "codec": f"codec-{seed}",
         "width": seed,
@@ -68,7 +62,12 @@ class Extractor:
             yield row_of(wanted)
 
 
-def build(folder: Path, wanted: list[Wanted], extractor: Extractor, *, name: str = "shard-0") -> ShardCount:
+Extract = Callable[[Sequence[Wanted]], Iterable[Row | None]]
+
+
+def build(
+    folder: Path, wanted: list[Wanted], extract: Extract, *, name: str = "shard-0", allow_rejects: bool = True
+) -> ShardCount:
     header = ShardHeader(
         extractor="test",
         extractor_version=1,
@@ -76,15 +75,12 @@ def build(folder: Path, wanted: list[Wanted], extractor: Extractor, *, name: str
         signature=shard_signature(extractor="test", version=1, parameters={"a": 1}, wanted=wanted),
         provenance={},
     )
-    return build_shard(
-        folder / "out" / f"{name}.h5",
-        pool=folder / "pool",
-        name=name,
-        wanted=wanted,
-        fields=FIELDS,
-        header=header,
-        extract=extractor,
-    )
+    output, pool = folder / "out" / f"{name}.h5", folder / "pool"
+    with assemble_shard(output, pool=pool, name=name, wanted=wanted, fields=FIELDS, header=header) as shard:
+        for missing in shard.claim_missing():
+            for row in extract(missing):
+                shard.end_batch() if row is None else shard.append(row)
+        return shard.publish(allow_rejects=allow_rejects)
 
 
 def test_a_shard_gives_back_every_value_of_its_rows(tmp_path: Path) -> None:
@@ -159,21 +155,15 @@ def test_a_rejected_video_is_remembered_with_its_reason(tmp_path: Path) -> None:
             else:
                 yield row_of(wanted)
 
-    header = ShardHeader(extractor="test", extractor_version=1, parameters={}, signature="s", provenance={})
     for computed in (2, 0):
-        count = build_shard(
-            tmp_path / "out.h5",
-            pool=tmp_path / "pool",
-            name="shard-0",
-            wanted=wanted_rows("a", "b"),
-            fields=FIELDS,
-            header=header,
-            extract=reject,
-        )
-        assert count.num_computed == computed
-    with Shard(tmp_path / "out.h5") as shard:
+        assert build(tmp_path, wanted_rows("a", "b"), reject).num_computed == computed
+    with Shard(tmp_path / "out/shard-0.h5") as shard:
         row = shard.read_row("class/b")
         assert (row.reject_reason, row.reject_detail, dict(row.values)) == ("unreadable", "cut short", {})
+    (tmp_path / "out/shard-0.h5").unlink()
+    with pytest.raises(VideoError, match="video class/b: unreadable"):
+        build(tmp_path, wanted_rows("a", "b"), reject, allow_rejects=False)
+    assert not (tmp_path / "out/shard-0.h5").exists()
 
 
 def test_a_damaged_row_is_refused_by_readers_and_computed_again(tmp_path: Path) -> None:
@@ -191,8 +181,8 @@ def test_a_damaged_byte_of_an_output_costs_its_row_alone(tmp_path: Path) -> None
     build(tmp_path, wanted_rows("a", "b", "c"), Extractor())
     output = tmp_path / "out/shard-0.h5"
     with h5py.File(output, "r+") as file:  # a hard link: the pool's file is damaged with it
-        start = int(file["starts/vectors"][1])
-        file["bytes/vectors"][start] ^= 1
+        _, high, wide, _ = file["shapes/vectors"][1]
+        file[f"tensor/vectors/{high}x{wide}x2"][int(file["starts/vectors"][1]), 0, 0, 0] ^= 1
     extractor = Extractor()
     assert build(tmp_path, wanted_rows("a", "b", "c"), extractor) == ShardCount(num_reused=2, num_computed=1)
     assert extractor.asked == ["key-b"]
@@ -213,7 +203,7 @@ def test_videos_of_equal_bytes_in_one_shard_are_computed_once(tmp_path: Path) ->
 _JOB = """
 import sys, time
 from pathlib import Path
-from moclip.cache.row_cache import Wanted, build_shard
+from moclip.cache.row_cache import Wanted, assemble_shard
 from moclip.cache.format import Field, Row, ShardHeader
 import numpy as np
 folder, name, started = Path(sys.argv[1]), sys.argv[2], time.monotonic()
@@ -226,13 +216,16 @@ keys = sys.argv[3].split(",")
 (folder / f"{name}.ready").touch()
 while len(list(folder.glob("*.ready"))) < 3:
     time.sleep(0.01)
-build_shard(
+with assemble_shard(
     folder / f"out/{name}.h5", pool=folder / "pool", name=name,
     wanted=[Wanted(video_id=f"class/{name}-{key}", row_key=key) for key in keys],
     fields=(Field(name="embedding", kind="packed"),),
     header=ShardHeader(extractor="t", extractor_version=1, parameters={}, signature=name, provenance={}),
-    extract=extract,
-)
+) as shard:
+    for missing in shard.claim_missing():
+        for row in extract(missing):
+            shard.append(row)
+    shard.publish()
 """
 
 
@@ -283,17 +276,46 @@ def test_a_truncated_shard_is_a_named_error_and_costs_its_rows(tmp_path: Path) -
 
 
 def test_an_extractor_that_leaves_out_a_video_is_an_error(tmp_path: Path) -> None:
-    header = ShardHeader(extractor="test", extractor_version=1, parameters={}, signature="s", provenance={})
     with pytest.raises(ShardError, match="class/a: expected a row"):
-        build_shard(
-            tmp_path / "out.h5",
-            pool=tmp_path / "pool",
-            name="shard-0",
-            wanted=wanted_rows("a"),
-            fields=FIELDS,
-            header=header,
-            extract=lambda missing: (),
-        )
+        build(tmp_path, wanted_rows("a"), lambda missing: ())
+
+
+def count_rows_of_parts(folder: Path) -> list[int]:
+    counts = []
+    for path in (folder / "pool").glob("shard-0.part-*.h5"):
+        with Shard(path) as shard:
+            counts.append(len(shard.row_keys))
+    return sorted(counts)
+
+
+def test_rows_reach_the_pool_in_parts_of_a_bounded_size_while_others_are_computed(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def extract(missing: Sequence[Wanted]) -> Iterator[Row]:
+        for wanted in missing:
+            seen.append(count_rows_of_parts(tmp_path))
+            yield row_of(wanted)
+
+    build(tmp_path, wanted_rows(*(f"v{number:03d}" for number in range(130))), extract)
+    assert (seen[63], seen[64], seen[128]) == ([], [64], [64, 64])
+    assert count_rows_of_parts(tmp_path) == []
+
+
+@pytest.mark.parametrize(("limit", "parts"), [("FLUSH_SECONDS", [1, 1]), ("FLUSH_BATCH_SECONDS", [2])])
+def test_rows_that_took_long_reach_the_pool_at_once_or_with_their_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, parts: list[int]
+) -> None:
+    monkeypatch.setattr(row_cache, limit, 0.0)
+    found: list[list[int]] = []
+
+    def extract(missing: Sequence[Wanted]) -> Iterator[Row | None]:
+        yield from (row_of(wanted) for wanted in missing[:2])
+        yield None
+        found.append(count_rows_of_parts(tmp_path))
+        yield from (row_of(wanted) for wanted in missing[2:])
+
+    build(tmp_path, wanted_rows("a", "b", "c"), extract)
+    assert found == [parts]
 
 
 def test_parameters_and_version_each_have_a_pool_of_their_own(tmp_path: Path) -> None:

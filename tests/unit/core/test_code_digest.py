@@ -27,7 +27,7 @@ def test_an_edited_line_counts(tmp_path: Path) -> None:
 
 def test_imports_are_followed_through_the_package(tmp_path: Path) -> None:
     script = write(
-        tmp_path, "a.py", "from moclip.cache.row_cache import build_shard\n\n\ndef f():\n    return build_shard\n"
+        tmp_path, "a.py", "from moclip.cache.row_cache import assemble_shard\n\n\ndef f():\n    return assemble_shard\n"
     )
     places = list_reached(script)
     assert {"moclip.cache.row_cache", "moclip.cache.writer", "moclip.errors"} <= {module for module, _ in places}

@@ -11,8 +11,7 @@ from moclip.dataset.labels import list_subsets
 from moclip.encoders.motion_embedding import MotionItem
 from moclip.extraction.extractor import ShardJob, Video, expected_signature, extract_shard, shard_file
 from moclip.extraction.motion import build_motion_extractor
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors, motion_to_row
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.training.motion_data import Sample
 
 TRAIN = {
@@ -116,7 +115,7 @@ def write_dataset(folder: Path, *, num_train: int = 12, num_val: int = 4, num_te
         fields=plain.fields,
         row_key=lambda video: video.fingerprint,
         extract=lambda videos: (
-            Row(video_id=v.video_id, row_key=v.fingerprint, values=motion_to_row(motions[v.video_id]())) for v in videos
+            Row(video_id=v.video_id, row_key=v.fingerprint, values=vars(motions[v.video_id]())) for v in videos
         ),
         reads_videos=False,
     )

@@ -23,8 +23,7 @@ from moclip.extraction.extractor import ShardJob, Video, extract_shard
 from moclip.extraction.frame_choice import MotionRows, list_motion_rows
 from moclip.extraction.motion import build_motion_extractor
 from moclip.motion.fields import UNKNOWN, motion_amounts
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.video.frames import read_frames
 from moclip.video.motion_vectors import read_motion
 from tests.unit.encoders.test_clip import write_model

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from moclip.motion import collector as motion_stream
 from moclip.motion.collector import MotionStream, StreamFrames, VectorError
-from moclip.motion.packing import NO_VECTOR, pack_fields, unpack_fields
+from moclip.motion.vectors import NO_VECTOR, grid_shape
 
 # FFmpeg's AVMotionVector as libavutil/motion_vector.h has it.
 STRUCT = np.dtype(
@@ -49,20 +49,16 @@ def make_blocks(blocks: Sequence[tuple[int, ...]], *, scale: int = 4) -> NDArray
 def fields_of(
     frames: dict[int, NDArray[np.void]], *, width_px: int = 48, height_px: int = 32
 ) -> tuple[StreamFrames, NDArray[np.int16], NDArray[np.int16]]:
-    """What the stream says of its frames, and the fields of each direction, packed and unpacked."""
-    segments: tuple[list[NDArray[np.uint8]], ...] = ([np.empty(0, np.uint8)], [np.empty(0, np.uint8)])
+    """What the stream says of its frames, and the fields of each direction."""
+    none = np.empty((0, *grid_shape(width_px=width_px, height_px=height_px), 2), np.int16)
+    emitted: tuple[list[NDArray[np.int16]], ...] = ([none], [none])
     stream = MotionStream(
-        width_px=width_px, height_px=height_px, emit_past=segments[0].append, emit_future=segments[1].append
+        width_px=width_px, height_px=height_px, emit_past=emitted[0].append, emit_future=emitted[1].append
     )
     for index, table in frames.items():
         stream.add(index, memoryview(table.tobytes()))
     found = stream.finish()
-    past, future = (
-        unpack_fields(
-            np.concatenate(direction), num_fields=len(index), height=-(-height_px // 16), width=-(-width_px // 16)
-        )
-        for direction, index in zip(segments, (found.past_frame_index, found.future_frame_index), strict=True)
-    )
+    past, future = (np.concatenate(fields) for fields in emitted)
     return found, past, future
 
 
@@ -87,14 +83,13 @@ def frames_of_blocks(draw: st.DrawFn) -> tuple[int, int, dict[int, list[tuple[in
 
 
 @settings(max_examples=80, deadline=None)
-@given(case=frames_of_blocks(), edge=st.integers(0, 15), full=st.sampled_from([(0, 1), (200, 5), (1 << 20, 1 << 15)]))
+@given(case=frames_of_blocks(), edge=st.integers(0, 15), full=st.sampled_from([0, 200, 1 << 20]))
 def test_the_fields_hold_every_block_of_every_frame_in_its_direction(
-    case: tuple[int, int, dict[int, list[tuple[int, ...]]]], edge: int, full: tuple[int, int]
+    case: tuple[int, int, dict[int, list[tuple[int, ...]]]], edge: int, full: int
 ) -> None:
     columns, rows, frames = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(motion_stream, "_BUFFER_BYTES", full[0])
-        patch.setattr(motion_stream, "_SEGMENT_VECTORS", full[1])
+        patch.setattr(motion_stream, "_BUFFER_BYTES", full)
         result, past, future = fields_of(
             {index: make_blocks(blocks) for index, blocks in frames.items()},
             width_px=16 * columns - edge,
@@ -143,33 +138,3 @@ def test_a_unit_that_changes_inside_the_video_is_refused() -> None:
 def test_a_block_that_the_grid_cannot_hold_is_refused() -> None:
     with pytest.raises(VectorError, match="found \\['4x4'\\]"):
         fields_of({0: make_blocks([(-1, 4, 4, 0, 0, 4, 4)])})
-
-
-@st.composite
-def fields(draw: st.DrawFn) -> NDArray[np.int16]:
-    number, height, width = draw(st.integers(0, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    reach = draw(st.sampled_from([1, 3, 300, 32767]))
-    cells = rng.integers(-reach, reach + 1, (number, 2 * height, 2 * width, 2)).astype(np.int16)
-    cells[rng.random(cells.shape[:3]) < draw(st.sampled_from([0, 0.3, 0.9]))] = NO_VECTOR
-    blocks = cells.reshape(number, height, 2, width, 2, 2)
-    alike = rng.random((number, height, width)) < draw(st.sampled_from([0, 0.5, 1]))
-    blocks[...] = np.where(alike[:, :, None, :, None, None], blocks[:, :, :1, :, :1], blocks)
-    return cells
-
-
-@settings(max_examples=150, deadline=None)
-@given(cells=fields())
-def test_packed_fields_come_back_bit_for_bit(cells: NDArray[np.int16]) -> None:
-    number, height, width, _ = cells.shape
-    again = unpack_fields(pack_fields(cells), num_fields=number, height=height // 2, width=width // 2)
-    np.testing.assert_array_equal(again, cells)
-
-
-def test_packed_fields_of_another_number_or_size_are_refused() -> None:
-    packed = pack_fields(np.zeros((3, 4, 6, 2), np.int16))
-    for number, height, width in ((2, 2, 3), (4, 2, 3), (3, 2, 2)):
-        with pytest.raises(ValueError, match="expected"):
-            unpack_fields(packed, num_fields=number, height=height, width=width)
-    with pytest.raises(ValueError, match="expected 3 fields"):
-        unpack_fields(packed[:5], num_fields=3, height=2, width=3)

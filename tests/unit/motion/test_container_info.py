@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moclip.motion.container_info import FACTS, measure_video, spell_source
-from moclip.motion.packing import NO_VECTOR
+from moclip.motion.vectors import NO_VECTOR
 from moclip.video.motion_vectors import read_motion
 from moclip.video.transcode import GOP, HEIGHT_PX, RECIPE, WIDTH_PX
 from moclip.video.writer import VideoCodec, write_video

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import MoclipError
 from moclip.motion.fields import FieldSpec, build_fields, flip_fields, frames_with_motion, pixel_code, turn_fields
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors, motion_from_row, motion_to_row
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 
 
 def make_motion(vectors: dict[int, NDArray[np.int16]], *, types: str, **changes: Any) -> MotionVectors:
@@ -232,17 +231,6 @@ def test_camera_compensation_leaves_cells_without_vectors_at_zero() -> None:
     motion = make_motion({1: field}, types="IP", width_px=128, height_px=128)
     raw = build_fields(motion, [0, 1], spec=FieldSpec(kind="raw", compensate_camera=True))
     np.testing.assert_allclose(raw, 0, atol=1e-3)
-
-
-@settings(max_examples=30, deadline=None)
-@given(motion=motions())
-def test_a_row_gives_back_the_same_vectors(motion: MotionVectors) -> None:
-    row = motion_to_row(motion)
-    assert np.asarray(row["past"]).dtype == np.uint8
-    again = motion_from_row(row)
-    for name, value in vars(motion).items():
-        np.testing.assert_array_equal(getattr(again, name), value)
-        assert np.asarray(getattr(again, name)).dtype == np.asarray(value).dtype
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from moclip.motion.fields import FieldSpec, build_fields
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.report.motion_drawing import (
     FUTURE_COLOUR,
     PAST_COLOUR,

@@ -49,9 +49,9 @@ def misbehave(*, video_id: str, folder: str = "") -> dict[str, Any]:
 
 def return_values(*, video_id: str, megabytes: int) -> dict[str, Any]:
     """Return one value of every kind."""
-    spool = Spool()
+    spool = Spool(dtype=np.uint8, item_shape=(1 << 10,))
     for number in range(megabytes):
-        spool.append(np.full(1 << 20, number % 251, np.uint8))
+        spool.append(np.full((1 << 10, 1 << 10), number % 251, np.uint8))
     return {
         "spool": spool,
         "empty": np.empty((0, 4), np.int16),

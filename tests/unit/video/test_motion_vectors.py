@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.fields import FieldSpec, build_fields, flip_fields, frames_with_motion
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.video.frames import read_frames
 from moclip.video.motion_vectors import read_motion
 from moclip.video.writer import write_video

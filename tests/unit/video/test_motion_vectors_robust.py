@@ -13,8 +13,7 @@ from moclip.errors import MACHINE_REASONS, REJECT_REASONS, VideoError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard
 from moclip.extraction.motion import build_motion_extractor
-from moclip.motion.packing import NO_VECTOR
-from moclip.motion.vectors import MotionVectors
+from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.video.frames import read_frames
 from moclip.video.motion_vectors import read_motion
 
