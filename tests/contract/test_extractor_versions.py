@@ -45,7 +45,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (3, "6ec08517aedb64d3"),
+    "MOTION_EMBEDDING_VERSION": (3, "6d37d4255cdbd303"),
     "MOTION_VERSION": (3, "5d25775f4c915b3e"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
