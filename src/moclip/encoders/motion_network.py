@@ -4,7 +4,6 @@ The only module that imports timm.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +47,6 @@ class MotionNetwork(nn.Module):
         """Return the logits, (N, K), of coded motion fields, (N, 2, H, W)."""
         logits: Tensor = self.classifier(self.dropout(self.embed(fields)))
         return logits
-
-
-@dataclass(frozen=True, kw_only=True)
-class SavedNetwork:
-    """A frozen network as read back from its file, with its metadata."""
-
-    network: MotionNetwork
-    about: Mapping[str, Any]
 
 
 def build_network(backbone: str, *, weights: str, num_classes: int, dropout: float) -> MotionNetwork:
@@ -138,7 +129,7 @@ def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any]
     write_tensors(path, {name: value.cpu().numpy() for name, value in network.state_dict().items()}, note=note)
 
 
-def load_network(path: Path) -> SavedNetwork:
+def load_network(path: Path) -> MotionNetwork:
     """Return the network written by `save_network`, in eval mode, frozen.
 
     Raises:
@@ -150,5 +141,4 @@ def load_network(path: Path) -> SavedNetwork:
             raise ModelError(f"{path}: expected network format {_FORMAT}, found {about['format']}; train it again")
         network = build_network(about["backbone"], weights=NO_WEIGHTS, num_classes=about["num_classes"], dropout=0.0)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    network.eval().requires_grad_(False)
-    return SavedNetwork(network=network, about=about)
+    return network.eval().requires_grad_(False)

@@ -96,7 +96,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         prepare_torch(threads=variant["threads"])
         keys = {video.video_id: key_of(video) for video in videos}
         items = _read_motions(videos, keys=keys, rejects=rejects)
-        network = load_network(model).network
+        network = load_network(model)
         for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
             values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
             if test["views"]["count"]:

@@ -195,7 +195,7 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
     if parts.network is not None and parts.motion_network is not None:
         from moclip.encoders.motion_network import load_network  # noqa: PLC0415
 
-        network = load_network(parts.network).network
+        network = load_network(parts.network)
         side = parts.motion_network["input_px"]
         path = folder / "motion_network.onnx"
         inputs = {"fields": (2, side, side)}

@@ -42,7 +42,7 @@ def count_head(head: TrainedHead) -> tuple[int, int]:
 
 def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
     """Return a motion network's parameters and its multiply-accumulates for one segment and crop."""
-    network = load_network(path).network.eval()
+    network = load_network(path)
     return _count_parameters(network), count_macs(lambda: network(torch.zeros(1, 2, input_px, input_px)))
 
 

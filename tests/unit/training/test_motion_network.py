@@ -14,7 +14,8 @@ import yaml
 from safetensors.torch import save_file
 
 from moclip.config.validation import check_config
-from moclip.encoders.motion_network import build_network, load_network
+from moclip.core.tensors import read_note
+from moclip.encoders.motion_network import build_network
 from moclip.encoders.runtime import prepare_torch
 from moclip.errors import DatasetError, ModelError
 from moclip.report.charts import write_network_curve
@@ -201,7 +202,7 @@ def train_dataset(folder: Path, **changes: Any) -> None:
 def test_a_trained_network_notes_its_training_videos_and_draws_its_curve(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     train_dataset(tmp_path, train={**TRAIN, "epochs": 2})
-    about = load_network(tmp_path / "model").about
+    about = read_note(tmp_path / "model")
     assert about["train"] == sorted(f"v{n}" for n in range(12))
     assert set(about["trained_on"]) == {f"v{n}" for n in range(16)}
     assert (tmp_path / "history.tsv").read_text().count("\n") == 3
@@ -263,7 +264,7 @@ def test_a_network_from_the_cache_notes_the_groups_as_a_fresh_one_does(tmp_path:
         manifest.write_text(manifest.read_text().replace("\tg3\t", '\tn\u00e9w "g"\\\t'))
         train_dataset(tmp_path / name, train={**TRAIN, "epochs": 1})
     assert (tmp_path / "cached/model").read_bytes() == (tmp_path / "fresh/model").read_bytes()
-    assert 'n\u00e9w "g"\\' in load_network(tmp_path / "cached/model").about["trained_on_groups"]
+    assert 'n\u00e9w "g"\\' in read_note(tmp_path / "cached/model")["trained_on_groups"]
 
 
 def test_a_damaged_network_in_the_cache_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,4 +291,4 @@ def test_a_cache_that_cannot_be_written_fails_the_job_and_keeps_what_was_trained
             train_dataset(tmp_path, train={**TRAIN, "epochs": 2})
     monkeypatch.setattr("moclip.training.motion_network._Trainer.run_epoch", full)
     train_dataset(tmp_path, train={**TRAIN, "epochs": 2})
-    assert load_network(tmp_path / "model").about["best_epoch"] in {1, 2}
+    assert read_note(tmp_path / "model")["best_epoch"] in {1, 2}

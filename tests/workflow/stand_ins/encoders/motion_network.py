@@ -21,14 +21,6 @@ class MotionNetwork:
     num_classes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedNetwork:
-    """A network as read back from its file."""
-
-    network: MotionNetwork
-    about: Mapping[str, Any]
-
-
 def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any], **others: Any) -> None:
     """Write the network, and `about` beside it, where the real one has it."""
     note = {"weights": network.weights, "num_classes": network.num_classes, DIGEST_KEY: network.weights, **about}
@@ -36,9 +28,8 @@ def save_network(network: MotionNetwork, path: Path, *, about: Mapping[str, Any]
         save_file({}, str(temporary), metadata={"moclip": json.dumps(note, sort_keys=True)})
 
 
-def load_network(path: Path, **others: Any) -> SavedNetwork:
+def load_network(path: Path, **others: Any) -> MotionNetwork:
     """Return the network written by `save_network`."""
     with safe_open(str(path), framework="numpy") as file:
         about = json.loads(file.metadata()["moclip"])
-    network = MotionNetwork(weights=about["weights"], num_classes=about["num_classes"])
-    return SavedNetwork(network=network, about=about)
+    return MotionNetwork(weights=about["weights"], num_classes=about["num_classes"])
