@@ -262,8 +262,7 @@ def build(num_videos: int, *, config: dict[str, object], num_splits: int, whole:
         from tests.workflow.checkout import build_checkout  # noqa: PLC0415
 
         build_checkout(Path("code"))
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    config = check_config(config, schema=schema)
+    config = check_config(config).canonical()
     Path("config.yaml").write_text(yaml.safe_dump(config))
     write_dataset(num_videos, num_splits=num_splits)
     if whole:

@@ -43,9 +43,9 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (2, "85e0ee2633d96eda"),
+    "APPEARANCE_VERSION": (2, "abc90d9992d2c5a8"),
     "FRAMES_VERSION": (3, "2c533d6e977a62f2"),
-    "MOTION_EMBEDDING_VERSION": (2, "143efee1dcd5a706"),
+    "MOTION_EMBEDDING_VERSION": (2, "549a1381e41a468a"),
     "MOTION_VERSION": (3, "5d25775f4c915b3e"),
     "TEXT_VERSION": (1, "b7ff99f21f00271a"),
 }

@@ -25,6 +25,7 @@ from moclip.cache.index import load_table, write_index
 from moclip.cache.reader import Shard
 from moclip.cache.writer import write_shard
 from moclip.config.experiments import list_network_runs, list_runs, list_used
+from moclip.config.settings import Settings
 from moclip.config.validation import check_config
 from moclip.core.tensors import DIGEST_KEY, digest_tensors
 from moclip.dataset.lists import check_video_path
@@ -88,23 +89,22 @@ def try_cases(attempt: Callable[[random.Random], Any], *, check: Callable[[Any],
 
 
 # The configuration.
-SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 
 
-def check_checked(config: dict[str, Any]) -> None:
-    for run in list_runs(config):
+def check_checked(settings: Settings) -> None:
+    for run in list_runs(settings):
         assert isinstance(run.split, int)
         assert 1 <= run.split <= 3
         assert isinstance(run.seed, int)
         assert 0 <= run.seed < 2**32
-    list_network_runs(config)
+    list_network_runs(settings)
     for section in ("motion", "appearance", "text", "motion_network"):
-        for name in list_used(config, section):
+        for name in list_used(settings, section):
             assert name.isascii()
             assert not set(name) & set("/\\\n\0 ")
-    assert isinstance(config["dataset"]["num_shards"], int)
-    assert isinstance(config["dataset"]["validation_seed"], int)
-    for number in _numbers(config):
+    assert isinstance(settings.dataset.num_shards, int)
+    assert isinstance(settings.dataset.validation_seed, int)
+    for number in _numbers(settings.canonical()):
         assert np.isfinite(float(number)), "a number that is not finite passed"
 
 
@@ -122,7 +122,7 @@ def _numbers(value: Any) -> Iterator[float]:
 @pytest.mark.parametrize("name", ["config.yaml", "ucf101_5.yaml"])
 def test_a_damaged_configuration(name: str) -> None:
     sound = yaml.safe_load((REPOSITORY / "config" / name).read_text(encoding="utf-8"))
-    try_cases(lambda rng: check_config(damage_document(sound, rng), schema=SCHEMA), check=check_checked)
+    try_cases(lambda rng: check_config(damage_document(sound, rng)), check=check_checked)
 
 
 # The manifest and the lists.

@@ -97,7 +97,7 @@ def compile_openvino(
         import openvino as ov  # noqa: PLC0415
     except ImportError:
         raise ModelError(
-            "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
+            "motion_network.embedding.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter traces the network in a way that torch calls old

@@ -145,7 +145,7 @@ def motion_network(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec
     entry = plan.config["motion_network"][variant]
     motion, index = motion_index_of(plan, variant)
     # Not how the network is tested, nor who loads.
-    recipe = {key: value for key, value in entry.items() if key not in {"test", "loaders", "motion", "weights"}}
+    recipe = {key: value for key, value in entry.items() if key not in {"embedding", "loaders", "motion", "weights"}}
 
     def params() -> Params:
         return {

@@ -8,6 +8,7 @@ from typing import Any
 from moclip.cache.index import read_index
 from moclip.cache.row_cache import pool_folder
 from moclip.config.experiments import group_motion_shards, list_network_runs, list_runs, list_used
+from moclip.config.settings import Settings
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
@@ -54,7 +55,7 @@ def list_feature_sets(config: Mapping[str, Any]) -> list[FeatureSet]:
             folder=results / "motion" / variant,
             extractor=build_motion_extractor(config["motion"][variant]),
         )
-        for variant in list_used(config, "motion")
+        for variant in list_used(Settings(**config), "motion")
     ]
     sets += [
         FeatureSet(
@@ -62,13 +63,13 @@ def list_feature_sets(config: Mapping[str, Any]) -> list[FeatureSet]:
             folder=results / "appearance" / variant,
             extractor=build_appearance_extractor(config["appearance"][variant]),
         )
-        for variant in list_used(config, "appearance")
+        for variant in list_used(Settings(**config), "appearance")
     ]
     return [*sets, *_list_embedding_sets(config, results=results)]
 
 
 def _list_embedding_sets(config: Mapping[str, Any], *, results: Path) -> Iterator[FeatureSet]:
-    for run in list_network_runs(config):
+    for run in list_network_runs(Settings(**config)):
         variant = config["motion_network"][run.experiment]
         place = f"{run.experiment}/split-{run.split}/seed-{run.seed}"
         model = results / "motion_network" / place / "model.safetensors"
@@ -85,12 +86,14 @@ def list_outputs(config: Mapping[str, Any]) -> list[Path]:
     results = results_folder(config)
     networks = (
         results / "motion_network" / run.experiment / f"split-{run.split}/seed-{run.seed}/model.safetensors"
-        for run in list_network_runs(config)
+        for run in list_network_runs(Settings(**config))
     )
-    texts = (results / "text" / variant / "class_embeddings.safetensors" for variant in list_used(config, "text"))
+    texts = (
+        results / "text" / variant / "class_embeddings.safetensors" for variant in list_used(Settings(**config), "text")
+    )
     runs = (
         results / "experiments" / run.experiment / f"split-{run.split}/seed-{run.seed}" / name
-        for run in list_runs(config)
+        for run in list_runs(Settings(**config))
         for name in ("head.safetensors", "predictions.tsv")
     )
     return [*networks, *texts, *runs]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.experiments import Run, group_motion_shards, list_network_runs, list_runs, list_used
+from moclip.config.settings import Settings
 from moclip.workflow.jobs import Job, JobSpec, Wildcards
 from moclip.workflow.paths import Paths
 from moclip.workflow.signatures import Contents, Signatures
@@ -45,10 +46,11 @@ class Plan:
         self.shards = range(dataset["num_shards"])
         self.embedded = group_motion_shards(dataset["num_shards"])
         self.complete = str(Path(dataset["root"]).parent / "complete.json") if dataset["generate"] == "demo" else ""
-        self.runs = list_runs(config)
-        self.network_runs = list_network_runs(config)
-        self.motion = list_used(config, "motion")
-        self.appearance = list_used(config, "appearance")
+        self.settings = Settings(**config)
+        self.runs = list_runs(self.settings)
+        self.network_runs = list_network_runs(self.settings)
+        self.motion = list_used(self.settings, "motion")
+        self.appearance = list_used(self.settings, "appearance")
         # The misclassified videos of the first experiment are shown.
         self.mistaken = next(iter(config["experiments"])) if config["report"]["mistakes"] else ""
 
@@ -94,8 +96,10 @@ class Plan:
         for run in self.runs:
             yield self.run_job(run)
         if self.config["report"]["pictures"]:
-            yield from (self.job("motion_pictures", variant=name) for name in list_used(self.config, "motion_network"))
-        yield from (self.job("text", variant=name) for name in list_used(self.config, "text"))
+            yield from (
+                self.job("motion_pictures", variant=name) for name in list_used(self.settings, "motion_network")
+            )
+        yield from (self.job("text", variant=name) for name in list_used(self.settings, "text"))
         yield self.job("report")
 
     def targets(self) -> list[str]:

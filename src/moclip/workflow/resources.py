@@ -91,7 +91,7 @@ class JobResources:
     def embedding_seconds(self, wildcards: Any) -> float:
         """Return seconds for one pass of the network for each segment, crop and flip."""
         entry = self._config["motion_network"][wildcards.variant]
-        test: Mapping[str, Any] = entry["test"]
+        test: Mapping[str, Any] = entry["embedding"]
         passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
         passes += test["views"]["count"] * test["views"]["num_segments"]
         each = 0.02 if self._gpus(entry["device"]) else 0.2

@@ -205,7 +205,7 @@ def report(plan: "Plan") -> JobSpec:
         "networks": networks,
         "mistakes": [(plan.job("mistakes"), "mistakes")] if plan.mistaken else [],
     }
-    pages = list_used(plan.config, "motion_network") if plan.config["report"]["pictures"] else ()
+    pages = list_used(plan.settings, "motion_network") if plan.config["report"]["pictures"] else ()
     heads = unique(heads_of(plan, run) for run in plan.runs)
     indexes = _indexes(plan)
 

@@ -18,7 +18,6 @@ from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion import extract_motion_shard, index_motion
 from moclip.motion.fields import FieldSpec
 from moclip.report.draw import choose_videos, field_spec_of, write_motion_pictures
-from tests.contract.test_in_step import load_schema
 from tests.unit.video.test_motion_vectors import encode, pan, render
 
 VOID = {"meta", "link", "br", "img", "input"}
@@ -224,7 +223,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
         "experiments": {"e": {"motion_network": "tiny", "methods": ["motion"]}},
         "report": {"pictures": 3},
     }
-    checked = check_config(config, schema=load_schema(repository))
+    checked = check_config(config).canonical()
     write_manifest(build_manifest(checked["dataset"]), folder / "manifest.tsv")
     for shard in range(2):
         job = ShardJob.from_config(checked, shard=shard, output=folder / f"motion/shard-{shard}.h5")
