@@ -57,10 +57,11 @@ MANIFEST = """
 import time
 from pathlib import Path
 import yaml
+from moclip.config.settings import Dataset
 from moclip.dataset.manifest import build_manifest, write_manifest
 config = yaml.safe_load(Path("config.yaml").read_text())
 since = time.monotonic()
-frame = build_manifest(config["dataset"], memo=Path("results/.cache/fingerprints/scale.tsv"))
+frame = build_manifest(Dataset(**config["dataset"]), memo=Path("results/.cache/fingerprints/scale.tsv"))
 write_manifest(frame, Path("results/scale/manifest.tsv"))
 print(time.monotonic() - since)
 """

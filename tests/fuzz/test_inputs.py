@@ -25,7 +25,7 @@ from moclip.cache.index import load_table, write_index
 from moclip.cache.reader import Shard
 from moclip.cache.writer import write_shard
 from moclip.config.experiments import list_network_runs, list_runs, list_used
-from moclip.config.settings import Settings
+from moclip.config.settings import Dataset, Settings
 from moclip.config.validation import check_config
 from moclip.core.tensors import DIGEST_KEY, digest_tensors
 from moclip.dataset.lists import check_video_path
@@ -126,12 +126,13 @@ def test_a_damaged_configuration(name: str) -> None:
 
 
 # The manifest and the lists.
-def small_dataset(folder: Path, *, layout: str) -> dict[str, Any]:
-    return {
+def small_dataset(folder: Path, *, layout: str) -> Dataset:
+    section = {
         "name": "small", "layout": layout, "root": str(folder / "videos"), "lists": str(folder / "lists"),
         "classes": [], "validation_fraction": 0.3, "validation_seed": 0, "test_fraction": 0.3, "num_shards": 3,
         "fingerprint": "content",
     }  # fmt: skip
+    return Dataset.model_validate(section)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def _hmdb_lists(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("layout", "build"), [("ucf101", _ucf_lists), ("hmdb51", _hmdb_lists), ("table", _table)])
 def test_damaged_lists(videos: Path, tmp_path: Path, layout: str, build: Callable[[Path], dict[str, str]]) -> None:
     texts = build(videos)
-    dataset = small_dataset(videos, layout=layout) | {"lists": str(tmp_path / "lists")}
+    dataset = small_dataset(videos, layout=layout).model_copy(update={"lists": str(tmp_path / "lists")})
 
     def attempt(rng: random.Random) -> pd.DataFrame:
         chosen = rng.choice(sorted(texts))

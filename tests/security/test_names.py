@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from moclip.cache.index import read_index
+from moclip.config.settings import Dataset
 from moclip.config.validation import check_config
 from moclip.dataset.lists import check_name, check_video_path
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
@@ -91,7 +92,7 @@ def test_odd_names_come_through_the_manifest_as_they_are(odd: Path) -> None:
         "validation_fraction": 0.25, "validation_seed": 0, "test_fraction": 0.25, "num_shards": 2,
         "fingerprint": "content",
     }  # fmt: skip
-    frame = build_manifest(dataset)
+    frame = build_manifest(Dataset.model_validate(dataset))
     write_manifest(frame, odd / "manifest.tsv")
     again = read_manifest(odd / "manifest.tsv")
     assert again["video_id"].tolist() == frame["video_id"].tolist()

@@ -194,9 +194,9 @@ def check_project(checkout: Checkout) -> None:
         MoclipError: A run would end at once.
         ValueError: A split is too small.
     """
-    checked = check_config(checkout.config).canonical()
-    places = {key: str(checkout.project / checked["dataset"][key]) for key in ("root", "lists")}
-    listing = read_listing({**checked["dataset"], **places})
+    dataset = check_config(checkout.config).dataset
+    places = {key: str(checkout.project / getattr(dataset, key)) for key in ("root", "lists")}
+    listing = read_listing(dataset.model_copy(update=places))
     for split in (1, 2):
         for subset in ("train", "val", "test"):
             videos = [video for video in listing.videos if video.subsets[split] == subset]

@@ -21,11 +21,11 @@ def stop(message):
 def checked_config():
     """The configuration, checked, and the digest of the dataset's listing; a wrong configuration ends the run here."""
     try:
-        checked = check_config(config).canonical()
-        rendered = checked["dataset"]["generate"] != "none"
+        settings = check_config(config)
+        rendered = settings.dataset.generate != "none"
         # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
         listed = workflow.is_main_process and not rendered
-        return checked, dataset_signature(checked["dataset"]) if listed else None
+        return settings.canonical(), dataset_signature(settings.dataset) if listed else None
     except MoclipError as error:
         stop(error)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from moclip.cache.reader import Shard
 from moclip.cache.row_cache import list_row_keys
+from moclip.config.settings import Dataset
 from moclip.dataset.fingerprints import memo_file
 from moclip.dataset.manifest import list_known_videos
 from moclip.errors import ShardError
@@ -70,7 +71,7 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
         DatasetError: The lists are at fault.
     """
     dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
-    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
+    known = list_known_videos(Dataset(**dataset), memo=memo_file(cache_dir, dataset=dataset["name"]))
     videos = [
         Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
         for video_id, path, fingerprint in known

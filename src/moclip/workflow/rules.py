@@ -54,13 +54,12 @@ def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None =
 
     `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
     """
-    dataset = config["dataset"]
     digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
 
     def sign_listing() -> str:
         if listing is None and plan.complete and not Path(plan.complete).is_file():
             return PENDING  # rendered videos that do not exist yet
-        return f"sig:{listing or dataset_signature(dataset)}"
+        return f"sig:{listing or dataset_signature(plan.settings.dataset)}"
 
     plan = build_plan(config, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
     return plan

@@ -100,11 +100,11 @@ def test_of_two_jobs_one_makes_the_artifact_and_the_other_waits(tmp_path: Path) 
 
 def config(name: str) -> dict[str, Any]:
     return {
-        "dataset": {"name": name},
+        "dataset": {"name": name, "layout": "folders", "root": "videos"},
         "motion": {},
         "appearance": {},
-        "text": {},
-        "motion_network": {"net": {"motion": ""}},
+        "motion_network": {"net": {"motion": "", "backbone": "b", "weights": "none"}},
+        "head": {},
         "experiments": {"e": {"methods": ["motion"], "motion_network": "net", "splits": [1], "seeds": [0, 1]}},
     }
 
