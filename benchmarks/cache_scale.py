@@ -56,10 +56,11 @@ MANIFEST = """
 import time
 from pathlib import Path
 import yaml
+from moclip.config.settings import Dataset
 from moclip.dataset.manifest import build_manifest, write_manifest
 config = yaml.safe_load(Path("config.yaml").read_text())
 since = time.monotonic()
-frame = build_manifest(config["dataset"], memo=Path("results/.cache/fingerprints/scale.tsv"))
+frame = build_manifest(Dataset(**config["dataset"]), memo=Path("results/.cache/fingerprints/scale.tsv"))
 write_manifest(frame, Path("results/scale/manifest.tsv"))
 print(time.monotonic() - since)
 """
@@ -260,8 +261,7 @@ def build(num_videos: int, *, config: dict[str, object], num_splits: int, whole:
         from tests.workflow.checkout import build_checkout  # noqa: PLC0415
 
         build_checkout(Path("code"))
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    config = check_config(config, schema=schema)
+    config = check_config(config).canonical()
     Path("config.yaml").write_text(yaml.safe_dump(config))
     write_dataset(num_videos, num_splits=num_splits)
     if whole:

@@ -128,11 +128,10 @@ def build_project(code: Path, *, num_splits: int) -> None:
     for variant in config["appearance"].values():
         variant["model"] = f"local-dir:{ENCODER}"
     Path("config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    schema = yaml.safe_load((code / "workflow/schemas/config.schema.yaml").read_text())
-    checked = check_config(config, schema=schema)
-    frame = build_manifest(checked["dataset"], memo=Path("results/.cache/fingerprints/heads.tsv"))
+    settings = check_config(config)
+    frame = build_manifest(settings.dataset, memo=Path("results/.cache/fingerprints/heads.tsv"))
     write_manifest(frame, Path("results/heads/manifest.tsv"))
-    plan = open_plan(checked, scripts=code / "workflow/scripts")
+    plan = open_plan(settings.canonical(), scripts=code / "workflow/scripts")
     by_rule: dict[str, list[Job]] = {}
     for job in plan.jobs:
         by_rule.setdefault(job.rule, []).append(job)
@@ -142,7 +141,7 @@ def build_project(code: Path, *, num_splits: int) -> None:
         model = by_rule["motion_network"][by_rule["motion_embedding_index"].index(job)].outputs["model"]
         write_features(Path(job.outputs["index"]), network=Path(model), seed=int(job.wildcards["seed"]))
     for job in by_rule["appearance_index"]:
-        frames = checked["appearance"][job.wildcards["variant"]]["frames"].get("count", 1)
+        frames = getattr(settings.appearance[job.wildcards["variant"]].frames, "count", 1)
         write_features(Path(job.outputs["index"]), num_frames=frames)
     for job in by_rule["motion_index"]:
         write_features(Path(job.outputs["index"]), width=2)

@@ -93,7 +93,7 @@ def embed_of(
     network: MotionNetwork, *, options: argparse.Namespace, backend: str = "torch", precision: str = "fp32"
 ) -> Callable[[Tensor], Tensor]:
     test = {"backend": backend, "precision": precision}
-    variant = {"input_px": PX, "threads": options.threads, "device": options.device, "test": test}
+    variant = {"input_px": PX, "threads": options.threads, "device": options.device, "embedding": test}
     return build_embed(copy.deepcopy(network), variant=variant)
 
 

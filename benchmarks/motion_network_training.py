@@ -72,8 +72,7 @@ def load_samples(folder: Path, *, count: int) -> list[Sample]:
 
 
 def build_trainer(options: argparse.Namespace) -> Any:
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    config = check_config(yaml.safe_load((REPOSITORY / "config/ucf101.yaml").read_text()), schema=schema)
+    config = check_config(yaml.safe_load((REPOSITORY / "config/ucf101.yaml").read_text())).canonical()
     variant = config["motion_network"]["efficientnet-b0"]
     variant |= {"weights": "none", "device": options.device, "loaders": options.loaders}
     variant["train"] |= {"batch_size": options.step_videos, "precision": options.precision}

@@ -57,11 +57,8 @@ def list_imports(path: Path) -> set[str]:
 
 def read_edges() -> Edges:
     """Return the rules of the demo, each with the rules that it reads."""
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    config = check_config(
-        yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8")), schema=schema
-    )
-    plan = Plan(config)
+    settings = check_config(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8")))
+    plan = Plan(settings.canonical())
     edges: Edges = {}
     for job in plan.jobs:
         edges.setdefault(job.rule, set()).update(above.rule for above in job.above)

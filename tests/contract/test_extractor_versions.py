@@ -52,7 +52,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
     "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
-    "MOTION_EMBEDDING_VERSION": (3, "8d27426f82e75f74"),
+    "MOTION_EMBEDDING_VERSION": (3, "34be7f7ac443c597"),
     "MOTION_VERSION": (4, "b2365f2dea4c666a"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }

@@ -5,50 +5,59 @@ import itertools
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
 from tools.draw_architecture import insert_drawings
+from tools.write_config_manual import build_manual, build_schema
 
 from moclip.cli.main import build_parser, parse_arguments
-from moclip.config.manual import build_manual
+from moclip.config.methods import METHODS
+from moclip.config.settings import Experiment, HeadVariant, MatrixKey, MethodName, Settings
 from moclip.config.validation import check_config
 
 
-def load_schema(repository: Path) -> dict[str, object]:
-    schema: dict[str, object] = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
-    return schema
-
-
-def test_the_manual_of_the_keys_is_in_step_with_the_schema(repository: Path) -> None:
-    expected = build_manual(load_schema(repository))
-    found = (repository / "config/README.md").read_text()
-    assert found == expected, "run: moclip config-manual > config/README.md"
+def test_the_schema_and_the_manual_of_keys_are_in_step_with_the_settings(repository: Path) -> None:
+    command = "run: python tools/write_config_manual.py"
+    assert (repository / "workflow/schemas/config.schema.yaml").read_text() == build_schema(), command
+    assert (repository / "config/README.md").read_text() == build_manual(), command
 
 
 @pytest.mark.parametrize("name", ["config", "ucf101_5", "ucf101", "hmdb51"])
 def test_every_configuration_that_is_shipped_is_valid(repository: Path, name: str) -> None:
-    config = yaml.safe_load((repository / f"config/{name}.yaml").read_text())
-    check_config(config, schema=load_schema(repository))
+    check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
 
 
-def every_node(node: object, path: str = "") -> list[tuple[str, dict[str, object]]]:
-    if not isinstance(node, dict):
-        return []
-    found = [(f"{path}.{key}", below) for key, below in node.get("properties", {}).items()]
-    for key, below in [*node.get("properties", {}).items(), *node.get("$defs", {}).items()]:
-        found += every_node(below, f"{path}.{key}")
-    return found
+def list_numbers(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node.get("type") in {"integer", "number"}:
+        yield node
+    yield from list_numbers(node["items"]) if "items" in node else ()
 
 
-def test_every_key_is_described_and_bounded(repository: Path) -> None:
-    for path, node in every_node(load_schema(repository)):
-        assert "$ref" in node or node.get("description"), f"{path} has no description"
-        if node.get("type") in {"integer", "number"}:
-            assert {"minimum", "exclusiveMinimum"} & set(node), f"{path} has no lower bound"
-        if node.get("type") == "object" and "properties" in node:
-            assert node.get("additionalProperties") is False, f"{path} lets unknown keys pass"
+@pytest.mark.parametrize("section", sorted(Settings.model_json_schema()["$defs"]))
+def test_every_key_is_described_and_every_number_has_a_range(section: str) -> None:
+    schema = Settings.model_json_schema()
+    definition = schema["$defs"][section]
+    assert definition["additionalProperties"] is False
+    assert definition["description"]
+    for key, node in definition["properties"].items():
+        assert "$ref" in node or node["description"], f"{section}.{key} has no description"
+        for number in list_numbers(node):
+            bounded = {"enum"} & set(number) or ({"minimum", "exclusiveMinimum"} & set(number) and "maximum" in number)
+            assert bounded, f"{section}.{key} has no range"
+
+
+def test_a_matrix_varies_every_key_of_an_experiment_and_of_a_head_that_can_be_in_a_name() -> None:
+    experiment = set(Experiment.model_fields) - {"matrix", "splits", "seeds"}
+    head = {f"head.{key}" for key in HeadVariant.model_fields} - {"head.neighbours"}
+    assert set(get_args(MatrixKey)) == experiment | head
+
+
+def test_the_methods_of_the_settings_are_those_that_a_run_reports() -> None:
+    assert set(get_args(MethodName)) == set(METHODS)
 
 
 def test_conda_users_get_the_same_pins(repository: Path) -> None:

@@ -43,12 +43,13 @@ DOORS: dict[str, set[str]] = {
     "torch": {"encoders", "training", "inference.onnx"},
     "torchvision": set(),
     "safetensors": {"core.tensors", "encoders.clip", "encoders.motion_network", "training.head_files"},
-    "jsonschema": {"config"},
+    "pydantic": {"config"},
+    "pydantic_core": {"config"},
     "PIL": {"core.images", "encoders.clip"},
 }
 # NumPy and the standard library, no files.
 PURE = ("config", "motion")
-PURE_PACKAGES = {"numpy", "jsonschema", "moclip"}
+PURE_PACKAGES = {"numpy", "pydantic", "pydantic_core", "moclip"}
 IO_MODULES = {"os", "pathlib", "shutil", "subprocess", "socket", "tempfile", "io", "glob"}
 
 MODULES = sorted(

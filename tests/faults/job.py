@@ -13,17 +13,19 @@ from types import SimpleNamespace
 
 from moclip.cache import row_cache
 from moclip.cache.format import Row
+from moclip.config.settings import Dataset
 from moclip.core.job import stage
 from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, list_videos
 from moclip.extraction.motion import build_motion_extractor
 
 
-def dataset_of(root: Path) -> dict[str, object]:
-    return {
+def dataset_of(root: Path) -> Dataset:
+    section = {
         "name": "small", "layout": "folders", "root": str(root), "lists": "", "classes": [], "validation_fraction": 0.3,
         "validation_seed": 0, "test_fraction": 0.3, "num_shards": 1, "fingerprint": "content",
     }  # fmt: skip
+    return Dataset.model_validate(section)
 
 
 def slowed(extractor: Extractor, *, seconds: float) -> Extractor:

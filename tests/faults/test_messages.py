@@ -69,7 +69,6 @@ def test_a_fault_of_ours_is_one_line_and_its_traceback_lies_in_the_named_file(
         ["search", "absent", "words"],
         ["draw", "absent.mp4", "--output", "page.html"],
         ["export", "absent", "bundle"],
-        ["config-manual", "--schema", "absent.yaml"],
         ["unknown"],
     ],
     ids=lambda arguments: arguments[0],

@@ -25,6 +25,7 @@ from moclip.cache.index import load_table, write_index
 from moclip.cache.reader import Shard
 from moclip.cache.writer import write_shard
 from moclip.config.experiments import list_network_runs, list_runs, list_used
+from moclip.config.settings import Dataset, Settings
 from moclip.config.validation import check_config
 from moclip.core.tensors import DIGEST_KEY, digest_tensors
 from moclip.dataset.lists import check_video_path
@@ -96,23 +97,22 @@ def try_cases(attempt: Callable[[random.Random], Any], *, check: Callable[[Any],
 
 
 # The configuration.
-SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 
 
-def check_checked(config: dict[str, Any]) -> None:
-    for run in list_runs(config):
+def check_checked(settings: Settings) -> None:
+    for run in list_runs(settings):
         assert isinstance(run.split, int)
         assert 1 <= run.split <= 3
         assert isinstance(run.seed, int)
         assert 0 <= run.seed < 2**32
-    list_network_runs(config)
+    list_network_runs(settings)
     for section in ("motion", "appearance", "text", "motion_network"):
-        for name in list_used(config, section):
+        for name in list_used(settings, section):
             assert name.isascii()
             assert not set(name) & set("/\\\n\0 ")
-    assert isinstance(config["dataset"]["num_shards"], int)
-    assert isinstance(config["dataset"]["validation_seed"], int)
-    for number in _numbers(config):
+    assert isinstance(settings.dataset.num_shards, int)
+    assert isinstance(settings.dataset.validation_seed, int)
+    for number in _numbers(settings.canonical()):
         assert np.isfinite(float(number)), "a number that is not finite passed"
 
 
@@ -130,16 +130,17 @@ def _numbers(value: Any) -> Iterator[float]:
 @pytest.mark.parametrize("name", ["config.yaml", "ucf101_5.yaml"])
 def test_a_damaged_configuration(name: str) -> None:
     sound = yaml.safe_load((REPOSITORY / "config" / name).read_text(encoding="utf-8"))
-    try_cases(lambda rng: check_config(damage_document(sound, rng), schema=SCHEMA), check=check_checked)
+    try_cases(lambda rng: check_config(damage_document(sound, rng)), check=check_checked)
 
 
 # The manifest and the lists.
-def small_dataset(folder: Path, *, layout: str) -> dict[str, Any]:
-    return {
+def small_dataset(folder: Path, *, layout: str) -> Dataset:
+    section = {
         "name": "small", "layout": layout, "root": str(folder / "videos"), "lists": str(folder / "lists"),
         "classes": [], "validation_fraction": 0.3, "validation_seed": 0, "test_fraction": 0.3, "num_shards": 3,
         "fingerprint": "content",
     }  # fmt: skip
+    return Dataset.model_validate(section)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def _hmdb_lists(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("layout", "build"), [("ucf101", _ucf_lists), ("hmdb51", _hmdb_lists), ("table", _table)])
 def test_damaged_lists(videos: Path, tmp_path: Path, layout: str, build: Callable[[Path], dict[str, str]]) -> None:
     texts = build(videos)
-    dataset = small_dataset(videos, layout=layout) | {"lists": str(tmp_path / "lists")}
+    dataset = small_dataset(videos, layout=layout).model_copy(update={"lists": str(tmp_path / "lists")})
 
     def attempt(rng: random.Random) -> pd.DataFrame:
         chosen = rng.choice(sorted(texts))

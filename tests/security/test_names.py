@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from moclip.cache.index import read_index
+from moclip.config.settings import Dataset
 from moclip.config.validation import check_config
 from moclip.dataset.lists import check_name, check_video_path
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
@@ -17,7 +17,6 @@ from moclip.errors import ConfigError, DatasetError, ModelError, ShardError
 from tests.workflow.conftest import toy_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 
 # Where each names a folder, these would lead out of it, break a line, look like an option, or hide what they are.
 HOSTILE_NAMES = [
@@ -44,7 +43,7 @@ def test_a_name_of_the_configuration_that_becomes_a_folder_is_plain(name: str) -
         config = toy_config()
         change(config, name)
         with pytest.raises(ConfigError) as caught:
-            check_config(config, schema=SCHEMA)
+            check_config(config)
         assert all(line.startswith("config: ") and line.isascii() for line in str(caught.value).split("\n"))
 
 
@@ -93,7 +92,7 @@ def test_odd_names_come_through_the_manifest_as_they_are(odd: Path) -> None:
         "validation_fraction": 0.25, "validation_seed": 0, "test_fraction": 0.25, "num_shards": 2,
         "fingerprint": "content",
     }  # fmt: skip
-    frame = build_manifest(dataset)
+    frame = build_manifest(Dataset.model_validate(dataset))
     write_manifest(frame, odd / "manifest.tsv")
     again = read_manifest(odd / "manifest.tsv")
     assert again["video_id"].tolist() == frame["video_id"].tolist()

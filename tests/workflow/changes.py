@@ -183,8 +183,8 @@ KEYS = (
     ),
     # Features of motion change, and the 9 heads that read them.
     change(
-        "motion_network.test.num_segments",
-        e.set_key("motion_network.tiny.test.num_segments", 1),
+        "motion_network.embedding.num_segments",
+        e.set_key("motion_network.tiny.embedding.num_segments", 1),
         rows=EMBEDDED,
         heads=9,
     ),

@@ -78,7 +78,7 @@ def toy_config() -> dict[str, Any]:
                 "weights": "none",
                 "input_px": 32,
                 "train": {"epochs": 2, "batch_size": 8, "num_segments": 2},
-                "test": {"num_segments": 2},
+                "embedding": {"num_segments": 2},
             }
         },
         "head": {"mlp": {"epochs": 3, "hidden": 16}},

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from moclip.cache.pool import list_row_keys
 from moclip.config.validation import check_config
 from moclip.dataset.layouts import read_listing
@@ -39,7 +37,7 @@ def other_value(rng: random.Random, checkout: Checkout) -> None:
     keys: dict[str, list[object]] = {
         "head.mlp.learning_rate": [0.001, 0.002],
         "head.linear.epochs": [1, 2],
-        "motion_network.tiny.test.num_segments": [1, 2],
+        "motion_network.tiny.embedding.num_segments": [1, 2],
         "motion_network.tiny.train.epochs": [2, 3],
         "motion_network.tiny.max_px": [10, 20, 20.0],
         "dataset.num_shards": [1, 2, 3, 5],
@@ -196,10 +194,9 @@ def check_project(checkout: Checkout) -> None:
         MoclipError: A run would end at once.
         ValueError: A split is too small.
     """
-    schema = yaml.safe_load((checkout.code / "workflow/schemas/config.schema.yaml").read_text())
-    checked = check_config(checkout.config, schema=schema)
-    places = {key: str(checkout.project / checked["dataset"][key]) for key in ("root", "lists")}
-    listing = read_listing({**checked["dataset"], **places})
+    dataset = check_config(checkout.config).dataset
+    places = {key: str(checkout.project / getattr(dataset, key)) for key in ("root", "lists")}
+    listing = read_listing(dataset.model_copy(update=places))
     for split in (1, 2):
         for subset in ("train", "val", "test"):
             videos = [video for video in listing.videos if video.subsets[split] == subset]

@@ -19,9 +19,8 @@ def checkout(built_checkout: Checkout, tmp_path: Path) -> Checkout:
 
 
 def ask(checkout: Checkout, command: str, *arguments: str) -> Ran:
-    schema = str(checkout.code / "workflow/schemas/config.schema.yaml")
     checkout.command()  # writes the configuration
-    return checkout.moclip(command, *arguments, "--configfile", "config.yaml", "--schema", schema)
+    return checkout.moclip(command, *arguments, "--configfile", "config.yaml")
 
 
 def explain(checkout: Checkout, target: str) -> str:

@@ -49,7 +49,7 @@ def test_variants_whose_names_differ_in_a_sign_alone_are_trained_apart(project: 
 
 
 def test_going_back_to_an_earlier_parameter_computes_no_row(project: Project) -> None:
-    segments = project.config["motion_network"]["tiny"]["test"]
+    segments = project.config["motion_network"]["tiny"]["embedding"]
     segments["num_segments"] = 1
     project.run()
     assert project.computed("motion_embedding") > 0

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from moclip.config.validation import check_config
 from moclip.evaluation.evaluate import read_metrics
@@ -95,8 +94,7 @@ def describe_jobs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.workflow
 def test_a_job_whose_content_is_cached_imports_no_heavy_package(finished: Project, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "project")
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    jobs = describe_jobs(check_config(project.config, schema=schema))
+    jobs = describe_jobs(check_config(project.config).canonical())
     before = read_metrics(project.results() / "experiments/fusion/split-1/seed-0/metrics.json")
     for name, job in jobs.items():
         script = REPOSITORY / "workflow/scripts" / f"{name}.py"

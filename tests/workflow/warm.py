@@ -27,9 +27,9 @@ from typing import Any
 LIBRARIES = (
     "av",
     "h5py",
-    "jsonschema",
     "numpy",
     "pandas",
+    "pydantic",
     "PIL.Image",
     "safetensors.numpy",
     "safetensors.torch",

@@ -3,8 +3,6 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
 from moclip.config.validation import check_config
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
@@ -22,13 +20,12 @@ def stop(message):
 
 def checked_config():
     """The configuration, checked, and the digest of the dataset's listing; a wrong configuration ends the run here."""
-    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
     try:
-        checked = check_config(config, schema=schema)
-        rendered = checked["dataset"]["generate"] != "none"
+        settings = check_config(config)
+        rendered = settings.dataset.generate != "none"
         # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
         listed = workflow.is_main_process and not rendered
-        return checked, dataset_signature(checked["dataset"]) if listed else None
+        return settings.canonical(), dataset_signature(settings.dataset) if listed else None
     except MoclipError as error:
         stop(error)
 

@@ -127,7 +127,7 @@ def load_views(index: Path) -> Views:
     except KeyError:
         name = read_index(index).extractor
         raise ShardError(
-            f"{index}: expected {name} with views, found none; set `motion_network.<name>.test.views.count`"
+            f"{index}: expected {name} with views, found none; set `motion_network.<name>.embedding.views.count`"
         ) from None
     plain = load_table(index, field="embedding")
     counts = np.diff(views.offsets)

@@ -2,13 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from moclip.cli.formatting import add_command
-from moclip.config.validation import check_config
+from moclip.config.settings import Settings
+from moclip.config.validation import check_config, merge_configs
 from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 
 _CONFIG = Path("config/config.yaml")
-
-_SCHEMA = Path("workflow/schemas/config.schema.yaml")
 
 _HERE = "Run it in the folder that the workflow runs in."
 
@@ -96,36 +96,35 @@ def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
         action="store_true",
         help="remove what no experiment of the named configurations uses; name all that share the cache",
     )
-    _add_config(cache, several=True)
+    _add_config(cache, meaning="one or several configurations, one file each")
     cache.set_defaults(run=_cache)
 
 
-def _add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+def _add_config(parser: argparse.ArgumentParser, *, meaning: str = "the configuration, as for snakemake") -> None:
     parser.add_argument(
         "--configfile",
         type=Path,
         metavar="FILE",
-        default=[_CONFIG] if several else _CONFIG,
-        nargs="+" if several else None,
-        help=f"the configuration (default: {_CONFIG})",
+        default=[_CONFIG],
+        nargs="+",
+        help=f"{meaning} (default: {_CONFIG})",
     )
-    parser.add_argument("--schema", type=Path, default=None, help=argparse.SUPPRESS)
 
 
-def load_config(path: Path, *, schema: Path | None) -> dict[str, Any]:
-    """Return a configuration, checked, its defaults filled in.
+def load_config(paths: Sequence[Path]) -> Settings:
+    """Return the settings of some files, merged as the workflow merges them: a later file wins.
 
     Raises:
-        ConfigError: Its keys are at fault.
-        MoclipError: The file, or the schema, is not there or no YAML.
+        ConfigError: A key or value is wrong.
+        MoclipError: A file is missing or not YAML.
     """
     documents = []
-    for file in (path, schema or _SCHEMA):
+    for path in paths:
         try:
-            documents.append(yaml.safe_load(file.read_text(encoding="utf-8")))
+            documents.append(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError) as error:
-            raise MoclipError(f"{file}: expected a YAML file; run in the project's folder ({error})") from None
-    return check_config(documents[0], schema=documents[1])
+            raise MoclipError(f"{path}: expected a YAML file; run in the project's folder ({error})") from None
+    return check_config(documents[0] if len(documents) == 1 else merge_configs(documents))
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -140,7 +139,7 @@ def _explain(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
 
-    config = load_config(options.configfile, schema=options.schema)
+    config = load_config(options.configfile).canonical()
     verification = verify_features(config)
     print(format_verification(verification))
     if options.fix:
@@ -157,7 +156,7 @@ def _cache(options: argparse.Namespace) -> None:
     from moclip.workflow.plan import Plan  # noqa: PLC0415
     from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
 
-    configs = [load_config(path, schema=options.schema) for path in options.configfile]
+    configs = [load_config([path]).canonical() for path in options.configfile]
     plans = [Plan(config) for config in configs]
     orphans = list_orphans(plans)
     if orphans:
@@ -178,7 +177,7 @@ def _cache(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from moclip.workflow.estimate import plan_cost  # noqa: PLC0415
 
-    print(_format_plan(plan_cost(load_config(options.configfile, schema=options.schema))))
+    print(_format_plan(plan_cost(load_config(options.configfile).canonical())))
 
 
 def _format_plan(plan: "CostPlan") -> str:

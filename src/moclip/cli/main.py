@@ -8,17 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from moclip.cli.cache import add_cache_commands
 from moclip.cli.draw import add_draw_command
 from moclip.cli.formatting import add_command
 from moclip.cli.predict import add_predict_commands
 from moclip.cli.search import add_search_commands
-from moclip.config.manual import build_manual
 from moclip.errors import MoclipError, explain_system_fault
-
-SCHEMA = Path("workflow/schemas/config.schema.yaml")
 
 _TEXT = """\
 examples:
@@ -36,11 +31,6 @@ examples:
   moclip summary results/demo
 
 Prints every method of every experiment: the mean over seeds and the spread between them.
-"""
-
-_MANUAL = """\
-examples:
-  moclip config-manual > config/README.md
 """
 
 
@@ -105,10 +95,6 @@ def build_parser() -> argparse.ArgumentParser:
     summary = add_command(commands, "summary", summary="print the table of results of a dataset", text=_SUMMARY)
     summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
     summary.set_defaults(run=_print_summary)
-    title = "print config/README.md, written from the schema"
-    manual = add_command(commands, "config-manual", summary=title, text=_MANUAL)
-    manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
-    manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
     add_cache_commands(commands)
     add_predict_commands(commands)
@@ -128,12 +114,6 @@ def _print_summary(options: argparse.Namespace) -> None:
     if comparisons:
         print(f"\n{format_comparisons(comparisons)}")
     print(f"\nwritten: {path}, {options.folder / 'report.html'}")
-
-
-def _print_manual(options: argparse.Namespace) -> None:
-    if not options.schema.is_file():
-        raise MoclipError(f"{options.schema}: no such schema; run in the project's folder or name it with --schema")
-    sys.stdout.write(build_manual(yaml.safe_load(options.schema.read_text(encoding="utf-8"))))
 
 
 _COMPLETION_TEXT = """\

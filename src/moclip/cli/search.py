@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from moclip.inference.zero_shot import OwnLabel
 
 
-_SCHEMA = Path("workflow/schemas/config.schema.yaml")
-
 _SEARCH = """\
 examples:
   moclip search results/mine "a person doing lunges"
@@ -64,7 +62,9 @@ def _add(commands: "argparse._SubParsersAction[Any]", name: str, summary: str, t
     parser = add_command(commands, name, summary=summary, text=text)
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of results, such as results/demo")
     parser.add_argument("--variant", default="", metavar="NAME", help="appearance variant, where there are several")
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="settings of the encoder that no run has")
+    parser.add_argument(
+        "--configfile", type=Path, metavar="FILE", nargs="+", default=[], help="settings of the encoder that no run has"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="", help="default: that of the variant")
     add_output_options(parser)
     return parser
@@ -76,7 +76,7 @@ def _source(options: argparse.Namespace) -> "AppearanceSource":
     # Imported here: torch, FFmpeg and pandas take seconds, which `moclip --help` need not wait for.
     from moclip.inference.settings import find_appearance  # noqa: PLC0415
 
-    source = find_appearance(options.dataset, name=options.variant, configfile=options.configfile, schema=_SCHEMA)
+    source = find_appearance(options.dataset, name=options.variant, configfiles=options.configfile)
     if not source.zero_shot and not getattr(options, "video", None):
         note = f"no experiment of {options.dataset} tests words against {source.name} (method zero_shot)"
         print(f"note: {note}; if its text tower is untrained, this means nothing", file=sys.stderr)

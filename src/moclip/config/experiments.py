@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moclip.config.methods import METHODS
+from moclip.config.settings import Experiment, Settings
 from moclip.errors import ConfigError
 
 # Which sections a key of an experiment, or of a variant, may name an entry of.
@@ -23,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def expand_matrices(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration with every `matrix` multiplied out; one without comes back as it is.
+    """Return the configuration with every `matrix` expanded to experiments.
 
     The experiment `sweep` with `matrix: {head: [mlp, linear], shots: [1, 2]}` becomes `sweep-mlp-shots-1` and so on:
     the values in the order of the keys, a number or a truth value behind the last part of its key. A key
@@ -81,9 +82,6 @@ def _vary_head(variant: str | None, varied: Mapping[str, Any], *, heads: dict[st
     return name
 
 
-Section = Mapping[str, Any]
-
-
 @dataclass(frozen=True, kw_only=True, order=True)
 class Run:
     """One experiment on one official split with one seed."""
@@ -98,38 +96,40 @@ class Run:
         return f"{self.experiment}/split-{self.split}/seed-{self.seed}"
 
 
-def list_runs(config: Section) -> tuple[Run, ...]:
-    """Return every run, experiments in the order of the configuration (the first is what others are held against)."""
+def list_runs(settings: Settings) -> tuple[Run, ...]:
+    """Return all runs, in the order of the experiments in the configuration."""
     return tuple(
         Run(experiment=name, split=split, seed=seed)
-        for name, experiment in config["experiments"].items()
-        for split in sorted(experiment["splits"])
-        for seed in sorted(experiment["seeds"])
+        for name, experiment in settings.experiments.items()
+        for split in sorted(experiment.splits)
+        for seed in sorted(experiment.seeds)
     )
 
 
-def list_network_runs(config: Section) -> tuple[Run, ...]:
-    """Return every motion network to train, as (variant, split, seed): those that some experiment uses."""
+def list_network_runs(settings: Settings) -> tuple[Run, ...]:
+    """Return the motion networks that some experiment uses, as runs that are named after the variant."""
     uses = {
-        Run(experiment=config["experiments"][run.experiment]["motion_network"], split=run.split, seed=run.seed)
-        for run in list_runs(config)
-        if _uses(config["experiments"][run.experiment], "motion_network")
+        Run(experiment=experiment.motion_network, split=split, seed=seed)
+        for experiment in settings.experiments.values()
+        if _uses(experiment, "motion_network")
+        for split in experiment.splits
+        for seed in experiment.seeds
     }
     return tuple(sorted(uses))
 
 
-def list_used(config: Section, section: str) -> tuple[str, ...]:
+def list_used(settings: Settings, section: str) -> tuple[str, ...]:
     """Return the variants of a section that some experiment uses, directly or through a variant of another stage."""
-    experiments = list(config["experiments"].values())
-    used = {experiment[section] for experiment in experiments if _uses(experiment, section)}
+    used = {getattr(entry, section) for entry in settings.experiments.values() if _uses(entry, section)}
     for stage, keys in REFERENCES.items():
         if section in keys and stage != "experiments":
-            used |= {named for variant in list_used(config, stage) if (named := config[stage][variant][section])}
+            variants = getattr(settings, stage)
+            used |= {named for name in list_used(settings, stage) if (named := getattr(variants[name], section))}
     return tuple(sorted(used))
 
 
-def _uses(experiment: Section, section: str) -> bool:
-    return bool(experiment.get(section)) and any(section in METHODS[method].needs for method in experiment["methods"])
+def _uses(experiment: Experiment, section: str) -> bool:
+    return bool(getattr(experiment, section, "")) and any(section in METHODS[name].needs for name in experiment.methods)
 
 
 # A job that embeds motion covers several motion shards, since starting it takes longer than embedding a few videos; but

@@ -1,226 +1,213 @@
-"""Check a configuration against its schema, fill in defaults and resolve references."""
+"""Check a configuration: parse it, expand matrices, resolve references, and report all errors at once."""
 
-import copy
 import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from moclip.config.experiments import REFERENCES, Section, expand_matrices
+from moclip.config.experiments import REFERENCES, expand_matrices
 from moclip.config.methods import METHODS
+from moclip.config.section import TEXT_PATTERN, Section
+from moclip.config.settings import RENAMED, Settings
 from moclip.errors import ConfigError
 
 # Characters of a value that a message shows.
 _LONGEST = 120
 
-# What is in no path and no name: NUL, line ends, other control characters, halves of characters.
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-_LARGEST = 1e15
-
-_NUMBER_AS_TEXT = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
-
-
-def _is_integer(checker: object, value: object) -> bool:
-    # 4.0 is an integer to JSON Schema, and no number of shards to Python.
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _is_number(checker: object, value: object) -> bool:
-    # YAML has `.nan`, which is below no maximum and above no minimum, and integers too large to compute with.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _is_text(checker: object, value: object) -> bool:
-    return isinstance(value, str) and not _NO_TEXT.search(value)
-
-
-_Validator = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    .redefine("number", _is_number)
-    .redefine("string", _is_text),
+# What was expected, by the type of pydantic's error; the numbers and words in its context are filled in.
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "`true` or `false`",
+    "string_type": "text",
+    "string_unicode": "text without halves of characters",
+    "string_too_short": "text that is not empty",
+    "tuple_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "invalid_key": "a key that is text",
+    "too_short": "at least {min_length} entry",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:.12g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:.12g}",
+}
+_SEVERAL_FILES = (
+    "; files of --configfile replace config/config.yaml and are merged with each other: name a complete configuration "
+    "first, as in --configfile config/config.yaml mine.yaml"
 )
 
 
-def check_config(config: Section, *, schema: Section) -> dict[str, Any]:
-    """Return the configuration with every default filled in and every matrix of experiments multiplied out.
-
-    Spellings of one number give one configuration: a whole number is an int, so that `20.0` is 20 and `-0.0` is 0.
+def check_config(config: Mapping[str, Any]) -> Settings:
+    """Return the settings of a configuration, with all defaults and with every matrix of experiments expanded.
 
     Raises:
-        ConfigError: A key is unknown (the nearest known one is named), missing, of another type or out of range; a
-            reference names no entry; a method lacks what it needs. All errors are reported at once, a line each.
+        ConfigError: A key is unknown (the message names the nearest known key), missing, of another type or out of
+            range. A reference names no entry, or a method lacks what it needs. All errors are reported, a line each.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
-    complete: dict[str, Any] = _fill_defaults(copy.deepcopy(dict(config)), schema=schema, root=schema)
-    faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
-    if not faults:
-        # After validation, which accepts no `num_shards: 4.0`; before the matrix, whose values become names.
-        complete = _unify_numbers(complete)
-    if not faults and any("matrix" in entry for entry in complete["experiments"].values()):
-        complete = expand_matrices(complete)
-        faults = [_say(fault) for fault in _leaves(_Validator(schema).iter_errors(complete))]
+    settings = _parse(config)
+    if any(experiment.matrix for experiment in settings.experiments.values()):
+        settings = _parse(expand_matrices(settings.canonical()))
     checks = (_check_references, _check_frames, _check_experiments, _check_heads)
-    faults = faults or [fault for check in checks for fault in check(complete)]
-    if faults:
-        raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
-    return complete
+    _raise_all(error for check in checks for error in check(settings))
+    return settings
 
 
-def _resolve(schema: Section, *, root: Section) -> Section:
-    if "$ref" in schema:
-        name = schema["$ref"].removeprefix("#/$defs/")
-        target: Section = root["$defs"][name]
-        return target
-    return schema
+def merge_configs(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return several configurations as one. Mappings are merged at every depth; for other values the last one counts.
+
+    >>> merge_configs([{"dataset": {"name": "a", "root": "videos"}}, {"dataset": {"root": "/data"}}])
+    {'dataset': {'name': 'a', 'root': '/data'}}
+    """
+    merged: dict[str, Any] = {}
+    for document in documents:
+        for key, value in document.items():
+            both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = merge_configs([merged[key], value]) if both else value
+    return merged
 
 
-def _fill_defaults(value: Any, *, schema: Section, root: Section) -> Any:
-    schema = _resolve(schema, root=root)
-    if not isinstance(value, dict):
-        return value
-    properties = schema.get("properties", {})
-    for key, below in properties.items():
-        resolved = _resolve(below, root=root)
-        if key not in value and "default" in resolved:
-            value[key] = copy.deepcopy(resolved["default"])
-        if key in value:
-            value[key] = _fill_defaults(value[key], schema=below, root=root)
-    others = schema.get("additionalProperties")
-    if isinstance(others, Mapping):
-        for key in value.keys() - properties.keys():
-            value[key] = _fill_defaults(value[key], schema=others, root=root)
-    return value
+def _parse(config: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(dict(config))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    _raise_all(map(_describe, sorted(_drop_repeated(found), key=lambda error: [str(part) for part in error["loc"]])))
+    raise AssertionError("a failed validation has errors")
 
 
-def _unify_numbers(value: Any) -> Any:
-    """Return a value in which every whole float, at any depth, is the int of that value."""
-    if isinstance(value, dict):
-        return {key: _unify_numbers(below) for key, below in value.items()}
-    if isinstance(value, list):
-        return [_unify_numbers(below) for below in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _raise_all(errors: Iterable[str]) -> None:
+    lines = [f"config: {error}" for error in errors]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
-def _leaves(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
-    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
-        if error.context:
-            yield min(error.context, key=lambda below: (below.validator == "type", -len(below.absolute_path)))
-        else:
+def _drop_repeated(errors: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    # A list whose entries are wrong is too short as well, without them.
+    for error in errors:
+        place = error["loc"]
+        below = any(other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in errors)
+        if not (error["type"] == "too_short" and below):
             yield error
 
 
-def _say(error: ValidationError) -> str:
-    place = ".".join(str(part) for part in error.absolute_path) or "top level"
-    rule: Any = error.validator_value
-    instance: Any = error.instance
-    if error.validator == "additionalProperties":
-        schema: Any = error.schema
-        known = sorted(schema.get("properties", {}))
-        unknown = sorted(map(str, set(instance) - set(known)))[0]
-        shown = unknown if unknown.isprintable() and unknown.isascii() else ascii(unknown)
-        return f"{place}: unknown key `{shown[:_LONGEST]}`; {_nearest(unknown[:_LONGEST], known)}"
-    if error.validator == "required":
-        missing = next(key for key in rule if key not in instance)
-        return f"{place}: the key `{missing}` is missing; see config/README.md"
-    if error.validator == "enum":
-        return f"{place}: expected one of {', '.join(map(str, rule))}; found {_show(instance)}"
-    return f"{place}: expected {_expected(error)}; found {_show(instance)}{_hint(error)}"
+def _describe(error: ErrorDetails) -> str:
+    *above, last = error["loc"]
+    if error["type"] == "extra_forbidden":
+        return f"{_join(above)}: {_describe_unknown(str(last), section=_section_at(above))}"
+    if error["type"] == "missing":
+        return f"{_join(above)}: the key `{last}` is missing; see config/README.md{'' if above else _SEVERAL_FILES}"
+    place = above[:-1] if last == "[key]" else above if error["type"] == "invalid_key" else error["loc"]
+    return f"{_join(place)}: expected {_expected(error)}; found {_show(error['input'])}{_hint(error)}"
+
+
+def _join(place: Sequence[int | str]) -> str:
+    return ".".join(_clean(str(part)) for part in place) or "top level"
+
+
+def _describe_unknown(key: str, *, section: type[Section]) -> str:
+    renamed = RENAMED.get((section, key))
+    if renamed:
+        return f"the key `{key}` is named `{renamed}` now; rename it"
+    known = sorted(section.model_fields)
+    close = difflib.get_close_matches(key[:_LONGEST], known, n=1, cutoff=0.0)
+    nearest = f"the nearest known key is `{close[0]}`" if close else f"known keys: {', '.join(known)}"
+    return f"unknown key `{_clean(key)}`; {nearest}"
+
+
+def _section_at(place: Sequence[int | str]) -> type[Section]:
+    found: Any = Settings
+    for part in place:
+        found = get_args(found)[1] if get_origin(found) is dict else found.model_fields[part].annotation
+    section: type[Section] = found
+    return section
+
+
+def _expected(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "literal_error":
+        return f"one of {context['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+    if error["type"] == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        return "text without control characters" if pattern == TEXT_PATTERN else f"text that matches {pattern}"
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]].format(**context)
+    return error["msg"]
+
+
+def _clean(text: str) -> str:
+    shown = text if text.isprintable() and text.isascii() else ascii(text)
+    return shown[:_LONGEST]
 
 
 def _show(value: Any) -> str:
     # In ASCII and of limited length, so that no value of the file breaks the line.
     if isinstance(value, int) and abs(value) > 10**_LONGEST:
         return "a number of very many digits"
-    text = ascii(value)
+    text = ascii(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _expected(error: ValidationError) -> str:
-    words = {
-        "type": "a value of type",
-        "minimum": "at least",
-        "maximum": "at most",
-        "exclusiveMinimum": "more than",
-        "exclusiveMaximum": "less than",
-        "pattern": "text that matches",
-        "minItems": "at least this many entries:",
-        "minLength": "text that is not empty, minLength",
-        "minProperties": "at least this many entries:",
-        "uniqueItems": "no entry twice, uniqueItems:",
-    }
-    named = words.get(str(error.validator), str(error.validator))
-    return f"{named} {error.validator_value}"
-
-
-def _hint(error: ValidationError) -> str:
-    looks_numeric = (
-        isinstance(error.instance, str) and error.instance.replace(".", "").replace("-", "").replace("e", "").isdigit()
-    )
-    if error.validator == "type" and looks_numeric:
+def _hint(error: ErrorDetails) -> str:
+    value = error["input"]
+    is_numeric = isinstance(value, str) and value.replace(".", "").replace("-", "").replace("e", "").isdigit()
+    if is_numeric and error["type"] in {"int_type", "float_type"}:
         return " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
     return ""
 
 
-def _nearest(unknown: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
-    return f"the nearest known key is `{close[0]}`" if close else f"known keys: {', '.join(known)}"
-
-
-def _check_references(config: Section) -> Iterator[str]:
+def _check_references(settings: Settings) -> Iterator[str]:
     for section, keys in REFERENCES.items():
-        for name, entry in config[section].items():
+        for name, entry in getattr(settings, section).items():
             for key, target in keys.items():
-                variant = entry.get(key)
-                if variant and variant not in config[target]:
-                    near = difflib.get_close_matches(variant, list(config[target]), n=1, cutoff=0.0)
-                    known = f"; the nearest one is `{near[0]}`" if near else f"; `{target}` is empty"
-                    yield f"{section}.{name}.{key}: expected a variant of `{target}`, found `{variant}`{known}"
+                variant, known = getattr(entry, key), list(getattr(settings, target))
+                if variant and variant not in known:
+                    near = difflib.get_close_matches(variant, known, n=1, cutoff=0.0)
+                    hint = f"the nearest one is `{near[0]}`" if near else f"`{target}` is empty"
+                    yield f"{section}.{name}.{key}: expected a variant of `{target}`, found `{variant}`; {hint}"
 
 
-def _check_frames(config: Section) -> Iterator[str]:
-    for name, variant in config["appearance"].items():
-        follows = variant["frames"]["policy"] == "motion"
-        if follows != bool(variant["motion"]):
-            found = f"`{variant['motion']}`; drop it" if variant["motion"] else "none; name a variant of `motion`"
+def _check_frames(settings: Settings) -> Iterator[str]:
+    for name, variant in settings.appearance.items():
+        follows = variant.frames.policy == "motion"
+        if follows != bool(variant.motion):
+            found = f"`{variant.motion}`; drop it" if variant.motion else "none; name a variant of `motion`"
             expected = "the motion that the frames follow" if follows else "no motion, which no frame follows here"
             yield f"appearance.{name}.motion: expected {expected}, found {found}"
 
 
-def _check_heads(config: Section) -> Iterator[str]:
-    for name, head in config["head"].items():
-        if head["kind"] == "attention" and head["pooling"] != "mean":
+def _check_heads(settings: Settings) -> Iterator[str]:
+    for name, head in settings.head.items():
+        if head.kind == "attention" and head.pooling != "mean":
             yield f"head.{name}.pooling: `attention` pools the frames itself; leave `mean`"
-        if head["kind"] == "knn" and head["views"]:
+        if head.kind == "knn" and head.views:
             yield f"head.{name}.views: `knn` has no epochs to draw views in; leave `false`"
-    for name, experiment in config["experiments"].items():
-        head, network = (config[part].get(experiment.get(part), {}) for part in ("head", "motion_network"))
-        if head.get("views") and network and not network["test"]["views"]["count"]:
+    for name, experiment in settings.experiments.items():
+        used, network = settings.head.get(experiment.head), settings.motion_network.get(experiment.motion_network)
+        if used and network and used.views and not network.embedding.views.count:
             yield (
                 f"experiments.{name}: its head draws views of motion and there are none; "
-                f"set `motion_network.{experiment['motion_network']}.test.views.count`"
+                f"set `motion_network.{experiment.motion_network}.embedding.views.count`"
             )
 
 
-def _check_experiments(config: Section) -> Iterator[str]:
-    for name, experiment in config["experiments"].items():
-        for method in experiment["methods"]:
+def _check_experiments(settings: Settings) -> Iterator[str]:
+    for name, experiment in settings.experiments.items():
+        for method in experiment.methods:
             for needed in METHODS[method].needs:
-                if not experiment.get(needed):
+                if not getattr(experiment, needed):
                     yield (
                         f"experiments.{name}: the method `{method}` needs the key `{needed}`; "
                         "name a variant or drop the method"
                     )
-        text = experiment.get("text")
-        if text in config["text"] and config["text"][text]["appearance"] != experiment.get("appearance"):
-            other = config["text"][text]["appearance"]
+        text = settings.text.get(experiment.text)
+        if text and text.appearance != experiment.appearance:
             yield (
                 f"experiments.{name}.text: expected class embeddings from the encoder of `appearance`, "
-                f"`{experiment.get('appearance')}`; `{text}` is from `{other}`"
+                f"`{experiment.appearance}`; `{experiment.text}` is from `{text.appearance}`"
             )

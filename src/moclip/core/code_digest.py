@@ -11,6 +11,9 @@ its names resolve to, so that the digest changes if a name is bound to another d
 A name counts as reached if it occurs anywhere in the code of a reached definition, so that the digest covers more than
 the code that runs, never less. Two things would escape it, and the package has neither: names looked up in a text
 (`getattr` on a module, `globals()`), and star imports.
+
+The models of settings are left out. A setting reaches a job through the job's params and keys, so a new default or
+description reruns the jobs whose params change, and not all that parse settings.
 """
 
 import ast
@@ -27,6 +30,9 @@ from moclip.core.files import replace_atomically
 PACKAGE = "moclip"
 
 _ROOT = Path(__file__).resolve().parents[2]
+
+# Modules of declarations, which count as another package does.
+_DECLARATIONS = frozenset({"moclip.config.settings", "moclip.config.network_settings"})
 
 # Stands for every definition of a module.
 _ALL = "*"
@@ -281,6 +287,8 @@ def _place_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Place | No
     if isinstance(node, ast.Import):
         return (alias.name, _ALL) if _is_ours(alias.name) else None
     if node.level or not node.module or node.module.split(".")[0] != PACKAGE:
+        return None
+    if node.module in _DECLARATIONS:
         return None
     whole = f"{node.module}.{alias.name}"
     return (whole, _ALL) if _exists(whole) else (node.module, alias.name)

@@ -1,10 +1,10 @@
 """Read the listing of a dataset in any layout: UCF101, HMDB51, folders or a table."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from moclip.dataset.lists import (
     LabelledVideo,
@@ -23,7 +23,8 @@ from moclip.dataset.lists import (
 from moclip.dataset.splits import draw_subset
 from moclip.errors import DatasetError
 
-Dataset = Mapping[str, Any]
+if TYPE_CHECKING:
+    from moclip.config.settings import Dataset
 
 # Names of the folders of a split, in lower case.
 _SPLIT_FOLDERS = {
@@ -57,28 +58,26 @@ class _Lists:
     entries: list[ListEntry]
 
 
-def check_dataset(dataset: Dataset) -> None:
+def check_dataset(dataset: "Dataset") -> None:
     """Do nothing where the root, and the lists that the layout needs, are there.
 
     Raises:
         DatasetError: One of them is not.
     """
-    root, layout = Path(dataset["root"]), dataset["layout"]
-    if layout not in _READERS:
-        raise DatasetError(f"dataset.layout: expected one of {', '.join(_READERS)}; found `{layout}`")
+    root, layout = Path(dataset.root), dataset.layout
     if not root.is_dir():
         raise DatasetError(f"dataset.root: expected a folder of videos, found none at {root}; correct the path")
     if layout == "folders":
         return
     expected = "file" if layout == "table" else "folder of list files"
-    if not dataset["lists"]:
+    if not dataset.lists:
         raise DatasetError(f"dataset.lists: the layout `{layout}` needs a {expected}; give its path")
-    lists = Path(dataset["lists"])
+    lists = Path(dataset.lists)
     if not (lists.is_file() if layout == "table" else lists.is_dir()):
         raise DatasetError(f"dataset.lists: expected a {expected}, found none at {lists}; correct the path")
 
 
-def read_listing(dataset: Dataset) -> Listing:
+def read_listing(dataset: "Dataset") -> Listing:
     """Return what the lists of a dataset say, its test set drawn where they bring no split, its validation sets drawn.
 
     `ucf101`: classes in the order of classInd.txt. `hmdb51`, `folders` and `table`, which have no class file: sorted by
@@ -95,18 +94,16 @@ def read_listing(dataset: Dataset) -> Listing:
             split without test videos; reported in one line that names file, line and video.
     """
     check_dataset(dataset)
-    lists = _READERS[dataset["layout"]](Path(dataset["root"]), Path(dataset["lists"]))
-    class_names = keep_classes(lists.class_names, wanted=dataset["classes"])
+    lists = _READERS[dataset.layout](Path(dataset.root), Path(dataset.lists))
+    class_names = keep_classes(lists.class_names, wanted=dataset.classes)
     kept = set(class_names)
     videos = merge_entries(entry for entry in lists.entries if entry.class_name in kept)
     if not videos:
-        raise DatasetError(f"dataset {dataset['name']}: not one video; see dataset.root, lists and classes")
+        raise DatasetError(f"dataset {dataset.name}: not one video; see dataset.root, lists and classes")
     splits = lists.splits
     if not splits:
         splits = (1,)
-        videos = draw_subset(
-            videos, split=1, taken_from="", subset="test", fraction=dataset["test_fraction"], salt="test"
-        )
+        videos = draw_subset(videos, split=1, taken_from="", subset="test", fraction=dataset.test_fraction, salt="test")
         videos = [_complete(video, splits=splits, default="train") for video in videos]
     for split in splits:
         videos = _draw_validation(videos, split=split, dataset=dataset)
@@ -116,12 +113,12 @@ def read_listing(dataset: Dataset) -> Listing:
     return Listing(class_names=class_names, splits=splits, videos=used)
 
 
-def find_list_files(dataset: Dataset) -> list[Path]:
+def find_list_files(dataset: "Dataset") -> list[Path]:
     """Return the list files that the layout reads, sorted by name."""
     patterns = {"ucf101": ("classInd.txt", "trainlist*.txt", "testlist*.txt"), "hmdb51": ("*_test_split*.txt",)}
-    if dataset["layout"] == "table":
-        return [Path(dataset["lists"])]
-    found = (Path(dataset["lists"]).glob(pattern) for pattern in patterns.get(dataset["layout"], ()))
+    if dataset.layout == "table":
+        return [Path(dataset.lists)]
+    found = (Path(dataset.lists).glob(pattern) for pattern in patterns.get(dataset.layout, ()))
     return sorted(path for paths in found for path in paths)
 
 
@@ -171,7 +168,7 @@ def _complete(video: LabelledVideo, *, splits: Sequence[int], default: str) -> L
     return LabelledVideo(**{**vars(video), "subsets": subsets})
 
 
-def _draw_validation(videos: list[LabelledVideo], *, split: int, dataset: Dataset) -> list[LabelledVideo]:
+def _draw_validation(videos: list[LabelledVideo], *, split: int, dataset: "Dataset") -> list[LabelledVideo]:
     given = {video.group: video for video in videos if video.subsets.get(split) == "val"}
     if not given:
         return draw_subset(
@@ -179,8 +176,8 @@ def _draw_validation(videos: list[LabelledVideo], *, split: int, dataset: Datase
             split=split,
             taken_from="train",
             subset="val",
-            fraction=dataset["validation_fraction"],
-            salt=f"validation {dataset['validation_seed']} {split}",
+            fraction=dataset.validation_fraction,
+            salt=f"validation {dataset.validation_seed} {split}",
         )
     for video in videos:
         if video.subsets.get(split) == "train" and video.group in given:

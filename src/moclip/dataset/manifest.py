@@ -10,10 +10,10 @@
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moclip.core.files import replace_atomically
 from moclip.dataset.fingerprints import (
@@ -31,8 +31,10 @@ from moclip.dataset.missing import missing_fingerprint, report_missing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moclip.config.settings import Dataset
 
-def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_threads: int = 4) -> "pd.DataFrame":
+
+def build_manifest(dataset: "Dataset", *, memo: Path | None = None, num_threads: int = 4) -> "pd.DataFrame":
     """Return the manifest of a dataset, from its section of the configuration; sorted by video id.
 
     `memo` is a file that remembers the digests of videos by path, size and time of change, so that only new and changed
@@ -47,12 +49,12 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     """
     listing = read_listing(dataset)
     videos = sorted(listing.videos, key=lambda video: video.video_id)
-    root = Path(dataset["root"])
+    root = Path(dataset.root)
     versions = find_versions(videos, root=root)
     missing = [video for video, version in zip(videos, versions, strict=True) if version is None]
-    report_missing(missing, videos=videos, root=root, is_allowed=dataset["on_bad_video"] == "skip")
+    report_missing(missing, videos=videos, root=root, is_allowed=dataset.on_bad_video == "skip")
     found = [version for version in versions if version is not None]
-    digests = digest_videos(found, memo=memo, num_threads=num_threads) if dataset["fingerprint"] == "content" else []
+    digests = digest_videos(found, memo=memo, num_threads=num_threads) if dataset.fingerprint == "content" else []
     known = dict(zip(found, digests, strict=False))
     fingerprints = [
         missing_fingerprint(video.path) if version is None else known.get(version) or _stat_digest(video, version)
@@ -66,7 +68,7 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
         "class_index": [class_index[video.class_name] for video in videos],
         "group": [video.group for video in videos],
         "fingerprint": fingerprints,
-        "shard": [shard_of(video.video_id, num_shards=dataset["num_shards"]) for video in videos],
+        "shard": [shard_of(video.video_id, num_shards=dataset.num_shards) for video in videos],
     }
     for split in listing.splits:
         columns[f"split_{split}"] = [video.subsets[split] for video in videos]
@@ -75,7 +77,7 @@ def build_manifest(dataset: Mapping[str, Any], *, memo: Path | None = None, num_
     return _with_types(pd.DataFrame(columns))
 
 
-def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[str, str, str]]:
+def list_known_videos(dataset: "Dataset", *, memo: Path) -> list[tuple[str, str, str]]:
     """Return (video_id, path, fingerprint) of every listed video, sorted; "" for one whose bytes were never read.
 
     No video is opened: fingerprints are those that `build_manifest` remembered at `memo`, taken by path, size and time
@@ -85,14 +87,14 @@ def list_known_videos(dataset: Mapping[str, Any], *, memo: Path) -> list[tuple[s
         DatasetError: As `build_manifest`.
     """
     videos = sorted(read_listing(dataset).videos, key=lambda video: video.video_id)
-    versions = find_versions(videos, root=Path(dataset["root"]))
-    remembered = read_memo(memo) if dataset["fingerprint"] == "content" else {}
+    versions = find_versions(videos, root=Path(dataset.root))
+    remembered = read_memo(memo) if dataset.fingerprint == "content" else {}
     known = {version[:3]: digest for version, digest in remembered.items()}
     found = []
     for video, version in zip(videos, versions, strict=True):
         if version is None:
             digest = missing_fingerprint(video.path)
-        elif dataset["fingerprint"] == "stat":
+        elif dataset.fingerprint == "stat":
             digest = _stat_digest(video, version)
         else:
             digest = known.get(version[:3], "")
@@ -123,7 +125,7 @@ def read_manifest(path: Path) -> "pd.DataFrame":
     return _with_types(pd.DataFrame(dict(read_table(path).columns)))
 
 
-def dataset_signature(dataset: Mapping[str, Any]) -> str:
+def dataset_signature(dataset: "Dataset") -> str:
     """Return 32 hex digits that change when a video below the root, or a list, is added, removed or changed.
 
     No video is read: path, size and times stand for it. The lists count with their bytes.
@@ -132,17 +134,17 @@ def dataset_signature(dataset: Mapping[str, Any]) -> str:
         DatasetError: The root or the lists are missing.
     """
     check_dataset(dataset)
-    digest = blake2b(f"layout={dataset['layout']}\n".encode(), digest_size=16)
+    digest = blake2b(f"layout={dataset.layout}\n".encode(), digest_size=16)
     for path in find_list_files(dataset):
         content = read_list_file(path)
         digest.update(f"lists={path.name}\0{len(content)}\n".encode("utf-8", "surrogateescape"))
         digest.update(content)
     lines = []
-    for name, entry in walk_videos(Path(dataset["root"])):
+    for name, entry in walk_videos(Path(dataset.root)):
         try:
             status = entry.stat()
             # The time of change cannot be set back: it finds a video that was replaced with its size and time kept.
-            changed = status.st_ctime_ns if dataset["fingerprint"] == "content" else 0
+            changed = status.st_ctime_ns if dataset.fingerprint == "content" else 0
             lines.append(f"root={name}\0{status.st_size}\0{status.st_mtime_ns}\0{changed}\n")
         except OSError:  # a link to nothing; whether that matters is for the manifest to say
             lines.append(f"root={name}\0missing\n")

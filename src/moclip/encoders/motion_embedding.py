@@ -77,7 +77,7 @@ def embed_videos(
     """
     embed = build_embed(network, variant=variant)
     classifier = network.classifier.cpu().float()
-    num_views = variant["test"]["views"]["count"]
+    num_views = variant["embedding"]["views"]["count"]
     waiting: list[MotionItem] = []
 
     def tasks() -> Iterator[Callable[[], tuple[Tensor, Tensor | None]]]:
@@ -101,7 +101,7 @@ def embed_videos(
 
 
 def _see(item: MotionItem, *, variant: Mapping[str, Any], with_views: bool) -> tuple[Tensor, Tensor | None]:
-    test, train = variant["test"], variant["train"]
+    test, train = variant["embedding"], variant["train"]
     config = FieldConfig.from_config(variant)
     fields = build_segments(item.motion, config=config, num_segments=test["num_segments"], rng=None)
     crops = crop_for_test(fields, config=config, crops=test["crops"], flips=test["flips"])
@@ -119,7 +119,7 @@ def build_embed(network: MotionNetwork, *, variant: Mapping[str, Any]) -> Embed:
     Raises:
         ModelError: The device or the backend is not there.
     """
-    test = variant["test"]
+    test = variant["embedding"]
     shape = (2, variant["input_px"], variant["input_px"])
     if test["backend"] == "openvino":
         # A network of its own: that of the caller stays as it is.

@@ -140,7 +140,7 @@ class _Models:
 
         if str(path) not in self._known:
             parameters, macs = count_network(path, input_px=variant["input_px"])
-            test = variant["test"]
+            test = variant["embedding"]
             passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
             self._known[str(path)] = _Model(parameters=parameters, macs=macs * passes)
         return self._known[str(path)]

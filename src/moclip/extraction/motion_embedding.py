@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from moclip.encoders.motion_embedding import MotionItem
 
 
-_SETTINGS = ("field", "input_px", "max_px", "rescale_vectors", "test", "threads", "device")
+_SETTINGS = ("field", "input_px", "max_px", "rescale_vectors", "threads", "device")
+
+# The name of the section `embedding` in the keys of rows, which users have in their caches.
+_KEY_OF_EMBEDDING = "test"
 
 _VIEW_SETTINGS = ("scales", "flip")
 
@@ -62,8 +65,8 @@ def list_motion(motion_index: Path, *, shards: Sequence[int]) -> list[Video]:
 
 def embedding_settings(variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a motion network variant that its embeddings depend on, besides the trained weights."""
-    settings = {key: variant[key] for key in _SETTINGS}
-    if variant["test"]["views"]["count"]:
+    settings = {_KEY_OF_EMBEDDING: variant["embedding"], **{key: variant[key] for key in _SETTINGS}}
+    if variant["embedding"]["views"]["count"]:
         settings["train"] = {key: variant["train"][key] for key in _VIEW_SETTINGS}
     return settings
 
@@ -74,7 +77,7 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
     Raises:
         ModelError: The weights are no trained network, or the backend is not installed.
     """
-    test = variant["test"]
+    test = variant["embedding"]
     augmented = read_network_train(model) if test["views"]["count"] else frozenset()
     parameters = {
         "network": read_network_digest(model),
@@ -132,7 +135,7 @@ def _libraries(backend: str) -> list[str]:
         return [version(name) for name in names]
     except PackageNotFoundError:
         raise ModelError(
-            "motion_network.test.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
+            "motion_network.embedding.backend: `openvino` is not installed; run: make openvino, or set `backend: torch`"
         ) from None
 
 

@@ -131,7 +131,7 @@ def _say_input(facts: CardFacts) -> str:
     if facts.motion_network:
         lines.append(
             f"- motion: vectors of source `{facts.motion.get('source')}`, field {dict(facts.motion_network['field'])}, "
-            f"{facts.motion_network['test']['num_segments']} segments, {facts.motion_network['input_px']} px"
+            f"{facts.motion_network['embedding']['num_segments']} segments, {facts.motion_network['input_px']} px"
         )
     return "## Input\n\n" + "\n".join(lines) + "\n\nEvery key is in `bundle.json`, in the words of config/README.md."
 

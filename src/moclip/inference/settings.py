@@ -1,6 +1,6 @@
 """Settings of the appearance variant of a run, and its encoder weights, checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from moclip.cache.index import open_indexed, read_index
-from moclip.config.validation import check_config
+from moclip.config.validation import check_config, merge_configs
 from moclip.encoders.spec import LOCAL_DIR, build_encoder_spec, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.workflow.paths import find_results, project_of, result_path, run_of
@@ -53,13 +53,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def find_appearance(
-    dataset: Path, *, name: str = "", configfile: Path | None = None, schema: Path | None = None
-) -> AppearanceSource:
+def find_appearance(dataset: Path, *, name: str = "", configfiles: Sequence[Path] = ()) -> AppearanceSource:
     """Return the appearance variant of a folder of results, its settings checked against what made its shards.
 
-    The settings come from `configfile` (with the `schema` that fills in its defaults), else from the `run.yaml` of an
-    experiment that uses the variant.
+    The settings come from `configfiles`, merged, or from the `run.yaml` of an experiment that uses the variant.
 
     Raises:
         ConfigError: There is no such variant, several to choose from, or nothing that gives its settings.
@@ -71,7 +68,7 @@ def find_appearance(
         raise ConfigError(
             f"{index}: no such features; expected one of {_list_variants(dataset)}; run the workflow first"
         )
-    found = _from_config(name, configfile=configfile, schema=schema) if configfile else _from_runs(dataset, name=name)
+    found = _from_config(name, files=configfiles) if configfiles else _from_runs(dataset, name=name)
     variant = locate_weights(found, project=project_of(dataset))
     check_weights(index, variant=variant)
     zero_shot = sorted(
@@ -126,16 +123,11 @@ def _from_runs(dataset: Path, *, name: str) -> Section:
     )
 
 
-def _from_config(name: str, *, configfile: Path, schema: Path | None) -> Section:
-    if schema is None or not schema.is_file():
-        raise ConfigError(f"{schema}: no such schema, which {configfile} is read by; run in the project's folder")
-    config = check_config(read_yaml(configfile), schema=read_yaml(schema))
-    if name not in config["appearance"]:
-        raise ConfigError(
-            f"{configfile}: appearance: expected the variant {name}, found {sorted(config['appearance'])}"
-        )
-    variant: Section = config["appearance"][name]
-    return variant
+def _from_config(name: str, *, files: Sequence[Path]) -> Section:
+    variants = check_config(merge_configs(map(read_yaml, files))).appearance
+    if name not in variants:
+        raise ConfigError(f"{files[-1]}: appearance: expected the variant {name}, found {sorted(variants)}")
+    return variants[name].canonical()
 
 
 def locate_weights(variant: Section, *, project: Path) -> dict[str, Any]:

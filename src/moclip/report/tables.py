@@ -10,6 +10,7 @@ import yaml
 
 from moclip.cache.index import list_rejects
 from moclip.config.experiments import list_used
+from moclip.config.settings import Settings
 from moclip.core.files import replace_atomically
 from moclip.dataset.manifest import read_manifest
 from moclip.evaluation.comparisons import RunPredictions, write_contests
@@ -91,7 +92,7 @@ def write_report(
 
 def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
     # The pages of motion pictures are at `motion_pictures/{variant}.html`, relative to the report.
-    variants = list_used(config, "motion_network") if config["report"]["pictures"] else ()
+    variants = list_used(Settings(**config), "motion_network") if config["report"]["pictures"] else ()
     names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
     return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}
 

@@ -19,7 +19,7 @@ from moclip.versions import NETWORK_VERSION
 _log = logging.getLogger(__name__)
 
 # Keys of a variant that no weight depends on, or that enter the identity by content.
-_NOT_OF_TRAINING = ("motion", "weights", "test", "loaders")
+_NOT_OF_TRAINING = ("motion", "weights", "embedding", "loaders")
 
 _NAMES = ("model.safetensors", "history.tsv")
 

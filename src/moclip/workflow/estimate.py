@@ -14,6 +14,7 @@ from typing import Any
 
 from moclip.cache.pool import list_row_keys
 from moclip.cache.reader import Shard
+from moclip.config.settings import Dataset
 from moclip.dataset.fingerprints import memo_file
 from moclip.dataset.manifest import list_known_videos
 from moclip.errors import ShardError
@@ -71,7 +72,7 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
         DatasetError: The lists are wrong.
     """
     dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
-    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset["name"]))
+    known = list_known_videos(Dataset(**dataset), memo=memo_file(cache_dir, dataset=dataset["name"]))
     videos = [
         Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
         for video_id, path, fingerprint in known

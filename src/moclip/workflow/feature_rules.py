@@ -135,7 +135,7 @@ def motion_network(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec
     """Train a motion network: depends on its recipe and initial weights, and on labels and motion of train and val."""
     entry, motion = plan.config["motion_network"][variant], motion_of(plan, variant)
     # Not how the network is tested, nor who loads.
-    recipe = {key: value for key, value in entry.items() if key not in {"test", "loaders", "motion", "weights"}}
+    recipe = {key: value for key, value in entry.items() if key not in {"embedding", "loaders", "motion", "weights"}}
 
     def params() -> Params:
         return {

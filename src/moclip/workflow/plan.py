@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.experiments import Run, group_motion_shards, list_network_runs, list_runs, list_used
+from moclip.config.settings import Settings
 from moclip.core.code_digest import script_digests
 from moclip.dataset.manifest import dataset_signature
 from moclip.workflow import feature_rules, run_rules, table_rules
@@ -47,8 +48,9 @@ class Plan:
         self.shards = range(dataset["num_shards"])
         self.embedded = group_motion_shards(dataset["num_shards"])
         self.complete = str(Path(dataset["root"]).parent / "complete.json") if dataset["generate"] == "demo" else ""
-        self.runs = list_runs(config)
-        self.network_runs = list_network_runs(config)
+        self.settings = Settings(**config)
+        self.runs = list_runs(self.settings)
+        self.network_runs = list_network_runs(self.settings)
         # The misclassified videos of the first experiment are shown.
         self.mistaken = next(iter(config["experiments"])) if config["report"]["mistakes"] else ""
 
@@ -93,8 +95,10 @@ class Plan:
         for run in self.runs:
             yield self.job("evaluate", experiment=run.experiment, split=run.split, seed=run.seed)
         if self.config["report"]["pictures"]:
-            yield from (self.job("motion_pictures", variant=name) for name in list_used(self.config, "motion_network"))
-        yield from (self.job("text", variant=name) for name in list_used(self.config, "text"))
+            yield from (
+                self.job("motion_pictures", variant=name) for name in list_used(self.settings, "motion_network")
+            )
+        yield from (self.job("text", variant=name) for name in list_used(self.settings, "text"))
         yield self.job("report")
 
     def targets(self) -> list[str]:
@@ -111,13 +115,12 @@ def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None =
 
     `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
     """
-    dataset = config["dataset"]
     digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
 
     def sign_listing() -> str:
         if listing is None and plan.complete and not Path(plan.complete).is_file():
             return PENDING  # rendered videos that do not exist yet
-        return f"sig:{listing or dataset_signature(dataset)}"
+        return f"sig:{listing or dataset_signature(plan.settings.dataset)}"
 
     plan = Plan(config, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
     return plan

@@ -120,7 +120,7 @@ class JobResources:
 
     def _embed_motion(self, entry: Mapping[str, Any], *, num_videos: int) -> _Work:
         # One pass of the network for each segment, crop and flip, and for each segment of an augmented view.
-        test: Mapping[str, Any] = entry["test"]
+        test: Mapping[str, Any] = entry["embedding"]
         passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
         passes += test["views"]["count"] * test["views"]["num_segments"]
         return _Work(

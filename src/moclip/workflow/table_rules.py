@@ -26,7 +26,7 @@ def _indexes(plan: "Plan", *stages: str) -> list[Output]:
     return [
         plan.output(f"{stage}_index", "index", variant=name)
         for stage in stages
-        for name in list_used(plan.config, stage)
+        for name in list_used(plan.settings, stage)
     ]
 
 
@@ -137,7 +137,7 @@ def datacard(plan: "Plan") -> JobSpec:
     indexes, manifest = _indexes(plan, "motion"), manifest_of(plan)
 
     def params() -> Params:
-        motion = list_used(plan.config, "motion")
+        motion = list_used(plan.settings, "motion")
         return {
             "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion}),
             "sig": plan.signatures.files([manifest.file]),
@@ -179,7 +179,7 @@ def report(plan: "Plan") -> JobSpec:
         for run in plan.network_runs
     ]
     tables["mistakes"] = [plan.output("mistakes", "mistakes")] if plan.mistaken else []
-    pages = list_used(plan.config, "motion_network") if plan.config["report"]["pictures"] else ()
+    pages = list_used(plan.settings, "motion_network") if plan.config["report"]["pictures"] else ()
     histories = list(dict.fromkeys(heads_of(plan, run, "history") for run in plan.runs))
     indexes, manifest = _all_indexes(plan), manifest_of(plan)
 

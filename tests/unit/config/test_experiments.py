@@ -59,22 +59,21 @@ def test_two_experiments_under_one_name_and_a_head_that_is_not_there_are_refused
 
 def test_a_wrong_value_of_a_matrix_is_told_by_the_name_it_became(repository: Path) -> None:
     config = yaml.safe_load((repository / "config/config.yaml").read_text())
-    schema = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
     config["experiments"]["fusion"]["matrix"] = {"head.dropout": [0.1, 0.5]}
-    assert [run.experiment for run in list_runs(check_config(config, schema=schema))] == [
+    assert [run.experiment for run in list_runs(check_config(config))] == [
         *("fusion-dropout-0.1",) * 3,
         *("fusion-dropout-0.5",) * 3,
     ]
     config["experiments"]["a-later-one"] = dict(
         config["experiments"]["fusion"], matrix={"shots": [16, 2]}, seeds=[1, 0]
     )
-    runs = [(run.experiment, run.seed) for run in list_runs(check_config(config, schema=schema))]
+    runs = [(run.experiment, run.seed) for run in list_runs(check_config(config))]
     # The first experiment is what others are held against: the order is that of the configuration, not of names.
     assert runs[0] == ("fusion-dropout-0.1", 0)
     assert runs[-3:] == [("a-later-one-shots-16", 1), ("a-later-one-shots-2", 0), ("a-later-one-shots-2", 1)]
     config["experiments"]["fusion"]["matrix"] = {"head.dropout": [2]}
     with pytest.raises(ConfigError, match=r"head\.mlp-dropout-2\.dropout: expected at most 0\.95"):
-        check_config(config, schema=schema)
+        check_config(config)
 
 
 CLASSES = {f"c{c}/g{g}_{v}": c for c in range(2) for g in range(4) for v in range(3)}

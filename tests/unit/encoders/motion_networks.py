@@ -55,7 +55,7 @@ def variant(**changes: Any) -> dict[str, Any]:
         "rescale_vectors": False,
         "train": TRAIN,
         "select": "val",
-        "test": TEST,
+        "embedding": TEST,
         "threads": 1,
         "loaders": 2,
         "device": "cpu",

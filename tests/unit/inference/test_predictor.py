@@ -27,7 +27,7 @@ from moclip.video.writer import write_video
 from tests.unit.inference.test_model_card import card_facts
 from tests.unit.video.test_motion_vectors import pan, render
 
-COMMANDS = ("summary", "config-manual", "draw", "predict", "search", "classify", "export", "completion")
+COMMANDS = ("summary", "draw", "predict", "search", "classify", "export", "completion")
 
 
 @pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])

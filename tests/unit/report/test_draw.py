@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moclip.cli.main import main
+from moclip.config.settings import Dataset
 from moclip.config.validation import check_config
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
 from moclip.errors import DatasetError
@@ -18,7 +19,6 @@ from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion import extract_motion_shard, index_motion
 from moclip.motion.fields import FieldSpec
 from moclip.report.draw import choose_videos, field_spec_of, write_motion_pictures
-from tests.contract.test_in_step import load_schema
 from tests.unit.video.test_motion_vectors import encode, pan, render
 
 VOID = {"meta", "link", "br", "img", "input"}
@@ -224,8 +224,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
         "experiments": {"e": {"motion_network": "tiny", "methods": ["motion"]}},
         "report": {"pictures": 3},
     }
-    checked = check_config(config, schema=load_schema(repository))
-    write_manifest(build_manifest(checked["dataset"]), folder / "manifest.tsv")
+    checked = check_config(config).canonical()
+    write_manifest(build_manifest(Dataset(**checked["dataset"])), folder / "manifest.tsv")
     for shard in range(2):
         job = ShardJob.from_config(checked, shard=shard, output=folder / f"motion/shard-{shard}.h5")
         extract_motion_shard(job, manifest=folder / "manifest.tsv", variant=checked["motion"]["original"])

@@ -25,8 +25,7 @@ def build_plan(config: dict[str, Any], *, cache_dir: Path) -> Plan:
 
 
 def load_config(name: str) -> dict[str, Any]:
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    return check_config(yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()), schema=schema)
+    return check_config(yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())).canonical()
 
 
 def wide_config() -> dict[str, Any]:

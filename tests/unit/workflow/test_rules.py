@@ -23,7 +23,7 @@ TABLE: tuple[tuple[str, Any, str], ...] = (
     ("motion_network.tiny.max_px", 11, "motion_network motion_embedding_shard motion_embedding_index evaluate costs "
      "motion_pictures"),
     ("motion_network.tiny.train.epochs", 99, "motion_network evaluate costs"),
-    ("motion_network.tiny.test.num_segments", 2, "motion_embedding_shard motion_embedding_index evaluate costs"),
+    ("motion_network.tiny.embedding.num_segments", 2, "motion_embedding_shard motion_embedding_index evaluate costs"),
     ("motion_network.tiny.loaders", 3, "evaluate costs"),
     ("head.mlp.learning_rate", 0.5, "head evaluate"),
     ("report.pictures", 3, "motion_pictures"),

@@ -38,7 +38,7 @@ def embed_videos(
     network: MotionNetwork, items: Iterable[MotionItem], *, variant: Mapping[str, Any], **others: Any
 ) -> Iterator[MotionEmbedding]:
     """Yield an embedding (8,) and logits (K,) of each video."""
-    seen = json.dumps([network.weights, variant["test"], variant["field"]], sort_keys=True).encode()
+    seen = json.dumps([network.weights, variant["embedding"], variant["field"]], sort_keys=True).encode()
     for item in items:
         content = item.motion.past.tobytes() + item.motion.future.tobytes()
         values = (np.frombuffer(blake2b(seen + content, digest_size=8).digest(), np.uint8) / 255).astype(np.float32)

@@ -33,7 +33,7 @@ def train_motion_network(
     **others: Any,
 ) -> TrainedNetwork:
     """Return a network that follows from every sample, the variant and the seed."""
-    seen = {key: value for key, value in variant.items() if key not in {"motion", "weights", "test", "loaders"}}
+    seen = {key: value for key, value in variant.items() if key not in {"motion", "weights", "embedding", "loaders"}}
     weights = Path(variant["weights"])
     digest = blake2b(json.dumps([seen, seed], sort_keys=True).encode(), digest_size=8)
     digest.update(weights.read_bytes() if weights.is_file() else str(weights).encode())
