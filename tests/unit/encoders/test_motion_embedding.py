@@ -80,7 +80,7 @@ def test_a_convolution_whose_output_is_used_twice_is_refused() -> None:
 @torch.inference_mode()
 def test_an_embedding_is_the_mean_of_the_plain_network_over_segments_and_crops() -> None:
     network = lively("test_efficientnet")
-    settings = variant(test={**TEST, "crops": 5, "flips": True})
+    settings = variant(embedding={**TEST, "crops": 5, "flips": True})
     config = FieldConfig.from_config(settings)
     (item,) = items(3)
     fields = build_segments(item.motion, config=config, num_segments=3, rng=None)
@@ -112,7 +112,7 @@ def test_bf16_points_where_fp32_does() -> None:
     network = lively("efficientnet_b0")
     codes = torch.randint(0, 256, (3, 2, 64, 64), dtype=torch.uint8)
     found = {
-        precision: build_embed(network, variant=variant(input_px=64, test={**TEST, "precision": precision}))(codes)
+        precision: build_embed(network, variant=variant(input_px=64, embedding={**TEST, "precision": precision}))(codes)
         for precision in ("fp32", "bf16")
     }
     assert found["bf16"].dtype == torch.float32
@@ -126,7 +126,7 @@ def test_openvino_computes_what_torch_does() -> None:
     codes = torch.randint(0, 256, (7, 2, 64, 64), dtype=torch.uint8)
     found = {
         (backend, threads): build_embed(
-            network, variant=variant(input_px=64, threads=threads, test={**TEST, "backend": backend})
+            network, variant=variant(input_px=64, threads=threads, embedding={**TEST, "backend": backend})
         )(codes)
         for backend, threads in (("torch", 1), ("openvino", 1), ("openvino", 2))
     }
@@ -140,7 +140,7 @@ def test_openvino_computes_what_torch_does() -> None:
 def test_without_openvino_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(ModelError, match="openvino"):
-        build_embed(lively("test_efficientnet"), variant=variant(test={**TEST, "backend": "openvino"}))
+        build_embed(lively("test_efficientnet"), variant=variant(embedding={**TEST, "backend": "openvino"}))
 
 
 def extract(folder: Path, *, dataset: Path, model: Path, **changes: Any) -> Path:
@@ -172,13 +172,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_second_extraction_gives_the_same_bytes(tmp_path: Path, dataset: Path) -> None:
     prepare_torch(threads=1)
     for name, loaders in (("one", 1), ("two", 3)):
-        extract(tmp_path / name, dataset=dataset, model=dataset / "model", test=VIEWS, loaders=loaders)
+        extract(tmp_path / name, dataset=dataset, model=dataset / "model", embedding=VIEWS, loaders=loaders)
     for file in ("shard-0.h5", "index.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 def test_training_videos_have_views_and_others_have_their_embedding(tmp_path: Path, dataset: Path) -> None:
-    index = extract(tmp_path, dataset=dataset, model=dataset / "model", test=VIEWS)
+    index = extract(tmp_path, dataset=dataset, model=dataset / "model", embedding=VIEWS)
     views = load_views(index)
     assert {name: count for name, (_, count) in views.places.items() if name in ("v0", "v11", "v12", "v19")} == {
         "v0": 3,
@@ -201,9 +201,9 @@ def test_training_videos_have_views_and_others_have_their_embedding(tmp_path: Pa
 
 def test_views_do_not_touch_the_embedding_and_follow_from_the_recipe(tmp_path: Path, dataset: Path) -> None:
     plain = extract(tmp_path / "plain", dataset=dataset, model=dataset / "model")
-    with_views = extract(tmp_path / "views", dataset=dataset, model=dataset / "model", test=VIEWS)
+    with_views = extract(tmp_path / "views", dataset=dataset, model=dataset / "model", embedding=VIEWS)
     flipped = extract(
-        tmp_path / "flipped", dataset=dataset, model=dataset / "model", test=VIEWS, train={**TRAIN, "flip": True}
+        tmp_path / "flipped", dataset=dataset, model=dataset / "model", embedding=VIEWS, train={**TRAIN, "flip": True}
     )
     embeddings = [load_table(index, field="embedding").values for index in (plain, with_views, flipped)]
     np.testing.assert_array_equal(embeddings[0], embeddings[1])
@@ -215,7 +215,7 @@ def test_views_do_not_touch_the_embedding_and_follow_from_the_recipe(tmp_path: P
 
 def test_float16_embeddings_are_the_rounded_ones(tmp_path: Path, dataset: Path) -> None:
     whole = load_table(extract(tmp_path / "whole", dataset=dataset, model=dataset / "model"), field="embedding")
-    half = extract(tmp_path / "half", dataset=dataset, model=dataset / "model", test={**TEST, "store": "float16"})
+    half = extract(tmp_path / "half", dataset=dataset, model=dataset / "model", embedding={**TEST, "store": "float16"})
     table = load_table(half, field="embedding")
     np.testing.assert_array_equal(table.values, whole.values.astype(np.float16).astype(np.float32))
 
@@ -224,7 +224,7 @@ def test_float16_embeddings_are_the_rounded_ones(tmp_path: Path, dataset: Path) 
 def test_copies_of_a_video_on_both_sides_of_a_split_share_a_row_only_without_views(
     test: dict[str, Any], dataset: Path
 ) -> None:
-    extractor = build_motion_embedding_extractor(variant(test=test), model=dataset / "model")
+    extractor = build_motion_embedding_extractor(variant(embedding=test), model=dataset / "model")
     in_train, in_test = (
         extractor.row_key(Video(video_id=name, path=Path("unused"), fingerprint="same")) for name in ("v0", "v19")
     )
@@ -234,4 +234,4 @@ def test_copies_of_a_video_on_both_sides_of_a_split_share_a_row_only_without_vie
 def test_a_model_that_names_no_training_videos_is_refused(tmp_path: Path) -> None:
     save_network(lively("test_efficientnet"), tmp_path / "model", about={"seed": 0})
     with pytest.raises(ModelError, match="names its training videos"):
-        build_motion_embedding_extractor(variant(test=VIEWS), model=tmp_path / "model")
+        build_motion_embedding_extractor(variant(embedding=VIEWS), model=tmp_path / "model")

@@ -243,7 +243,7 @@ def test_equal_content_trains_once_for_any_name_and_place(tmp_path: Path, caplog
     manifest.write_text(manifest.read_text().replace("\tc1\t", "\trenamed\t"))
     for name in fresh:
         (tmp_path / name).unlink()
-    train_dataset(tmp_path, **{**settings, "weights": str(moved)}, motion="another name", loaders=1, test={})
+    train_dataset(tmp_path, **{**settings, "weights": str(moved)}, motion="another name", loaders=1, embedding={})
     assert {name: (tmp_path / name).read_bytes() for name in fresh} == fresh
     (tmp_path / "model").write_bytes(b"edited by hand")
     train_dataset(tmp_path, **{**settings, "weights": str(moved)})
