@@ -281,7 +281,7 @@ def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None
 
 def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
     run = made.run(methods=("motion_head",), variant={**HEAD, "views": True})
-    with pytest.raises(ShardError, match=r"set `motion_network.<name>.test.views.count`"):
+    with pytest.raises(ShardError, match=r"set `motion_network.<name>.embedding.views.count`"):
         made.train("no-views", run, cache="no-views")
 
 
