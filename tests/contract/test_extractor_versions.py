@@ -8,6 +8,7 @@ from moclip.core.code_digest import definitions_digest
 # The modules that the numbers of each extractor come from.
 SOURCES = {
     "MOTION_VERSION": (
+        "core.orientation",
         "extraction.motion",
         "motion.collector",
         "motion.vectors",
@@ -51,9 +52,9 @@ SOURCES = {
 }
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
-    "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
-    "MOTION_EMBEDDING_VERSION": (3, "34be7f7ac443c597"),
-    "MOTION_VERSION": (4, "b2365f2dea4c666a"),
+    "FRAMES_VERSION": (4, "44d170461897d569"),
+    "MOTION_EMBEDDING_VERSION": (3, "76688f08384bef59"),
+    "MOTION_VERSION": (4, "cb5992a63fbbe5e1"),
     "TEXT_VERSION": (2, "7a469f0b82e15003"),
 }
 

@@ -24,6 +24,7 @@ MOTION_FIELDS = (
     Field(name="width_px", kind="scalar", dtype="int32"),
     Field(name="height_px", kind="scalar", dtype="int32"),
     Field(name="rotation_degrees", kind="scalar", dtype="int32"),
+    Field(name="is_mirrored", kind="scalar", dtype="bool"),
     Field(name="codec_name", kind="scalar", dtype="text"),
     Field(name="frame_rate", kind="scalar", dtype="float64"),
     Field(name="source", kind="scalar", dtype="text"),

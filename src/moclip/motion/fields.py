@@ -62,7 +62,7 @@ def build_fields(
         fields, valid = _accumulated_fields(motion, frames, spec=spec), None
     if spec.compensate_camera:
         remove_camera(fields, valid=valid)
-    return turn_fields(fields, rotation_degrees=motion.rotation_degrees) if spec.upright else fields
+    return motion.orientation.apply_to_fields(fields) if spec.upright else fields
 
 
 def _check_request(motion: MotionVectors, frames: NDArray[np.intp], *, spec: FieldSpec) -> None:
@@ -103,20 +103,6 @@ def pixel_code(fields: NDArray[np.float32], *, max_px: float = 20.0) -> NDArray[
     np.trunc(codes, out=codes)
     codes += ZERO_CODE
     return np.clip(codes, 0, 255, out=codes).astype(np.uint8)
-
-
-def flip_fields(fields: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (..., h, w, 2) fields of the mirrored video: left and right change places, x changes its sign."""
-    return fields[..., ::-1, :] * np.array([-1, 1], np.float32)
-
-
-def turn_fields(fields: NDArray[np.float32], *, rotation_degrees: int) -> NDArray[np.float32]:
-    """Return (..., h, w, 2) fields of the video turned clockwise by a multiple of 90 degrees."""
-    for _ in range(rotation_degrees // 90 % 4):
-        turned = np.rot90(fields, -1, axes=(-3, -2))
-        # What went right goes down now, what went down goes left.
-        fields = np.stack([-turned[..., 1], turned[..., 0]], axis=-1)
-    return fields
 
 
 def _raw_fields(

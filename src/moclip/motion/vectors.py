@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.core.orientation import Orientation
+
 CELL_PX = 8
 
 NO_VECTOR = -32768
@@ -37,7 +39,8 @@ class MotionVectors:
         motion_scale: Vector units in a pixel: 2, or 4 (H.264, quarter-pel MPEG-4).
         width_px: Width of the decoded picture, before rotation.
         height_px: Height of the decoded picture, before rotation.
-        rotation_degrees: Clockwise turn, 0-359, that shows the picture upright.
+        rotation_degrees: Clockwise turn that shows the picture upright: 0, 90, 180 or 270.
+        is_mirrored: True to mirror the picture left to right before it is turned.
         codec_name: FFmpeg's name of the codec of the file.
         frame_rate: Frames a second, nan where unknown.
         source: `original`, or `transcode:` and the recipe.
@@ -54,9 +57,15 @@ class MotionVectors:
     width_px: int
     height_px: int
     rotation_degrees: int
+    is_mirrored: bool
     codec_name: str
     frame_rate: float
     source: str
+
+    @property
+    def orientation(self) -> Orientation:
+        """Orientation that shows the picture upright."""
+        return Orientation(is_mirrored=self.is_mirrored, rotation_degrees=self.rotation_degrees)
 
     @property
     def num_frames(self) -> int:

@@ -11,7 +11,7 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from moclip.errors import VideoError
-from moclip.video.container import VideoFile, open_video, rotation_degrees
+from moclip.video.container import VideoFile, open_video, orientation_of
 from moclip.video.packets import Packet, PacketIndex, read_packet_index
 
 _TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -238,7 +238,7 @@ def _to_rgb(video: VideoFile, frame: av.VideoFrame) -> NDArray[np.uint8]:
         rgb = frame.reformat(format="rgb24", interpolation=_TO_RGB, threads=1)
     except av.FFmpegError as error:
         raise video.reject("decode_error", f"no way from {frame.format.name} to RGB: {error.strerror}") from None
-    upright = np.rot90(rgb.to_ndarray(), -rotation_degrees(frame) // 90)
+    upright = orientation_of(frame).apply(rgb.to_ndarray())
     return np.ascontiguousarray(upright, np.uint8)
 
 

@@ -6,7 +6,7 @@ parallel instead. Files are opened with the `file` protocol only, so that a play
 
 import logging
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -15,14 +15,14 @@ from typing import Any, Literal, cast
 import av
 import numpy as np
 from av.sidedata.motionvectors import MotionVectors as MotionVectorData
-from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 
+from moclip.core.orientation import Orientation
 from moclip.core.spool import Spool
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.collector import MotionStream, VectorError
 from moclip.motion.vectors import MotionVectors, grid_shape, motion_from_row
-from moclip.video.container import NO_TIME, VideoFile, open_video, rotation_degrees
+from moclip.video.container import NO_TIME, VideoFile, open_video, orientation_of, side_data
 from moclip.video.transcode import HEIGHT_PX, RECIPE, WIDTH_PX, transcode_frames
 
 _log = logging.getLogger(__name__)
@@ -44,11 +44,6 @@ _EXPORT = {"flags2": "+export_mvs", "skip_loop_filter": "all"}
 _EXPORT_LOWRES = {**_EXPORT, "skip_idct": "all", "lowres": "3"}
 
 _PICTURE_TYPES = np.frombuffer(b"?IPBSipb", np.uint8)
-
-# A frame keeps the container that its own property makes, and the container the frame: a cycle, hundreds of megabytes
-# before it is collected. Made here, the container goes with its last name; and without the methods of a mapping it is
-# made in half the time.
-_side_data = cast(Callable[[av.VideoFrame], Iterable[Any]], SideDataContainer.__base__)
 
 
 def libavcodec_version() -> str:
@@ -118,7 +113,7 @@ def _read_original(path: Path, *, video_id: str, spool_folder: Path | None) -> d
         with video.watch_errors():
             first, frames = _peek(_refuse_fields(video))
             row = _collect_motion(video, frames, size=video.picture_size(first), spool_folder=spool_folder)
-        return row | {"rotation_degrees": rotation_degrees(first), "source": "original"}
+        return row | vars(orientation_of(first)) | {"source": "original"}
 
 
 def _refuse_fields(video: VideoFile) -> Iterator[av.VideoFrame]:
@@ -144,9 +139,7 @@ def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) ->
                 timestamps.append(NO_TIME if frame.pts is None else frame.pts)
                 yield frame
 
-        again = transcode_frames(
-            stamped(), rotation_degrees=rotation_degrees(first), decoder_options=dict(_EXPORT_LOWRES)
-        )
+        again = transcode_frames(stamped(), orientation=orientation_of(first), decoder_options=dict(_EXPORT_LOWRES))
         try:
             row = _collect_motion(video, again, size=(WIDTH_PX, HEIGHT_PX), spool_folder=spool_folder)
         except av.FFmpegError as error:
@@ -154,7 +147,7 @@ def _read_transcoded(path: Path, *, video_id: str, spool_folder: Path | None) ->
         num_frames = len(row["picture_type"])
         if num_frames != len(timestamps):
             raise video.reject("decode_error", f"{len(timestamps)} frames became {num_frames} in transcoding")
-        return row | {"rotation_degrees": 0, "source": RECIPE, "time_seconds": video.seconds(timestamps)}
+        return row | vars(Orientation()) | {"source": RECIPE, "time_seconds": video.seconds(timestamps)}
 
 
 def _peek(frames: Iterator[av.VideoFrame]) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]]:
@@ -177,9 +170,9 @@ def _collect_motion(
             if video.has_concealed_errors(frame):
                 num_concealed += 1
             elif kind != without_vectors:
-                for side_data in _side_data(frame):
-                    if type(side_data) is MotionVectorData:
-                        stream.add(index, memoryview(side_data))
+                for data in side_data(frame):
+                    if type(data) is MotionVectorData:
+                        stream.add(index, memoryview(data))
             types.append(kind)
             keyframes.append(frame.key_frame)
             pts = frame.pts

@@ -8,6 +8,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from moclip.core.orientation import Orientation
+
 WIDTH_PX, HEIGHT_PX = 340, 256
 
 GOP = 12
@@ -26,13 +28,13 @@ _ENCODER_OPTIONS = {"threads": "1", "flags": "+qscale+bitexact", "dct": "int", "
 
 
 def transcode_frames(
-    frames: Iterable[av.VideoFrame], *, rotation_degrees: int, decoder_options: dict[str, str]
+    frames: Iterable[av.VideoFrame], *, orientation: Orientation, decoder_options: dict[str, str]
 ) -> Iterator[av.VideoFrame]:
     """Return the frames as a decoder gives them after a round through MPEG-4 part 2, upright and of one size.
 
     Args:
         frames: Decoded frames, all of one size.
-        rotation_degrees: Clockwise turn that shows them upright; a multiple of 90.
+        orientation: How they are shown upright.
         decoder_options: Options of the decoder of the new stream.
 
     Source: what CoViAR trains on, `ffmpeg -vf scale=340:256 -q:v 1 -c:v mpeg4` (Wu et al. 2018, arXiv 1712.00636).
@@ -48,7 +50,7 @@ def transcode_frames(
     decoder.options = decoder_options
     reformatter = VideoReformatter()
     for index, frame in enumerate(_take_fields(frames)):
-        picture = _upright(reformatter, frame, rotation_degrees=rotation_degrees)
+        picture = _upright(reformatter, frame, orientation=orientation)
         picture.pts, picture.time_base = index, _TIME_BASE
         # A picture type inherited from the source would tell the encoder where to put its keyframes.
         picture.pict_type = 0
@@ -77,14 +79,13 @@ def _take_fields(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         yield graph.vpull()
 
 
-def _upright(reformatter: VideoReformatter, frame: av.VideoFrame, *, rotation_degrees: int) -> av.VideoFrame:
-    turned = rotation_degrees % 180 != 0
-    width_px, height_px = (HEIGHT_PX, WIDTH_PX) if turned else (WIDTH_PX, HEIGHT_PX)
+def _upright(reformatter: VideoReformatter, frame: av.VideoFrame, *, orientation: Orientation) -> av.VideoFrame:
+    width_px, height_px = (HEIGHT_PX, WIDTH_PX) if orientation.is_turned else (WIDTH_PX, HEIGHT_PX)
     picture = reformatter.reformat(frame, width_px, height_px, "yuv420p", interpolation=_SCALER, threads=1)
-    if rotation_degrees == 0:
+    if orientation == Orientation():
         return picture
     planes = [_plane(plane) for plane in picture.planes]
-    luma, *chroma = [np.rot90(plane, -rotation_degrees // 90) for plane in planes]
+    luma, *chroma = [orientation.apply(plane) for plane in planes]
     # The layout that PyAV reads: luma, then the rows of both colour planes in lines of the full width.
     rows = np.concatenate([np.ascontiguousarray(plane).reshape(-1) for plane in (luma, *chroma)])
     return av.VideoFrame.from_ndarray(rows.reshape(HEIGHT_PX * 3 // 2, WIDTH_PX), format="yuv420p")

@@ -80,6 +80,7 @@ def moving(dx_px: float, dy_px: float, *, num_frames: int = 8, seed: int = 0) ->
         width_px=64,
         height_px=64,
         rotation_degrees=0,
+        is_mirrored=False,
         codec_name="h264",
         frame_rate=25.0,
         source="original",

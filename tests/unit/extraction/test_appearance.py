@@ -190,6 +190,7 @@ def test_the_amount_of_motion_is_the_mean_length_in_pixels() -> None:
         width_px=32,
         height_px=32,
         rotation_degrees=0,
+        is_mirrored=False,
         codec_name="mpeg4",
         frame_rate=25.0,
         source="original",

@@ -44,6 +44,7 @@ def make_motion(cells: Any, *, future: Any = None, width: int = 64, height: int 
         width_px=width,
         height_px=height,
         rotation_degrees=0,
+        is_mirrored=False,
         codec_name="h264",
         frame_rate=25.0,
         source="original",

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from moclip.core.orientation import Orientation, read_display_matrix
 from moclip.errors import MoclipError, VideoError
-from moclip.motion.fields import FieldSpec, build_fields, flip_fields, frames_with_motion
+from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
 from moclip.motion.vectors import NO_VECTOR, MotionVectors
 from moclip.video.frames import read_frames
 from moclip.video.motion_vectors import read_motion
@@ -154,7 +155,7 @@ def test_mirroring_a_video_negates_its_horizontal_motion(tmp_path: Path, dx: int
     motion = read_motion(encode(tmp_path / "a.mp4", images, codec=codec), video_id="a")
     mirrored = read_motion(encode(tmp_path / "b.mp4", [i[:, ::-1] for i in images], codec=codec), video_id="b")
     spec = FieldSpec(kind="raw")
-    flipped = flip_fields(build_fields(motion, range(1, 8), spec=spec))
+    flipped = Orientation(is_mirrored=True).apply_to_fields(build_fields(motion, range(1, 8), spec=spec))
     found = build_fields(mirrored, range(1, 8), spec=spec)
     assert np.mean(np.abs(inner(found[6]) - inner(flipped[6])) <= 0.5) > 0.9
 
@@ -373,6 +374,30 @@ def test_rotation_is_recorded_and_turns_frames_and_fields_alike(rotated: Path) -
     assert image[5, 5].max() < 50
     field = build_fields(motion, [3], spec=FieldSpec(kind="raw", upright=True))[0]
     assert np.median(inner(field), axis=(0, 1)).tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("source", ["original", "transcode"])
+@pytest.mark.parametrize("orientation", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (-1, 0, 0, -1)])
+def test_mirrored_and_turned_videos_are_upright_in_every_stream(
+    tmp_path: Path, orientation: tuple[int, ...], source: Any
+) -> None:
+    a, b, c, d = orientation
+    shown = read_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
+    upright = render(6, width=112 if shown.is_turned else 160, height=160 if shown.is_turned else 112, warp=pan(4, 2))
+    path = encode(tmp_path / "v.mp4", [np.ascontiguousarray(shown.undo(image)) for image in upright], codec="h264")
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    for place, value in zip((0, 1, 3, 4), orientation, strict=True):
+        data[matrix + 4 * place : matrix + 4 * place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    image = read_frames(path, video_id="v", choose=lambda number: [3]).images[0]
+    assert np.abs(image.astype(int) - upright[3]).mean() < 12
+    motion = read_motion(path, video_id="v", source=source)
+    assert motion.orientation == (shown if source == "original" else Orientation())
+    field = np.median(inner(build_fields(motion, [3], spec=FieldSpec(kind="raw", upright=True))[0]), axis=(0, 1))
+    height, width = upright[0].shape[:2]
+    scale = [1, 1] if source == "original" else [340 / width, 256 / height]
+    np.testing.assert_allclose(field / scale, [4, 2], atol=0.5)
 
 
 def test_a_transcoded_video_is_upright(rotated: Path) -> None:
