@@ -9,9 +9,22 @@ import pytest
 from tests.contract.test_rooms import SCRIPTS
 
 # Each takes from half a second to several seconds to import.
-HEAVY = ("pandas", "torch", "torchvision", "open_clip", "timm", "openvino", "jsonschema", "scipy", "snakemake")
+HEAVY = (
+    "pandas",
+    "torch",
+    "torchvision",
+    "open_clip",
+    "timm",
+    "openvino",
+    "jsonschema",
+    "scipy",
+    "matplotlib",
+    "snakemake",
+)
 # Scripts that read the configuration's library anyway, which checks settings with jsonschema.
-ALLOWED = {name: {"jsonschema"} for name in ("comparisons", "rejects", "report", "summary")}
+ALLOWED = {name: {"jsonschema"} for name in ("comparisons", "rejects", "summary")}
+# Scripts that draw charts.
+ALLOWED |= {"report": {"jsonschema", "matplotlib"}, "motion_network_curve": {"matplotlib"}, "datacard": {"matplotlib"}}
 _IMPORTS = """
 import ast, importlib, sys
 for node in ast.parse(open(sys.argv[1], encoding="utf-8").read()).body:

@@ -45,6 +45,9 @@ DOORS: dict[str, set[str]] = {
     "safetensors": {"encoders", "training", "extraction.text", "evaluation.scoring"},
     "jsonschema": {"config"},
     "PIL": {"core.images", "encoders.clip"},
+    "matplotlib": {"report"},
+    "jinja2": {"report.pages"},
+    "markupsafe": {"report.pages"},
 }
 # NumPy and the standard library, no files.
 PURE = ("config", "motion")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import yaml
 
 from moclip.cli.cache import add_cache_commands
-from moclip.cli.draw import add_draw_command
+from moclip.cli.draw import add_draw_command, add_figures_command
 from moclip.cli.formatting import add_command
 from moclip.cli.predict import add_predict_commands
 from moclip.cli.search import add_search_commands
@@ -110,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     manual.add_argument("--schema", type=Path, default=SCHEMA, help=f"the schema (default: {SCHEMA})")
     manual.set_defaults(run=_print_manual)
     add_draw_command(commands)
+    add_figures_command(commands)
     add_cache_commands(commands)
     add_predict_commands(commands)
     add_search_commands(commands)

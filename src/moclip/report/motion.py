@@ -133,6 +133,31 @@ def draw_video(path: Path, *, video_id: str, motion: MotionVectors, spec: Drawin
     )
 
 
+def draw_loop(
+    path: Path, *, video_id: str, motion: MotionVectors, num_frames: int, frames_a_second: int, width_px: int
+) -> list[Image]:
+    """Return successive frames around the middle of those with motion, (h, w, 3) uint8, upright and with their vectors.
+
+    Raises:
+        VideoError: The frames cannot be read or are not those of the vectors.
+    """
+    with_motion = frames_with_motion(motion)
+    middle = int(with_motion[len(with_motion) // 2]) if len(with_motion) else motion.num_frames // 2
+    step = max(1, round(motion.frame_rate / frames_a_second)) if np.isfinite(motion.frame_rate) else 1
+    first = max(0, min(middle - num_frames * step // 2, motion.num_frames - num_frames * step))
+    indices = list(range(first, motion.num_frames, step))[:num_frames]
+    images = _read_images(path, indices, video_id=video_id, motion=motion)
+    # The picture as coded may have to be turned: `width_px` is that of the upright one.
+    is_turned = motion.rotation_degrees % 180 != 0
+    scale = width_px / (motion.height_px if is_turned else motion.width_px)
+    size = {"width_px": round(scale * motion.width_px), "height_px": max(1, round(scale * motion.height_px))}
+    frames = [
+        lay_over(resize_image(image, **size), rgba=draw_vectors(motion, frame_index=index, **size))
+        for index, image in zip(indices, images, strict=True)
+    ]
+    return [np.rot90(frame, -motion.rotation_degrees // 90) for frame in frames]
+
+
 def _choose_frames(motion: MotionVectors, *, video_id: str, spec: DrawingSpec) -> list[int]:
     if spec.frame_indices:
         wrong = [index for index in spec.frame_indices if not 0 <= index < motion.num_frames]

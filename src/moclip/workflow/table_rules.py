@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from moclip.config.experiments import Run, list_used
+from moclip.config.methods import list_heads
 from moclip.workflow.feature_rules import manifest_of, motion_index_of, network_of
 from moclip.workflow.jobs import Inputs, JobSpec, Params, Source, join_signatures, name_read, to_json, unique
 from moclip.workflow.run_rules import heads_of, models_of, run_files
@@ -188,6 +189,18 @@ def mistakes(plan: "Plan") -> JobSpec:
     return JobSpec(inputs=inputs, params=params, follows=frozenset({"predictions"}))
 
 
+def list_figures(plan: "Plan") -> list[str]:
+    """Return the names of the figures that the report draws."""
+    names = ["comparisons", "costs"]
+    for experiment, entry in plan.config["experiments"].items():
+        kinds = ["classes", "confusion", "reliability"]
+        kinds += ["gains"] if "fusion" in entry["methods"] else []
+        kinds += ["heads"] if list_heads(entry["methods"]) else []
+        names += [f"{kind}-{experiment}" for kind in kinds]
+    names += [f"network-{variant}" for variant in list_used(plan.config, "motion_network")]
+    return names + [f"datacard-{variant}" for variant in plan.motion]
+
+
 def report(plan: "Plan") -> JobSpec:
     """Write the report: depends on the whole configuration and on every table and index."""
     manifest, table = manifest_of(plan)
@@ -197,7 +210,7 @@ def report(plan: "Plan") -> JobSpec:
         "comparisons": (plan.job("comparisons"), "comparisons"),
         "gains": (plan.job("comparisons"), "gains"),
         "costs": (plan.job("costs"), "costs"),
-        "datacard": (plan.job("datacard"), "datacard"),
+        "datacard": (plan.job("datacard"), "card"),
     }
     networks = [network_of(plan, run.experiment, run.split, run.seed, "history") for run in plan.network_runs]
     lists = {
@@ -221,4 +234,6 @@ def report(plan: "Plan") -> JobSpec:
         }
 
     inputs: Inputs = {"manifest": manifest_of(plan), **tables, **lists, "heads": heads, "indexes": indexes}
-    return JobSpec(inputs=inputs, params=params, follows=frozenset({*tables, "metrics", "mistakes"}))
+    patterns = plan.paths.outputs("figure")
+    also = {name: tuple(file.format(figure=f) for f in list_figures(plan)) for name, file in patterns.items()}
+    return JobSpec(inputs=inputs, params=params, follows=frozenset({*tables, "metrics", "mistakes"}), also=also)
