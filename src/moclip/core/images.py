@@ -10,7 +10,7 @@ from PIL import Image
 
 _JPEG_QUALITY = 88
 
-_WEBP_QUALITY = 50
+_WEBP_QUALITY = 40
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

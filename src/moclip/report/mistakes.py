@@ -172,7 +172,7 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
 
 _WIDTH_PX = 240
 
-_NUM_FRAMES, _FRAMES_A_SECOND = 10, 10
+_NUM_FRAMES, _FRAMES_A_SECOND = 8, 8
 
 # A report is sent by mail: its pictures may take half of the 15 MB that it may be.
 MAX_PICTURE_BYTES = 7_000_000

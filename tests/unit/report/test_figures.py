@@ -13,6 +13,7 @@ from moclip.cli.main import main
 from moclip.errors import DatasetError
 from moclip.report.experiment import write_network_curve
 from moclip.report.figures import STYLES, Figure, Style, draw_svg, palette, write_figure, write_svg
+from moclip.report.pages import read_style
 from moclip.report.plots import Row, curves_panel, heatmap_panel, rows_panel
 from moclip.report.results import write_figures
 from tests.unit.report.test_plots import series
@@ -144,3 +145,19 @@ def test_the_figures_of_finished_results_are_drawn_again(tmp_path: Path) -> None
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}.{suffix}" for name in names for suffix in ("pdf", "png", "tsv")
     }
+
+
+def luminance(color: str) -> float:
+    """The relative luminance of a color such as #1d5fd1, as WCAG 2 defines it."""
+    shares = np.array([int(color[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["ink", "muted", "fusion", "appearance", "motion", "zero", "miss", "shuffled"])
+def test_words_have_enough_contrast_on_pages_and_cards(scheme: int, name: str) -> None:
+    colors = [dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in read_style().split("@media", 2)[:2]]
+    for ground in ("page", "card"):
+        bright, dim = sorted((luminance(colors[scheme][key]) for key in (name, ground)), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5

@@ -38,6 +38,12 @@ def row(video_id: str, *, truth: str, said: str, probability: float = 0.5, motio
     }
 
 
+def make_mistakes() -> Mistakes:
+    """Mistakes of two classes."""
+    rows = [row("a/1", truth="A", said="B"), row("b/1", truth="B", said="A"), row("b/2", truth="B", said="A")]
+    return find_mistakes([rows], experiment="main", number=9)
+
+
 def test_a_mistake_is_what_some_run_got_wrong() -> None:
     first = [row("a/1", truth="A", said="A"), row("a/2", truth="A", said="B"), row("b/1", truth="B", said="B")]
     second = [row("a/1", truth="A", said="A"), row("a/2", truth="A", said="A"), row("b/1", truth="B", said="A")]
