@@ -40,7 +40,7 @@ def main() -> None:
         tables = [read_predictions(path) for path in sorted(folder.glob("experiment-0/split-*/seed-*/predictions.tsv"))]
         found = find_mistakes(tables, experiment="experiment-0", number=NUM_MISTAKES)
         noise = jpeg_uri(np.random.default_rng(0).integers(0, 255, (360, 480, 3), dtype=np.uint8))
-        shown = fit_pictures(found, drawn={one.video_id: (noise, "") for one in found.shown})
+        shown = fit_pictures(found, drawn={one.video_id: {"picture": noise} for one in found.shown})
         started = time.perf_counter()
         page = build_report("made up", **{**request, "mistakes": shown})
         seconds = time.perf_counter() - started

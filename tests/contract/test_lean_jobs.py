@@ -9,7 +9,19 @@ import pytest
 from tests.contract.test_rooms import SCRIPTS
 
 # Each takes from half a second to several seconds to import.
-HEAVY = ("pandas", "torch", "torchvision", "open_clip", "timm", "openvino", "scipy", "snakemake")
+HEAVY = (
+    "pandas",
+    "torch",
+    "torchvision",
+    "open_clip",
+    "timm",
+    "openvino",
+    "scipy",
+    "matplotlib",
+    "snakemake",
+)
+# Scripts that draw charts.
+ALLOWED = {name: {"matplotlib"} for name in ("report", "motion_network_curve", "datacard")}
 _IMPORTS = """
 import ast, importlib, sys
 for node in ast.parse(open(sys.argv[1], encoding="utf-8").read()).body:

@@ -46,6 +46,9 @@ DOORS: dict[str, set[str]] = {
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "PIL": {"core.images", "encoders.clip"},
+    "matplotlib": {"report"},
+    "jinja2": {"report.pages"},
+    "markupsafe": {"report.pages"},
 }
 # NumPy and the standard library, no files.
 PURE = ("config", "motion")

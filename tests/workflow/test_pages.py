@@ -1,5 +1,7 @@
-"""Every page of a finished project in a real browser: nothing fetched, no complaint, every picture shown."""
+"""Every page of a finished project in a browser: nothing fetched, no complaint, every picture shown, tables usable."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from tests.unit.report.test_mistakes import make_mistakes
 from tests.unit.report.test_results import make_report
 from tests.workflow.conftest import Project
 
@@ -119,12 +123,94 @@ def test_every_chart_of_the_report_is_there_and_can_be_read(
     check_charts(probe(browser, finished.results() / "report.html", folder=tmp_path, width=width), kinds=CHARTS)
 
 
+# Sorts, filters and copies as a reader does, and puts what came of it into the title.
+DRIVER = """<script>addEventListener("load", () => {
+  const click = (place, words) => [...document.querySelectorAll(place + " button")]
+    .find(button => button.textContent.includes(words)).click();
+  const choose = (tools, key, words) => {
+    const select = document.querySelector(`.tools[data-for=${tools}] select[data-key=${key}]`);
+    select.value = words;
+    select.dispatchEvent(new Event("change"));
+  };
+  const column = number => [...document.querySelector("#all-results").tBodies[0].rows]
+    .filter(row => !row.hidden).map(row => row.cells[number].textContent.trim());
+  const found = {before: column(2)};
+  click("#all-results", "Top-1");
+  found.down = column(2);
+  click("#all-results", "Top-1");
+  found.up = column(2);
+  found.sort = document.querySelector("#all-results th[aria-sort]").getAttribute("aria-sort");
+  choose("all-results", "method", "Fusion");
+  found.filtered = column(1);
+  click(".tools[data-for=all-results]", "Markdown");
+  found.markdown = document.querySelector("pre.copied").textContent;
+  click(".tools[data-for=all-results]", "LaTeX");
+  found.latex = document.querySelector("pre.copied").textContent;
+  found.copies = document.querySelectorAll("pre.copied").length;
+  const cards = [...document.querySelectorAll("#mistake-cards figure")];
+  choose("mistake-cards", "class", cards[0].dataset.class);
+  found.cards = cards.map(card => [card.dataset.class === cards[0].dataset.class, !card.hidden]);
+  document.title = JSON.stringify(found);
+});</script>"""
+
+
+def test_results_are_sorted_filtered_and_copied_and_mistakes_filtered(browser: str, tmp_path: Path) -> None:
+    page = make_report(tmp_path, grids={"main": ([1], [0, 1]), "other_one": ([1], [0, 1])}, mistakes=make_mistakes())
+    (tmp_path / "page.html").write_text(POLICY.sub(DRIVER, page, count=1))
+    dom, log, _ = open_page(browser, tmp_path / "page.html", folder=tmp_path)
+    assert "CONSOLE" not in log, log
+    found = json.loads(unescape(re.search(r"<title>(.*?)</title>", dom, flags=re.DOTALL).group(1)))  # type: ignore[union-attr]
+    numbers = {key: [float(cell.split()[0]) for cell in found[key]] for key in ("before", "down", "up")}
+    assert numbers["down"] == sorted(numbers["before"], reverse=True) != numbers["before"]
+    assert numbers["up"] == sorted(numbers["before"])
+    assert found["sort"] == "ascending"
+    assert [cell[:6] for cell in found["filtered"]] == ["Fusion", "Fusion"]
+    lines = found["markdown"].splitlines()
+    assert lines[0].startswith("| Experiment | Method | Top-1 % | Top-5 % |")
+    assert [line.split(" | ")[0] for line in lines[2:]] in (["| main", "| other_one"], ["| other_one", "| main"])
+    assert found["markdown"].count("**") >= 2
+    assert "other\\_one & Fusion" in found["latex"]
+    assert "\\toprule" in found["latex"]
+    assert "\\textbf{" in found["latex"]
+    assert found["copies"] == 1
+    assert all(shown == wanted for wanted, shown in found["cards"])
+    assert {shown for _, shown in found["cards"]} == {True, False}
+
+
+def test_a_policy_lets_the_script_of_the_report_run_and_no_other(browser: str, tmp_path: Path) -> None:
+    page = make_report(tmp_path, grids={"main": ([1], [0])}, rejected=())
+    (tmp_path / "page.html").write_text(page.replace("</body>", "<script>document.title = 'evil'</script></body>"))
+    dom, log, _ = open_page(browser, tmp_path / "page.html", folder=tmp_path)
+    assert "Copy as Markdown" in dom
+    assert "<title>evil" not in dom
+    assert "Content Security Policy" in log
+
+
 @pytest.mark.parametrize("width", [1200, 400])
 def test_a_hundred_and_one_classes_crowd_no_chart(browser: str, width: int, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     names = tuple(f"ClassOfALongName{index:03d}" for index in range(101))
     page.write_text(make_report(tmp_path, names=names, grids={"main": ([1], [0, 1]), "other": ([1], [0, 1])}))
     check_charts(probe(browser, page, folder=tmp_path, width=width), kinds=CHARTS)
+
+
+def test_a_mistake_plays_as_a_loop_and_stands_still_on_request(finished: Project) -> None:
+    page = (finished.results() / "report.html").read_text()
+    loops = re.findall(r'<img src="data:image/webp;base64,([^"]*)"', page)
+    assert loops
+    for loop in loops:
+        with Image.open(io.BytesIO(base64.b64decode(loop))) as image:
+            assert image.n_frames > 1  # type: ignore[attr-defined]
+            assert image.info["loop"] == 0
+    assert page.count('<source media="(prefers-reduced-motion: reduce)" srcset="data:image/jpeg') == len(loops)
+
+
+def test_every_picture_and_chart_of_the_report_has_words(finished: Project) -> None:
+    page = (finished.results() / "report.html").read_text()
+    for image in re.findall(r"<img [^>]*>", page):
+        assert re.search(r' alt="[^"]+"', image)
+    for chart in re.findall(r"<svg [^>]*>", page):
+        assert re.search(r'aria-label="[^"]+"|aria-hidden="true"|^<svg class="\w*" x=', chart), chart
 
 
 def test_snakemakes_own_report_shows_the_pages_and_tables(finished: Project, browser: str, tmp_path: Path) -> None:
@@ -141,6 +227,7 @@ def test_snakemakes_own_report_shows_the_pages_and_tables(finished: Project, bro
         "costs",
         "data card",
         "tiny, split 1, seed 0",
+        "confusion-",
     ):
         assert words in text
     assert "What motion adds to frozen appearance embeddings" in text

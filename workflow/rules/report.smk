@@ -50,6 +50,7 @@ rule datacard:
             category="Data",
             labels={"page": "data card"},
         ),
+        card=outputs("datacard")["card"],
     log:
         f"{paths.logs}/datacard.log",
     conda:
@@ -98,6 +99,12 @@ rule report:
             category="Results",
             labels={"page": "all results"},
         ),
+        png=[
+            report(file, caption="../report/figure.rst", category="Figures", labels={"figure": Path(file).stem})
+            for file in plan.job("report").also["png"]
+        ],
+        pdf=plan.job("report").also["pdf"],
+        numbers=plan.job("report").also["numbers"],
     log:
         f"{paths.logs}/report.log",
     conda:

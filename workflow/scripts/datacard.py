@@ -8,6 +8,7 @@ from moclip.report.datacard import write_datacard
 with stage(snakemake):
     write_datacard(
         Path(snakemake.output.datacard),
+        card=Path(snakemake.output.card),
         dataset_name=snakemake.config["dataset"]["name"],
         manifest=Path(snakemake.input.manifest),
         indexes=[Path(path) for path in snakemake.input.indexes],

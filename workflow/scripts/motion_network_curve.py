@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moclip.core.job import stage
-from moclip.report.charts import write_network_curve
+from moclip.report.experiment import write_network_curve
 
 with stage(snakemake):
     wildcards = snakemake.wildcards

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from moclip.core.job import stage
-from moclip.report.results import ReportTables
-from moclip.report.tables import write_report
+from moclip.report.results import ReportTables, write_report
 
 with stage(snakemake):
     write_report(
         Path(snakemake.output.report),
+        figures=[Path(path) for path in snakemake.output.pdf],
         manifest=Path(snakemake.input.manifest),
         rejects=Path(snakemake.input.rejects),
         tables=ReportTables(
@@ -18,8 +18,8 @@ with stage(snakemake):
             costs=Path(snakemake.input.costs),
         ),
         datacard=Path(snakemake.input.datacard),
-        runs=[Path(path).parent for path in snakemake.input.metrics],
-        networks=[Path(path).parent for path in snakemake.input.networks],
+        runs=[Path(path) for path in snakemake.input.metrics],
+        networks=[Path(path) for path in snakemake.input.networks],
         mistakes=next(map(Path, snakemake.input.mistakes), None),
         config=snakemake.config,
     )

@@ -1,7 +1,8 @@
-"""The command `moclip draw`: the motion of videos as pictures."""
+"""The commands `moclip draw` and `moclip figures`: the motion of videos, and results, as pictures."""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,3 +96,56 @@ def _parse_frames(text: str | None) -> tuple[int, ...]:
     if not all(word.isascii() and word.isdigit() for word in words) or len(set(words)) > _MAX_FRAMES:
         raise MoclipError(f"--at: expected up to {_MAX_FRAMES} frames such as 12,40,80, found {text!r}")
     return tuple(sorted({int(word) for word in words}))
+
+
+_FIGURES_TEXT = """\
+examples:
+  moclip figures results/demo
+  moclip figures results/demo --style slides --output slides
+  moclip figures results/demo --font "Times New Roman" --points 8 --column 3.25
+
+Draws the figures of finished results again, as PDF and PNG, with their numbers as TSV. The workflow stores them in the
+style `paper` in results/<dataset>/figures.
+"""
+
+
+def add_figures_command(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `figures` to the commands of a parser."""
+    title = "draw the figures of results as PDF and PNG, for a paper or for slides"
+    figures = add_command(commands, "figures", summary=title, text=_FIGURES_TEXT)
+    figures.add_argument("results", type=Path, help="folder of a dataset's results, such as results/demo")
+    figures.add_argument("--style", choices=("paper", "slides"), default="paper", help="sizes (default: paper)")
+    figures.add_argument("--output", type=Path, default=Path("figures"), metavar="FOLDER", help="default: figures")
+    figures.add_argument("--font", default="", metavar="NAME", help="font of the text (default: DejaVu Sans)")
+    figures.add_argument("--points", type=float, metavar="N", help="size of the text in points (paper: 7.5)")
+    figures.add_argument("--column", type=float, metavar="INCHES", help="width of a column (paper: 3.35)")
+    figures.set_defaults(run=_draw_figures)
+
+
+def _draw_figures(options: argparse.Namespace) -> None:
+    for name, low, high in (("points", 3, 72), ("column", 1, 40)):
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise MoclipError(f"--{name}: expected {low} to {high}, found {value:g}")
+    if options.output.exists() and not options.output.is_dir():
+        raise MoclipError(f"--output: expected a folder, found the file {options.output}")
+    if options.output.resolve() == (options.results / "figures").resolve():
+        raise MoclipError(f"--output: {options.output} belongs to the workflow; name another folder")
+    # Imported here: matplotlib takes a second, which `moclip --help` need not wait for.
+    from moclip.report.figures import STYLES, check_font  # noqa: PLC0415
+    from moclip.report.results import write_figures  # noqa: PLC0415
+
+    style = STYLES[options.style]
+    if options.font:
+        check_font(options.font)
+    column = options.column or style.column_inches
+    page = style.page_inches * column / style.column_inches
+    style = replace(
+        style,
+        font=options.font,
+        font_points=options.points or style.font_points,
+        column_inches=column,
+        page_inches=page,
+    )
+    names = write_figures(options.output, results=options.results, style=style)
+    print(f"written: {len(names)} figures in {options.output}: {', '.join(names)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from moclip.cli.cache import add_cache_commands
-from moclip.cli.draw import add_draw_command
+from moclip.cli.draw import add_draw_command, add_figures_command
 from moclip.cli.formatting import add_command
 from moclip.cli.predict import add_predict_commands
 from moclip.cli.search import add_search_commands
@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     summary.add_argument("folder", type=Path, help="folder of the dataset's results, such as results/demo")
     summary.set_defaults(run=_print_summary)
     add_draw_command(commands)
+    add_figures_command(commands)
     add_cache_commands(commands)
     add_predict_commands(commands)
     add_search_commands(commands)

@@ -1,13 +1,16 @@
-"""Encode pictures as PNG and JPEG, and resize them."""
+"""Encode pictures as PNG, JPEG and WebP, and resize them."""
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 _JPEG_QUALITY = 88
+
+_WEBP_QUALITY = 40
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -27,6 +30,14 @@ def jpeg_uri(image: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=_JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def webp_uri(images: Sequence[NDArray[np.uint8]], *, milliseconds: int) -> str:
+    """Return (h, w, 3) uint8 pictures of one size as the address of a WebP loop, each shown for some milliseconds."""
+    file = io.BytesIO()
+    first, *others = [Image.fromarray(np.ascontiguousarray(image)) for image in images]
+    first.save(file, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=_WEBP_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def resize_image(image: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArray[np.uint8]:

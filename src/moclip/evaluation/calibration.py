@@ -12,8 +12,6 @@ from moclip.core.numerics import softmax
 # Beyond these a fit says that the validation videos decide nothing: all of them are right, or none is.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
-_NUM_STEPS = 60
-
 _NUM_FOLDS = 10
 
 
@@ -43,18 +41,13 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     """
     if not len(logits):
         return 1.0
-    low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
-    # The loss has one minimum along the temperature: a golden section finds it without a derivative.
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(_NUM_STEPS):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if mean_loss(logits, class_index, temperature=math.exp(left)) <= mean_loss(
-            logits, class_index, temperature=math.exp(right)
-        ):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 (a second, which predicting need not wait for)
+
+    def loss(log_temperature: float) -> float:
+        return mean_loss(logits, class_index, temperature=math.exp(log_temperature))
+
+    bounds = (math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
 
 
 def choose_temperature(

@@ -1,5 +1,6 @@
 """Measure a dataset for its data card, in one pass over the cached motion vectors."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from moclip.dataset.manifest import read_manifest
 from moclip.evaluation.leakage import LeakCheck, check_leak
 from moclip.motion.container_info import FACTS, VideoFacts, measure_video
 from moclip.motion.vectors import motion_from_row
-from moclip.report.datacard_page import CardFact, CardVariant, build_datacard
+from moclip.report.datacard_page import CardFact, CardVariant, build_card, render_card
 from moclip.report.pages import list_splits
 from moclip.workflow.paths import locate
 
@@ -24,8 +25,8 @@ ALARM_RATE = 0.01
 _SEEN = ("train", "val")
 
 
-def write_datacard(output: Path, *, dataset_name: str, manifest: Path, indexes: Sequence[Path]) -> None:
-    """Write the page, from the indexes of motion variants.
+def write_datacard(output: Path, *, card: Path, dataset_name: str, manifest: Path, indexes: Sequence[Path]) -> None:
+    """Write the page, and its content as JSON to `card`, from the indexes of motion variants.
 
     Raises:
         ShardError: A shard is missing, damaged or stale.
@@ -33,9 +34,10 @@ def write_datacard(output: Path, *, dataset_name: str, manifest: Path, indexes: 
     """
     rows = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
     variants = [_read_variant(index, manifest=rows) for index in indexes]
-    page = build_datacard(dataset_name, manifest=rows, variants=variants, alarm_rate=ALARM_RATE)
-    with replace_atomically(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    content = build_card(dataset_name, manifest=rows, variants=variants, alarm_rate=ALARM_RATE)
+    for path, text in ((output, render_card(content)), (card, json.dumps(content, indent=1) + "\n")):
+        with replace_atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def measure_shards(path: Path) -> dict[str, VideoFacts]:

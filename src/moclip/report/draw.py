@@ -17,7 +17,7 @@ from moclip.errors import DatasetError, MoclipError
 from moclip.motion.fields import FieldSpec
 from moclip.motion.vectors import MotionVectors, motion_from_row
 from moclip.report.motion import DrawingSpec, VideoDrawing, draw_video, write_pictures, write_wheel
-from moclip.report.motion_page import FailedVideo, build_motion_page, build_section
+from moclip.report.motion_page import FailedVideo, build_motion_page, describe_video
 from moclip.video.motion_vectors import MotionSource, read_motion
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Subject:
 class Drawn:
     """What came of drawing some videos: parts of a page, and what could not be drawn."""
 
-    sections: tuple[str, ...]
+    sections: tuple[dict[str, Any], ...]
     failed: tuple[FailedVideo, ...]
 
 
@@ -90,7 +90,7 @@ def _file_names(paths: Sequence[Path]) -> list[str]:
 def _draw_all(
     subjects: Sequence[Subject], *, spec: DrawingSpec, keep: Callable[[int, VideoDrawing], None] = lambda *_: None
 ) -> Drawn:
-    sections: list[str] = []
+    sections: list[dict[str, Any]] = []
     failed: list[FailedVideo] = []
     for number, subject in enumerate(subjects):
         try:
@@ -99,7 +99,7 @@ def _draw_all(
             failed.append(FailedVideo(video_id=subject.video_id, reason=str(error)))
             continue
         keep(number, drawing)
-        sections.append(build_section(drawing, spec=spec, label=subject.label))
+        sections.append(describe_video(drawing, label=subject.label))
     return Drawn(sections=tuple(sections), failed=tuple(failed))
 
 

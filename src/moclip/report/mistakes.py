@@ -5,26 +5,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moclip.cache.index import locate_videos
 from moclip.cache.reader import Shard
 from moclip.core.files import replace_atomically
-from moclip.core.images import jpeg_uri, resize_image
+from moclip.core.images import jpeg_uri, resize_image, webp_uri
 from moclip.dataset.manifest import read_manifest
 from moclip.errors import DatasetError, VideoError
-from moclip.motion.fields import FieldSpec
 from moclip.motion.vectors import motion_from_row
-from moclip.report.motion import DrawingSpec, draw_video
-from moclip.report.motion_drawing import lay_over
-from moclip.report.pages import count_of, label_of, percent, phrase_of
+from moclip.report.motion import draw_loop
+from moclip.report.pages import count_of
 from moclip.video.frames import read_frames
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +38,8 @@ class Vote:
 class Mistake:
     """A test video that some run got wrong.
 
-    `picture` is the address of a JPEG that a page carries in itself, or empty; `note` says why it or its vectors
-    are absent.
+    `picture` is the address of a JPEG that a page has in itself, `preview` of a loop of frames with their vectors. Both
+    may be empty; `note` is the reason.
     """
 
     video_id: str
@@ -52,6 +49,7 @@ class Mistake:
     num_runs: int
     votes: tuple[Vote, ...]
     picture: str = ""
+    preview: str = ""
     note: str = ""
 
 
@@ -172,12 +170,12 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-_WIDTH_PX = 480  # enough to follow the arrows, some 30 KB
+_WIDTH_PX = 240
+
+_NUM_FRAMES, _FRAMES_A_SECOND = 8, 8
 
 # A report is sent by mail: its pictures may take half of the 15 MB that it may be.
 MAX_PICTURE_BYTES = 7_000_000
-
-_SPEC = DrawingSpec(field=FieldSpec(upright=True), num_frames=1)
 
 
 def draw_mistakes(
@@ -211,14 +209,14 @@ def draw_mistakes(
 
 
 def fit_pictures(
-    mistakes: Mistakes, *, drawn: Mapping[str, tuple[str, str]], max_bytes: int = MAX_PICTURE_BYTES
+    mistakes: Mistakes, *, drawn: Mapping[str, Mapping[str, str]], max_bytes: int = MAX_PICTURE_BYTES
 ) -> Mistakes:
-    """Return the mistakes with their pictures and notes, `drawn` by id, as many as have `max_bytes` together.
+    """Return the mistakes with their pictures, previews and notes, `drawn` by id, as many as have `max_bytes` together.
 
-    Left out is, of the class that shows most, what the fewest runs got wrong: each class keeps as many as the others.
+    The class that shows most loses the video that the fewest runs got wrong, so that classes keep equally many.
     """
-    shown = [replace(one, picture=drawn[one.video_id][0], note=drawn[one.video_id][1]) for one in mistakes.shown]
-    while sum(len(one.picture) for one in shown) > max_bytes:
+    shown = [_with_pictures(one, **drawn[one.video_id]) for one in mistakes.shown]
+    while sum(len(one.picture) + len(one.preview) for one in shown) > max_bytes:
         number = Counter(one.class_index for one in shown)
         fullest = max(number, key=lambda index: (number[index], index))
         own = [place for place, one in enumerate(shown) if one.class_index == fullest]
@@ -226,86 +224,65 @@ def fit_pictures(
     return replace(mistakes, shown=tuple(shown))
 
 
-def _draw(video_id: str, *, path: Path, shard: Path | None) -> tuple[str, str]:
-    # The picture, and what is to be said of it: a report is no place to fail for a file that was moved since.
-    note = "this video has none in the cache"
+def _with_pictures(mistake: Mistake, *, picture: str = "", preview: str = "", note: str = "") -> Mistake:
+    return replace(mistake, picture=picture, preview=preview, note=note)
+
+
+def _draw(video_id: str, *, path: Path, shard: Path | None) -> dict[str, str]:
+    # The report must not fail for a file that was moved since: the reason is shown instead.
+    note = "the cache has none of this video"
     try:
         if shard is not None:
-            return _draw_vectors(video_id, path=path, shard=shard), ""
+            with Shard(shard) as opened:
+                motion = motion_from_row(opened.read_row(video_id).values)
+            frames = draw_loop(
+                path,
+                video_id=video_id,
+                motion=motion,
+                num_frames=_NUM_FRAMES,
+                frames_a_second=_FRAMES_A_SECOND,
+                width_px=_WIDTH_PX,
+            )
+            preview = webp_uri(frames, milliseconds=1000 // _FRAMES_A_SECOND)
+            return {"picture": jpeg_uri(frames[len(frames) // 2]), "preview": preview}
     except VideoError as error:
         note = str(error)
     try:
-        return _encode(read_frames(path, video_id=video_id, choose=lambda count: [count // 2]).images[0]), note
+        image = read_frames(path, video_id=video_id, choose=lambda count: [count // 2]).images[0]
     except VideoError as error:
-        return "", str(error)
+        return {"note": str(error)}
+    height_px = max(1, round(image.shape[0] * _WIDTH_PX / image.shape[1]))
+    return {"picture": jpeg_uri(resize_image(image, width_px=_WIDTH_PX, height_px=height_px)), "note": note}
 
 
-def _draw_vectors(video_id: str, *, path: Path, shard: Path) -> str:
-    with Shard(shard) as opened:
-        motion = motion_from_row(opened.read_row(video_id).values)
-    frame = draw_video(path, video_id=video_id, motion=motion, spec=_SPEC).frames[0]
-    height, width = frame.vectors.shape[:2]
-    under = resize_image(frame.image, width_px=width, height_px=height)
-    return _encode(lay_over(under, rgba=frame.vectors))
+_STREAMS = {"motion": ("motion", "motion_head"), "appearance": ("appearance",)}
 
 
-def _encode(image: NDArray[np.uint8]) -> str:
-    height, width = image.shape[:2]
-    scale = min(1.0, _WIDTH_PX / width)
-    return jpeg_uri(resize_image(image, width_px=round(width * scale), height_px=max(1, round(height * scale))))
-
-
-MISTAKES_STYLE = """
-.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: 1.2rem; }
-.mistakes figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-.mistakes img { display: block; width: 100%; height: auto; }
-.mistakes figcaption { padding: .6rem .8rem .7rem; overflow-wrap: anywhere; line-height: 1.4; }
-.mistakes ul { list-style: none; margin: .4rem 0 0; padding: 0; display: grid; gap: .1rem; }
-.mistakes li { display: grid; grid-template-columns: 6.2rem 1fr max-content; gap: .5rem; color: var(--ink); }
-.mistakes li > span:first-child { font-weight: 600; } .mistakes .said { font-variant-numeric: tabular-nums; }
-.mistakes .none { padding: 2.4rem .8rem; background: var(--card); color: var(--muted); font-size: .86rem; }
-"""
-
-_RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION X}"
-
-
-def build_mistakes(mistakes: Mistakes) -> str:
-    """Return the section: the mistakes of one experiment, class by class."""
-    label = phrase_of(mistakes.method)
+def describe_mistakes(mistakes: Mistakes) -> dict[str, Any]:
+    """Return the section of the report as plain data: the mistakes of one experiment, class by class."""
     counted = f"{mistakes.num_wrong:,} of {count_of(mistakes.num_videos, one='test video', many='test videos')}"
-    head = (
-        f'<h2 id="mistakes">Mistakes</h2><p>Experiment {escape(mistakes.experiment)}: {escape(label)} got {counted} '
-        "wrong in at least one run.</p>"
-    )
-    if not mistakes.shown:
-        return head
-    return (
-        f'{head}<p class="note">Shown: {len(mistakes.shown)} of {mistakes.num_wrong:,}, of each class first what most '
-        "runs got wrong and were surest of. The frame is in the middle of those that have motion, its block vectors "
-        "drawn over it; a method's vote is the class that most of its runs name, with their mean probability.</p>"
-        f'<div class="mistakes">{"".join(map(_build_card, mistakes.shown))}</div>'
-    )
+    cards = [
+        {
+            **{name: value for name, value in vars(one).items() if name != "votes"},
+            "streams": _describe_streams(one),
+            "votes": [{**vars(vote), "is_right": vote.class_name == one.class_name} for vote in one.votes],
+        }
+        for one in mistakes.shown
+    ]
+    return {
+        "experiment": mistakes.experiment,
+        "method": mistakes.method,
+        "counted": counted,
+        "num_wrong": mistakes.num_wrong,
+        "cards": cards,
+    }
 
 
-def _build_card(mistake: Mistake) -> str:
-    name, truth = escape(mistake.video_id), escape(mistake.class_name)
-    picture = (
-        f'<img src="{mistake.picture}" alt="frame of {name} with its block vectors">'
-        if mistake.picture
-        else f'<div class="none">No picture: {escape(mistake.note)}</div>'
-    )
-    note = f"<br>No vectors: {escape(mistake.note)}" if mistake.picture and mistake.note else ""
-    runs = f" in {mistake.num_wrong} of {mistake.num_runs} runs" if mistake.num_runs > 1 else ""
-    votes = "".join(_build_vote(vote, mistake=mistake) for vote in mistake.votes)
-    text = f"<b>{truth}</b><br>{name}<br>wrong{runs}{note}<ul>{votes}</ul>"
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
-
-
-def _build_vote(vote: Vote, *, mistake: Mistake) -> str:
-    is_right = vote.class_name == mistake.class_name
-    mark, style = (_RIGHT, "gain") if is_right else (_WRONG, "loss")
-    label = escape(label_of(vote.method))
-    return (
-        f'<li><span class="{escape(vote.method)}">{label}</span><span>{escape(vote.class_name)} '
-        f'<span class="{style}">{mark}</span></span><span class="said">{percent(vote.probability)}</span></li>'
-    )
+def _describe_streams(mistake: Mistake) -> str:
+    named = {vote.method: vote.class_name == mistake.class_name for vote in mistake.votes}
+    right = {
+        stream: next(named[method] for method in methods if method in named)
+        for stream, methods in _STREAMS.items()
+        if any(method in named for method in methods)
+    }
+    return ", ".join(f"{stream} {'right' if is_right else 'wrong'}" for stream, is_right in right.items())

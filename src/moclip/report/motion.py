@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moclip.core.files import replace_atomically
 from moclip.core.images import encode_png, resize_image
+from moclip.core.orientation import Orientation
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
 from moclip.motion.vectors import MotionVectors
@@ -96,7 +97,7 @@ class VideoDrawing:
     source: str
     width_px: int
     height_px: int
-    rotation_degrees: int
+    orientation: Orientation
     is_upright: bool
     frame_rate: float
     num_frames: int
@@ -122,7 +123,7 @@ def draw_video(path: Path, *, video_id: str, motion: MotionVectors, spec: Drawin
         source=motion.source,
         width_px=motion.width_px,
         height_px=motion.height_px,
-        rotation_degrees=motion.rotation_degrees,
+        orientation=motion.orientation,
         is_upright=spec.field.upright,
         frame_rate=motion.frame_rate,
         num_frames=motion.num_frames,
@@ -131,6 +132,30 @@ def draw_video(path: Path, *, video_id: str, motion: MotionVectors, spec: Drawin
             for index, image, one, other in fields
         ),
     )
+
+
+def draw_loop(
+    path: Path, *, video_id: str, motion: MotionVectors, num_frames: int, frames_a_second: int, width_px: int
+) -> list[Image]:
+    """Return successive frames around the middle of those with motion, (h, w, 3) uint8, upright and with their vectors.
+
+    Raises:
+        VideoError: The frames cannot be read or are not those of the vectors.
+    """
+    with_motion = frames_with_motion(motion)
+    middle = int(with_motion[len(with_motion) // 2]) if len(with_motion) else motion.num_frames // 2
+    step = max(1, round(motion.frame_rate / frames_a_second)) if np.isfinite(motion.frame_rate) else 1
+    first = max(0, min(middle - num_frames * step // 2, motion.num_frames - num_frames * step))
+    indices = list(range(first, motion.num_frames, step))[:num_frames]
+    images = _read_images(path, indices, video_id=video_id, motion=motion)
+    # The picture as coded may have to be turned: `width_px` is that of the upright one.
+    scale = width_px / (motion.height_px if motion.orientation.is_turned else motion.width_px)
+    size = {"width_px": round(scale * motion.width_px), "height_px": max(1, round(scale * motion.height_px))}
+    frames = [
+        lay_over(resize_image(image, **size), rgba=draw_vectors(motion, frame_index=index, **size))
+        for index, image in zip(indices, images, strict=True)
+    ]
+    return [motion.orientation.apply(frame) for frame in frames]
 
 
 def _choose_frames(motion: MotionVectors, *, video_id: str, spec: DrawingSpec) -> list[int]:
@@ -147,12 +172,12 @@ def _choose_frames(motion: MotionVectors, *, video_id: str, spec: DrawingSpec) -
 
 
 def _read_images(path: Path, indices: Sequence[int], *, video_id: str, motion: MotionVectors) -> list[Image]:
-    # The decoded frames as the vectors see them: before rotation, and of the size that they were transcoded to.
+    # The decoded frames as the vectors see them: as coded, and of the size that they were transcoded to.
     frames = read_frames(path, video_id=video_id, choose=lambda _: indices)
     if frames.num_frames != motion.num_frames:
         detail = f"{motion.num_frames} frames when its vectors were read, {frames.num_frames} when its pictures were"
         raise VideoError(reason="decode_error", detail=detail, video_id=video_id)
-    images = [np.rot90(image, motion.rotation_degrees // 90) for image in frames.images]
+    images = [motion.orientation.undo(image) for image in frames.images]
     if motion.source != "original":
         return [resize_image(image, width_px=motion.width_px, height_px=motion.height_px) for image in images]
     height, width = images[0].shape[:2]
@@ -169,7 +194,7 @@ def _draw_frame(
     vectors = draw_vectors(
         motion, frame_index=index, width_px=scale * motion.width_px, height_px=scale * motion.height_px
     )
-    quarter_turns = -motion.rotation_degrees // 90 if spec.field.upright else 0
+    orientation = motion.orientation if spec.field.upright else Orientation()
     code_x, code_y = draw_code(fields[spec.coded], max_px=spec.max_px)
     return FrameDrawing(
         frame_index=index,
@@ -179,8 +204,8 @@ def _draw_frame(
         share_without_vector=float(cells_without_vector(motion, index).mean()),
         longest_px=_longest_px(motion, index),
         reference=_reference(motion, index, window=spec.field.window),
-        image=np.rot90(image, quarter_turns),
-        vectors=np.rot90(vectors, quarter_turns),
+        image=orientation.apply(image),
+        vectors=orientation.apply(vectors),
         raw=colour_field(fields["raw"], max_px=spec.max_px),
         accumulated=colour_field(fields["accumulated"], max_px=spec.max_px),
         code_x=code_x,

@@ -1,23 +1,15 @@
-"""Write the summary, the table of rejected videos, and the report from the results of all runs."""
+"""Write the summary, the comparisons and the table of rejected videos from the results of all runs."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from moclip.cache.index import list_rejects
-from moclip.config.experiments import list_used
-from moclip.config.settings import Settings
 from moclip.core.files import replace_atomically
-from moclip.dataset.manifest import read_manifest
 from moclip.evaluation.comparisons import RunPredictions, write_contests
 from moclip.evaluation.summary import RunMetrics, build_summary, write_summary
-from moclip.report.mistakes import read_mistakes
-from moclip.report.results import ReportNetwork, ReportRun, ReportTables, build_report
-from moclip.workflow.paths import locate, result_path, run_of
+from moclip.workflow.paths import locate, run_of
 
 
 def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
@@ -53,65 +45,8 @@ def write_rejects(output: Path, *, indexes: Sequence[Path]) -> None:
                 table.writerow([video_id, stage, variant, reason, " ".join(detail.split())])
 
 
-def write_report(
-    output: Path,
-    *,
-    manifest: Path,
-    rejects: Path,
-    tables: ReportTables,
-    datacard: Path,
-    runs: Sequence[Path],
-    networks: Sequence[Path],
-    mistakes: Path | None,
-    config: Mapping[str, Any],
-) -> None:
-    """Write the page over all runs; `runs` and `networks` are their folders, `mistakes` that of `report.mistakes`.
-
-    The libraries and the commit are those that the first run noted.
-    """
-    with rejects.open(encoding="utf-8", newline="") as file:
-        rejected = list(csv.DictReader(file, dialect="excel-tab"))
-    noted = yaml.safe_load((runs[0] / "run.yaml").read_text(encoding="utf-8"))
-    page = build_report(
-        config["dataset"]["name"],
-        manifest=[
-            {str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")
-        ],
-        rejects=rejected,
-        tables=tables,
-        datacard=datacard.read_text(encoding="utf-8"),
-        runs=[_report_run(folder) for folder in runs],
-        networks=[_report_network(folder) for folder in networks],
-        mistakes=read_mistakes(mistakes) if mistakes else None,
-        provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": dict(config)},
-        links=_links_of(config),
-    )
-    with replace_atomically(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
-    # The pages of motion pictures are at `motion_pictures/{variant}.html`, relative to the report.
-    variants = list_used(Settings(**config), "motion_network") if config["report"]["pictures"] else ()
-    names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
-    return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}
-
-
 def _stage_of(index: Path) -> tuple[str, str]:
     for stage in ("motion", "appearance"):
         with suppress(ValueError):
             return stage, locate(index, f"{stage}_index", "index")[1]["variant"]
     raise ValueError(f"{index}: expected the index of a motion or appearance variant")
-
-
-def _report_run(folder: Path) -> ReportRun:
-    metrics = folder / "metrics.json"
-    run, (results, names) = run_of(metrics, "evaluate", "metrics"), locate(metrics, "evaluate", "metrics")
-    history = result_path(results, "head", "history", experiment=names["experiment"], split=names["split"])
-    return ReportRun(experiment=run.experiment, split=run.split, seed=run.seed, metrics=metrics, history=history)
-
-
-def _report_network(folder: Path) -> ReportNetwork:
-    history = folder / "history.tsv"
-    run = run_of(history, "motion_network", "history")
-    return ReportNetwork(variant=run.experiment, split=run.split, seed=run.seed, history=history)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -45,10 +45,14 @@ Inputs = Mapping[str, Output | Sequence[Output]]
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """The inputs of a job by name, each an output or a list of outputs, and a function that returns its params."""
+    """The inputs of a job by name, each an output or a list of outputs, and a function that returns its params.
+
+    `also` has the lists of files that it writes beyond the outputs of its rule.
+    """
 
     inputs: Inputs
     params: Callable[[], Params]
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,11 +64,12 @@ class Job:
     inputs: Inputs
     outputs: Mapping[str, str]
     params: Callable[[], Params]
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[str, ...]:
         """All output files."""
-        return tuple(self.outputs.values())
+        return (*self.outputs.values(), *(file for files in self.also.values() for file in files))
 
     def sources(self, name: str) -> list[Output]:
         """Return the outputs behind an input; none if the job has no such input."""

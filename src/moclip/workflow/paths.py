@@ -35,10 +35,12 @@ _OUTPUTS: Mapping[str, Mapping[str, str]] = {
     "summary": {"summary": "summary.tsv"},
     "costs": {"costs": "costs.tsv"},
     "rejects": {"rejects": "rejects.tsv"},
-    "datacard": {"datacard": "datacard.html"},
+    "datacard": {"datacard": "datacard.html", "card": "datacard.json"},
     "motion_pictures": {"page": "motion_pictures/{variant}.html"},
     "mistakes": {"mistakes": "mistakes.json"},
     "report": {"report": "report.html"},
+    # One figure of the report, which the job of the report writes.
+    "figure": {"pdf": "figures/{figure}.pdf", "png": "figures/{figure}.png", "numbers": "figures/{figure}.tsv"},
 }
 
 # The names of all rules; the demo videos are stored outside the results.

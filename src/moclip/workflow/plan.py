@@ -67,6 +67,7 @@ class Plan:
                 inputs=spec.inputs,
                 outputs={name: pattern.format(**values) for name, pattern in patterns.items()},
                 params=lambda: {**spec.params(), "code": self.code(rule)},
+                also=spec.also,
             )
         return self._jobs[key]
 

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from moclip.config.experiments import Run, list_used
+from moclip.config.methods import list_heads
 from moclip.workflow.feature_rules import manifest_of, motion_of
 from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, list_files, to_json
 from moclip.workflow.run_rules import heads_of, models_of, streams_of
@@ -167,12 +168,25 @@ def mistakes(plan: "Plan") -> JobSpec:
     return JobSpec(inputs=inputs, params=params)
 
 
+def list_figures(plan: "Plan") -> list[str]:
+    """Return the names of the figures that the report draws."""
+    names = ["comparisons", "costs"]
+    for experiment, entry in plan.config["experiments"].items():
+        kinds = ["classes", "confusion", "reliability"]
+        kinds += ["gains"] if "fusion" in entry["methods"] else []
+        kinds += ["heads"] if list_heads(entry["methods"]) else []
+        names += [f"{kind}-{experiment}" for kind in kinds]
+    names += [f"network-{variant}" for variant in list_used(plan.settings, "motion_network")]
+    return names + [f"datacard-{variant}" for variant in list_used(plan.settings, "motion")]
+
+
 def report(plan: "Plan") -> JobSpec:
     """Write the report: depends on the whole configuration and on every table and index."""
     tables: dict[str, Output | list[Output]] = {
         name: plan.output("comparisons" if name == "gains" else name, name)
-        for name in ("rejects", "summary", "comparisons", "gains", "costs", "datacard")
+        for name in ("rejects", "summary", "comparisons", "gains", "costs")
     }
+    tables["datacard"] = plan.output("datacard", "card")
     tables["metrics"] = _of_runs(plan, "metrics")
     tables["networks"] = [
         plan.output("motion_network", "history", variant=run.experiment, split=run.split, seed=run.seed)
@@ -195,4 +209,6 @@ def report(plan: "Plan") -> JobSpec:
         }
 
     inputs: Inputs = {"manifest": manifest, **tables, "heads": histories, "indexes": indexes}
-    return JobSpec(inputs=inputs, params=params)
+    patterns = plan.paths.outputs("figure")
+    figures = {name: tuple(file.format(figure=f) for f in list_figures(plan)) for name, file in patterns.items()}
+    return JobSpec(inputs=inputs, params=params, also=figures)

@@ -1,6 +1,7 @@
 """The data card says what is in the shards, and names the facts that tell the class."""
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from moclip.extraction.extractor import Video
 from moclip.extraction.motion import build_motion_extractor
 from moclip.motion.container_info import VectorCounts, VideoFacts
 from moclip.report.datacard import ALARM_RATE, check_facts, measure_shards, write_datacard
-from moclip.report.datacard_page import CardVariant, build_datacard
+from moclip.report.datacard_page import CardVariant, build_card, render_card
 from moclip.video.transcode import RECIPE
 from moclip.video.writer import write_video
 from tests.unit.cache.test_index import build
@@ -61,7 +62,8 @@ def make_card(manifest: Sequence[Mapping[str, Any]], videos: Mapping[str, VideoF
     facts = check_facts(videos, manifest=manifest, alarm_rate=ALARM_RATE)
     variant = CardVariant(name="original", videos=videos, rejects=changes.pop("rejects", ()), facts=facts)
     request = {"manifest": manifest, "variants": [variant], "alarm_rate": ALARM_RATE}
-    return build_datacard(changes.pop("name", "toy"), **{**request, **changes})
+    card = build_card(changes.pop("name", "toy"), **{**request, **changes})
+    return render_card(json.loads(json.dumps(card)))
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +248,7 @@ def test_videos_on_the_disk_are_called_leaking_where_their_frame_rate_is_that_of
 ) -> None:
     manifest, index = write_dataset(tmp_path, rates=rates)
     card = tmp_path / "datacard.html"
-    write_datacard(card, dataset_name="toy", manifest=manifest, indexes=[index])
+    write_datacard(card, card=tmp_path / "datacard.json", dataset_name="toy", manifest=manifest, indexes=[index])
     page = Page(card.read_text(encoding="utf-8"))
     assert ("Frame rate alone tells the class of 100.0" in page.text) == leaks
     assert ("No fact of the container tells the class" in page.text) != leaks

@@ -12,13 +12,15 @@ from moclip.evaluation.scoring import MethodLogits
 from moclip.report.mistakes import (
     Mistakes,
     Vote,
-    build_mistakes,
+    describe_mistakes,
     draw_mistakes,
     find_mistakes,
+    fit_pictures,
     read_mistakes,
     read_predictions,
     write_mistakes,
 )
+from moclip.report.pages import render
 
 
 def row(video_id: str, *, truth: str, said: str, probability: float = 0.5, motion: str = "A") -> dict[str, str]:
@@ -34,6 +36,12 @@ def row(video_id: str, *, truth: str, said: str, probability: float = 0.5, motio
         "fusion_probability": f"{probability}" if said else "",
         "fusion_top5": "",
     }
+
+
+def make_mistakes() -> Mistakes:
+    """Mistakes of two classes."""
+    rows = [row("a/1", truth="A", said="B"), row("b/1", truth="B", said="A"), row("b/2", truth="B", said="A")]
+    return find_mistakes([rows], experiment="main", number=9)
 
 
 def test_a_mistake_is_what_some_run_got_wrong() -> None:
@@ -96,7 +104,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert read_mistakes(tmp_path / "mistakes.json") == found
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 0}', '{"format": 1, "shown": [{}]}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 0}', '{"format": 2, "shown": [{}]}'])
 def test_another_file_is_no_file_of_mistakes(tmp_path: Path, text: str) -> None:
     (tmp_path / "mistakes.json").write_text(text)
     with pytest.raises(DatasetError, match=r"mistakes.json: expected mistakes"):
@@ -110,22 +118,43 @@ def test_another_table_is_no_table_of_predictions(tmp_path: Path, text: str) -> 
         read_predictions(tmp_path / "predictions.tsv")
 
 
+def render_section(mistakes: Mistakes) -> str:
+    return render("mistakes.html", mistakes=describe_mistakes(mistakes))
+
+
 def test_no_name_breaks_the_page() -> None:
     evil = '<script>alert("1")</script>&"'
     found = find_mistakes([[row("a/1", truth="A", said="B")]], experiment=evil, number=9)
     shown = replace(found.shown[0], video_id=evil, class_name=evil, note=evil)
     votes = (Vote(method=evil, class_name=evil, probability=0.5, num_runs=1),)
     for picture in ("", "data:image/jpeg;base64,AAAA"):
-        page = build_mistakes(replace(found, shown=(replace(shown, picture=picture, votes=votes),)))
+        page = render_section(replace(found, shown=(replace(shown, picture=picture, votes=votes),)))
         assert evil not in page
         assert page.count("<script") == 0
         assert page.count("&lt;script&gt;") >= 5
 
 
 def test_a_page_without_mistakes_says_so() -> None:
-    page = build_mistakes(Mistakes(experiment="main", method="fusion", num_videos=7, num_wrong=0, shown=()))
+    page = render_section(Mistakes(experiment="main", method="fusion", num_videos=7, num_wrong=0, shown=()))
     assert "0 of 7 test videos wrong" in page
     assert "<figure" not in page
+
+
+def test_a_mistake_carries_which_stream_was_right() -> None:
+    found = find_mistakes([[row("a/1", truth="A", said="B")]], experiment="main", number=9)
+    assert 'data-streams="motion right"' in render_section(found)
+    votes = (*found.shown[0].votes, Vote(method="appearance", class_name="B", probability=0.7, num_runs=1))
+    section = render_section(replace(found, shown=(replace(found.shown[0], votes=votes),)))
+    assert 'data-class="A" data-streams="motion right, appearance wrong"' in section
+
+
+def test_the_pictures_of_mistakes_keep_to_their_bytes_and_every_class_keeps_some() -> None:
+    rows = [row(f"a/{n}", truth="A", said="B") for n in range(6)] + [row("b/1", truth="B", said="A")]
+    found = find_mistakes([rows], experiment="main", number=9)
+    drawn = {one.video_id: {"picture": "x" * 10, "preview": "y" * 90} for one in found.shown}
+    shown = fit_pictures(found, drawn=drawn, max_bytes=300).shown
+    assert [one.class_name for one in shown] == ["A", "A", "B"]
+    assert sum(len(one.picture) + len(one.preview) for one in shown) == 300
 
 
 def test_a_video_that_is_gone_is_shown_without_a_picture(tmp_path: Path) -> None:

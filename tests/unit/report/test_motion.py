@@ -140,7 +140,7 @@ def test_a_rotated_video_is_drawn_upright_with_its_motion(tmp_path: Path) -> Non
 def test_a_real_rotated_video_is_drawn_upright(shared_dir: Path) -> None:
     path = shared_dir / "data/robust/decord__video_90.mov"
     drawing = draw(path, spec=replace(SPEC, field=FieldSpec(upright=True), frame_indices=(1,)))
-    assert drawing.rotation_degrees == 90
+    assert drawing.orientation.rotation_degrees == 90
     assert drawing.frames[0].image.shape == drawing.frames[0].raw.shape == (568, 320, 3)
     assert drawing.frames[0].vectors.shape == (1136, 640, 4)
 

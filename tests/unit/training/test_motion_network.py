@@ -18,7 +18,7 @@ from moclip.core.tensors import read_note
 from moclip.encoders.motion_network import build_network
 from moclip.encoders.runtime import prepare_torch
 from moclip.errors import DatasetError, ModelError
-from moclip.report.charts import write_network_curve
+from moclip.report.experiment import write_network_curve
 from moclip.training.motion_network import _Trainer, train_motion_network
 from moclip.training.motion_stage import train_network
 from tests.unit.encoders.motion_networks import TRAIN, samples, variant, write_dataset
@@ -134,7 +134,7 @@ TRAINING = """
 import sys, time
 from pathlib import Path
 from moclip.training import motion_network as motion_training
-from moclip.report.charts import write_network_curve
+from moclip.report.experiment import write_network_curve
 from moclip.training.motion_stage import train_network
 from tests.unit.encoders.motion_networks import variant
 
@@ -206,7 +206,7 @@ def test_a_trained_network_notes_its_training_videos_and_draws_its_curve(tmp_pat
     assert set(about["trained_on"]) == {f"v{n}" for n in range(16)}
     assert (tmp_path / "history.tsv").read_text().count("\n") == 3
     write_network_curve(tmp_path / "curve.svg", history=tmp_path / "history.tsv", title="a network")
-    assert (tmp_path / "curve.svg").read_text().count("<polyline") == 4
+    assert (tmp_path / "curve.svg").read_text().count("stroke-dasharray") == 2 * 2  # two lines, and their keys
     with pytest.raises(DatasetError, match="expected the history of a motion network"):
         write_network_curve(tmp_path / "curve.svg", history=tmp_path / "model", title="no history")
 

@@ -8,6 +8,7 @@ from moclip.config.experiments import Run
 from moclip.workflow.paths import _OUTPUTS, Paths, find_results, locate, project_of, result_path, run_of
 
 VALUES = {"variant": "a-b_c", "experiment": "fusion.2", "split": "1", "seed": "10", "shard": "3", "batch": "clip+tiny"}
+VALUES["figure"] = "gains-fusion.2"
 ALL = [(rule, output) for rule, outputs in _OUTPUTS.items() for output in outputs]
 
 
