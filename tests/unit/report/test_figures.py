@@ -139,6 +139,7 @@ def test_the_figures_of_finished_results_are_drawn_again(tmp_path: Path) -> None
         moved = results / "experiments" / place.relative_to(results)
         moved.parent.mkdir(parents=True, exist_ok=True)
         place.rename(moved)
+        moved.joinpath("history.tsv").rename(moved.parent / "history.tsv")
     names = write_figures(tmp_path / "out", results=results, style=STYLES["slides"])
     kinds = ("gains", "classes", "confusion", "reliability", "heads")
     assert names == ["comparisons", "costs", *(f"{kind}-main" for kind in kinds)]
