@@ -28,7 +28,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def list_contents(folder: Path) -> dict[str, bytes]:
     """Return the bytes of every file of the results, but for what tells times and hosts."""
-    skipped = {"run.yaml", "costs.tsv", "report.html"}
+    skipped = {"run.yaml", "costs.tsv", "costs.pdf", "costs.png", "report.html"}
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in skipped)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
 

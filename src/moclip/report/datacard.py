@@ -35,7 +35,7 @@ def write_datacard(output: Path, *, card: Path, dataset_name: str, manifest: Pat
     rows = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
     variants = [_read_variant(index, manifest=rows) for index in indexes]
     content = build_card(dataset_name, manifest=rows, variants=variants, alarm_rate=ALARM_RATE)
-    for path, text in ((output, render_card(content)), (card, json.dumps(content, indent=1) + "\n")):
+    for path, text in ((output, render_card(content)), (card, json.dumps(content, indent=1, allow_nan=False) + "\n")):
         with replace_atomically(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -132,7 +132,7 @@ def _describe_variant(
         "name": variant.name,
         "same": [_in_sentence(fact.label) for fact in variant.facts if fact.check is None],
         "checks": [_describe_check(fact, check=check) for fact, check in ranked],
-        "most": asdict(most) if most else None,
+        "most": {name: getattr(most, name, 0) for name in ("num_videos", "num_groups", "num_classes")},
         "split": list_splits(manifest)[0].removeprefix("split_"),
         "threshold": alarm_rate / max(1, len(checked)),
         "alarm_rate": alarm_rate,
@@ -148,8 +148,10 @@ def _describe_variant(
 
 def _describe_check(fact: CardFact, *, check: LeakCheck) -> dict[str, Any]:
     number = len({repr(value) for value in fact.values.values()})
-    numbers = {name: getattr(check, name) for name in ("accuracy", "chance", "p_value", "untested", "fires")}
-    return {"label": fact.label, "num_values": number, **numbers}
+    known = (
+        {} if check.untested else {name: getattr(check, name) for name in ("accuracy", "chance", "p_value", "fires")}
+    )
+    return {"label": fact.label, "num_values": number, "untested": check.untested, **known}
 
 
 def _in_sentence(label: str) -> str:

@@ -298,9 +298,12 @@ def write_network_curve(path: Path, *, history: Path, title: str) -> None:
     Raises:
         DatasetError: The history is missing or is none.
     """
-    rows = read_rows(history, columns=_EPOCH_COLUMNS)
-    kept = [row["epoch"] for row in rows if row["chosen"] == "1"]
-    if not kept:
-        raise DatasetError(f"{history}: expected an epoch that was chosen, found none; delete it and train again")
-    panels = draw_network(title, histories=[rows]).panels
-    write_svg(path, figure=Figure(name="curve", title=f"{title}, epoch {kept[0]} kept", panels=panels))
+    try:
+        rows = read_rows(history, columns=_EPOCH_COLUMNS)
+        kept = next(row["epoch"] for row in rows if row["chosen"] == "1")
+        panels = draw_network(title, histories=[rows]).panels
+    except (DatasetError, StopIteration, ValueError) as error:
+        raise DatasetError(
+            f"{history}: expected the history of a motion network ({error!r}); delete it and train again"
+        ) from None
+    write_svg(path, figure=Figure(name="curve", title=f"{title}, epoch {kept} kept", panels=panels))

@@ -162,7 +162,10 @@ def _draw_grid(figure: Figure, *, style: Style) -> Drawing:
     for number, place in enumerate(axes.flat):
         if number < len(panels):
             panels[number].draw(Canvas(place))
-            place.set_title(" ".join((panels[number].title, panels[number].note)).strip())
+            legend = place.get_legend()
+            lines = math.ceil(len(legend.get_texts()) / 2) if legend else 0  # the legend is between title and axes
+            title = " ".join((panels[number].title, panels[number].note)).strip()
+            place.set_title(title, pad=style.font_points * (0.5 + 1.5 * lines))
         else:
             place.set_axis_off()
     if not panels:

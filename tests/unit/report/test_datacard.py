@@ -63,7 +63,7 @@ def make_card(manifest: Sequence[Mapping[str, Any]], videos: Mapping[str, VideoF
     variant = CardVariant(name="original", videos=videos, rejects=changes.pop("rejects", ()), facts=facts)
     request = {"manifest": manifest, "variants": [variant], "alarm_rate": ALARM_RATE}
     card = build_card(changes.pop("name", "toy"), **{**request, **changes})
-    return render_card(json.loads(json.dumps(card)))
+    return render_card(json.loads(json.dumps(card, allow_nan=False)))
 
 
 @pytest.fixture(scope="module")

@@ -162,3 +162,11 @@ def test_words_have_enough_contrast_on_pages_and_cards(scheme: int, name: str) -
     for ground in ("page", "card"):
         bright, dim = sorted((luminance(colors[scheme][key]) for key in (name, ground)), reverse=True)
         assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+def test_the_title_of_a_panel_is_above_its_legend(tmp_path: Path) -> None:
+    panel = curves_panel([series([0.5, 0.6]), series([0.1, 0.2])], title="Title", is_share=True)
+    write_svg(tmp_path / "x.svg", figure=Figure(name="x", title="x", panels=[panel]))
+    root = ElementTree.parse(tmp_path / "x.svg").getroot()  # noqa: S314 (our own text)
+    places = {text.text: float(text.attrib["y"]) for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert places["Title"] < places["a line"] - 10

@@ -1,5 +1,6 @@
 """The pictures of a video: the right frame, the right way up, and the fields that belong to it."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from moclip.errors import MoclipError, VideoError
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
 from moclip.motion.vectors import MotionVectors
 from moclip.report import motion as motion_pictures
-from moclip.report.motion import DrawingSpec, VideoDrawing, draw_video, write_pictures, write_wheel
+from moclip.report.motion import DrawingSpec, VideoDrawing, draw_loop, draw_video, write_pictures, write_wheel
 from moclip.report.motion_drawing import colour_field, draw_vectors
 from moclip.video.motion_vectors import read_motion
 from tests.unit.video.test_motion_vectors import encode, pan, render
@@ -213,3 +214,21 @@ def test_pictures_are_written_without_loss(tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in written}
     write_pictures(tmp_path / "png", drawing=drawing, name="v")
     assert {file: file.read_bytes() for file in written} == before
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_loop_is_successive_upright_frames_with_their_vectors(tmp_path: Path, is_turned: bool) -> None:
+    path = encode(tmp_path / "v.mp4", render(25, warp=pan(4, 0)), codec="h264")
+    path = tag_rotation_90(path, tmp_path / "turned.mp4") if is_turned else path
+    motion = read_motion(path, video_id="v")
+    size = {"num_frames": 8, "frames_a_second": 8, "width_px": 64}
+    frames = draw_loop(path, video_id="v", motion=motion, **size)
+    assert len(frames) == 8
+    assert len({frame.shape for frame in frames}) == 1
+    height, width = frames[0].shape[:2]
+    assert width == 64
+    assert (height > width) == is_turned
+    assert all((one != other).any() for one, other in itertools.pairwise(frames))
+    plain = np.stack([frame.astype(int) for frame in frames])
+    # The yellow of past vectors: much red and green, little blue.
+    assert ((plain[..., 0] > 200) & (plain[..., 1] > 150) & (plain[..., 2] < 120)).any()
