@@ -105,11 +105,6 @@ def pixel_code(fields: NDArray[np.float32], *, max_px: float = 20.0) -> NDArray[
     return np.clip(codes, 0, 255, out=codes).astype(np.uint8)
 
 
-def flip_fields(fields: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (..., h, w, 2) fields of the mirrored video: left and right change places, x changes its sign."""
-    return fields[..., ::-1, :] * np.array([-1, 1], np.float32)
-
-
 def turn_fields(fields: NDArray[np.float32], *, rotation_degrees: int) -> NDArray[np.float32]:
     """Return (..., h, w, 2) fields of the video turned clockwise by a multiple of 90 degrees."""
     for _ in range(rotation_degrees // 90 % 4):

@@ -12,6 +12,7 @@ from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.index import write_index
 from moclip.cache.writer import write_shard
 from moclip.cli.main import main
+from moclip.config.settings import AppearanceVariant
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.inference.search import FrameIndex, find_moments, open_frame_index, rank_moments, search_frames
 from moclip.inference.search_page import write_contact_sheet
@@ -174,17 +175,9 @@ def write_dataset(folder: Path, repository: Path, *, weights: str) -> Path:
     write_index(features / "index.json", signatures={"shard-0.h5": "s"})
     run = folder / "experiments/one/split-1/seed-0/run.yaml"
     run.parent.mkdir(parents=True)
-    variant = {
-        "model": f"local-dir:{repository / 'resources/demo-clip'}",
-        "weights": "",
-        "untrained": False,
-        "device": "cpu",
-        "precision": "fp32",
-        "backend": "torch",
-        "threads": 1,
-    }
-    experiment = {"appearance": "clip", "methods": ["appearance"]}
-    run.write_text(json.dumps({"config": {"appearance": variant, "experiment": experiment}}))
+    variant = AppearanceVariant(model=f"local-dir:{repository / 'resources/demo-clip'}").canonical()
+    experiment = {"appearance": "clip", "methods": ["appearance"], "shots": 0}
+    run.write_text(json.dumps({"split": 1, "seed": 0, "config": {"appearance": variant, "experiment": experiment}}))
     return folder
 
 

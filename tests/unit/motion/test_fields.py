@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moclip.errors import MoclipError
-from moclip.motion.fields import FieldSpec, build_fields, flip_fields, frames_with_motion, pixel_code, turn_fields
+from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion, pixel_code, turn_fields
 from moclip.motion.vectors import NO_VECTOR, MotionVectors
 
 
@@ -165,14 +165,6 @@ def test_frames_with_motion_are_p_frames_with_vectors_and_b_frames_only_where_th
     assert frames_with_motion(make_motion(vectors, types="IPBIPP")).tolist() == [1, 4]
     assert frames_with_motion(make_motion(vectors, types="IBBIBI")).tolist() == [1, 2, 4]
     assert frames_with_motion(make_motion(vectors, types="IPIIII")).tolist() == [1]
-
-
-def test_mirroring_turns_left_into_right() -> None:
-    field = np.zeros((1, 4, 6, 2), np.float32)
-    field[0, 1, 2] = (3, 5)
-    flipped = flip_fields(field)
-    assert flipped[0, 1, 3].tolist() == [-3, 5]
-    np.testing.assert_array_equal(flip_fields(flipped), field)
 
 
 def test_turning_clockwise_turns_places_and_directions() -> None:
