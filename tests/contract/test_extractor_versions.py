@@ -50,11 +50,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
-    "FRAMES_VERSION": (4, "bcfca0ddb9c61986"),
-    "MOTION_EMBEDDING_VERSION": (3, "34be7f7ac443c597"),
-    "MOTION_VERSION": (4, "b2365f2dea4c666a"),
-    "TEXT_VERSION": (2, "7a469f0b82e15003"),
+    "APPEARANCE_VERSION": (3, "7c7bfc8b7ed7a461"),
+    "FRAMES_VERSION": (4, "1af23c53b1a32347"),
+    "MOTION_EMBEDDING_VERSION": (3, "ebcab1a6b5e78c29"),
+    "MOTION_VERSION": (4, "e2a31cd315fa320e"),
+    "TEXT_VERSION": (2, "e6ed80c14f2909c3"),
 }
 
 

@@ -232,7 +232,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
         )
         extract_motion_shard(job, manifest=folder / "manifest.tsv", variant=MotionVariant())
     index_motion(
-        checked["motion"]["original"],
+        MotionVariant(),
         manifest=folder / "manifest.tsv",
         root=folder / "videos",
         num_shards=2,
