@@ -54,7 +54,7 @@ PINS: dict[str, tuple[int, str]] = {
     "FRAMES_VERSION": (4, "1af23c53b1a32347"),
     "MOTION_EMBEDDING_VERSION": (3, "ebcab1a6b5e78c29"),
     "MOTION_VERSION": (4, "e2a31cd315fa320e"),
-    "TEXT_VERSION": (2, "e6ed80c14f2909c3"),
+    "TEXT_VERSION": (2, "40a69da50de73662"),
 }
 
 

@@ -58,7 +58,7 @@ def write_class_embeddings(
     class_names = list_class_names(read_table(manifest))
     templates = _read_templates(Path(variant.templates))
     named = variant.phrases == "from_class_names"
-    phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant.phrases))
+    phrases = phrases_from_class_names(class_names) if named else read_yaml(Path(variant.phrases))
     prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
     key = _identity(appearance, sentences=list(prompts.values()))
     with artifact_lock(cache_dir, kind="class_embeddings", key=key):
@@ -130,20 +130,25 @@ def digest_class_embeddings(path: Path) -> str:
 
 
 def _read_templates(path: Path) -> list[str]:
-    document = _read_yaml(path)
+    document = read_yaml(path)
     if not isinstance(document.get("templates"), list):
         raise ConfigError(f"{path}: expected the key `templates`, a list of sentences with one `{{}}` each; add it")
     templates: list[str] = document["templates"]
     return templates
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML or JSON file that contains a mapping.
+
+    Raises:
+        ConfigError: It is missing, or something else.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"{path}: expected a YAML or JSON file of prompts ({' '.join(str(error).split())}); correct it"
+            f"{path}: expected a YAML or JSON file ({' '.join(str(error).split())}); correct it"
         ) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(document).__name__}; see config/README.md")
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}; correct it")
     return document

@@ -75,11 +75,6 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
     @property
-    def is_ok(self) -> bool:
-        """Whether there is a vote at all."""
-        return bool(self.votes)
-
-    @property
     def vote(self) -> Vote:
         """The vote that counts: of fusion, where the run has it, else of the last method that could be asked.
 

@@ -15,8 +15,7 @@ from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import write_json
 from moclip.dataset.labels import load_labels
 from moclip.dataset.manifest_table import read_table
-from moclip.encoders.network_notes import read_network_digest
-from moclip.errors import ConfigError, MoclipError, ModelError
+from moclip.errors import ConfigError, MoclipError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.scoring import score_method
@@ -30,6 +29,7 @@ from moclip.inference.settings import (
     read_run,
 )
 from moclip.training.head_files import HeadFile, load_heads, read_seed_digests
+from moclip.training.head_stage import check_network
 from moclip.workflow.paths import locate, project_of, result_path, run_of
 
 CALIBRATION_NAME = "calibration.json"
@@ -120,7 +120,7 @@ def load_run(folder: Path) -> RunParts:
         trained = {"variant": run.experiment.motion_network, "split": place["split"], "seed": place["seed"]}
         inputs["motion"] = result_path(dataset, "motion_embedding_index", "index", **trained)
         network = result_path(dataset, "motion_network", "model", **trained)
-        _check_network(network, index=inputs["motion"])
+        check_network(network, motion=inputs["motion"], split=run.experiment.splits[0])
     if appearance is not None:
         inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=run.experiment.appearance)
         appearance = locate_weights(appearance, project=project_of(dataset))
@@ -156,18 +156,6 @@ def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
 
 def _read_ids(manifest: Path) -> dict[str, str]:
     return dict(read_table(manifest).rows("path", "video_id")) if manifest.is_file() else {}
-
-
-def _check_network(network: Path, *, index: Path) -> None:
-    if not network.is_file():
-        raise ModelError(f"{network}: the motion network of the run is missing; run the workflow again")
-    expected = read_parameters(index).get("network")
-    found = read_network_digest(network)
-    if found != expected:
-        raise ModelError(
-            f"{network}: expected the network {expected}, which made the features in {index.parent}, found {found}; "
-            "run the workflow again"
-        )
 
 
 def _read_vector_source(dataset: Path, *, variant: str) -> VectorSource | None:

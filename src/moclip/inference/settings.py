@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from moclip.cache.index import open_indexed, read_index
 from moclip.config.settings import AppearanceVariant, Experiment, MotionVariant
 from moclip.config.validation import AnySection, check_config, merge_configs, restore_section
 from moclip.encoders.spec import LOCAL_DIR, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
+from moclip.extraction.text import read_yaml
 from moclip.workflow.paths import find_results, project_of, result_path, run_of
 
 
@@ -96,21 +95,6 @@ def read_run(path: Path) -> RunRecord:
         raise ConfigError(f"{path}: expected the settings of a run ({error}); run the workflow again") from None
     experiment = restore_section(Experiment, own, place=f"{path}: config.experiment")
     return RunRecord(path=path, experiment=experiment, document=document)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML or JSON file that holds a mapping.
-
-    Raises:
-        ConfigError: It is missing, or something else.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a YAML file ({' '.join(str(error).split())})") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
-    return document
 
 
 def find_appearance(dataset: Path, *, name: str = "", configfiles: Sequence[Path] = ()) -> AppearanceSource:

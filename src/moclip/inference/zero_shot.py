@@ -14,7 +14,8 @@ from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import ConfigError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Video, finished_rows
-from moclip.inference.settings import AppearanceSource, read_yaml
+from moclip.extraction.text import read_yaml
+from moclip.inference.settings import AppearanceSource
 
 Floats = NDArray[np.float32]
 

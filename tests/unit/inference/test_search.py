@@ -1,7 +1,9 @@
 """Search: moments between valleys, exactness, the file it maps, the contact sheet, and words for classes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +186,32 @@ def write_dataset(folder: Path, repository: Path, *, weights: str) -> Path:
 def test_an_encoder_with_other_weights_than_the_features_is_refused(tmp_path: Path, repository: Path) -> None:
     dataset = write_dataset(tmp_path / "results/toy", repository, weights="others")
     with pytest.raises(ModelError, match="others"):
+        find_appearance(dataset)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda run: run.pop("seed"), "expected the settings of a run \\('seed'\\)"),
+        (lambda run: run.update(config=None), "expected the settings of a run"),
+        (lambda run: run["config"]["experiment"].update(methods="fusion"), "config.experiment: .*methods"),
+        (lambda run: run["config"]["appearance"].pop("threads"), "config.appearance: .*the key `threads` is missing"),
+        (
+            lambda run: run["config"]["appearance"]["frames"].pop("count"),
+            "config.appearance: .*the key `frames.count` is missing",
+        ),
+        (lambda run: run["config"]["appearance"].update(colour=1), "config.appearance: .*colour"),
+    ],
+)
+def test_a_damaged_run_file_is_refused_with_its_path(
+    tmp_path: Path, repository: Path, damage: Callable[[dict[str, Any]], object], expected: str
+) -> None:
+    dataset = write_dataset(tmp_path / "results/toy", repository, weights="others")
+    path = dataset / "experiments/one/split-1/seed-0/run.yaml"
+    run = json.loads(path.read_text())
+    damage(run)
+    path.write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=f"run.yaml: {expected}"):
         find_appearance(dataset)
 
 
