@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 import moclip.encoders.clip
+from moclip.config.settings import AppearanceVariant
 from moclip.encoders.clip import Encoder, load_encoder
-from moclip.encoders.spec import build_encoder_spec
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import ShardJob, Video, extract_shard
 
@@ -37,15 +37,13 @@ def main() -> None:
     found = sorted(path for path in options.folder.rglob("*") if path.is_file())
     chosen = found[:: max(1, len(found) // options.num_videos)][: options.num_videos]
     videos = [Video(video_id=path.stem, path=path, fingerprint=path.stem) for path in chosen]
-    variant = {"model": options.model, "weights": "", "untrained": True, "motion": "", "batch_size": 8}
-    variant |= {"device": "cpu", "precision": "fp32", "backend": "torch", "threads": 1}
-    variant |= {"frames": {"policy": "middle", "count": 1}}
-    encoder = load_encoder(build_encoder_spec(variant))
+    variant = AppearanceVariant(model=options.model, untrained=True, batch_size=8)
+    encoder = load_encoder(variant)
     prepared = encoder.prepare_images([np.zeros((240, 320, 3), np.uint8)] * 8)
     batches = -(-len(videos) // 8)
     encoder.tower.start(prepared)()
     # The stage takes the model that is loaded already, as a job of a whole shard all but does.
-    moclip.encoders.clip.load_encoder = lambda spec: reuse(encoder, spec)
+    moclip.encoders.clip.load_encoder = lambda wanted: reuse(encoder, wanted)
     runs: dict[str, Callable[[], Any]] = {
         "model": lambda: [encoder.tower.start(prepared)() for _ in range(batches)],
         "stage": lambda: run_stage(videos, variant=variant),
@@ -62,13 +60,13 @@ def main() -> None:
         print(f"{what:10} model {model:6.2f} s  stage {stage:6.2f} s  {100 * model / stage:.0f} % of the model's rate")
 
 
-def reuse(encoder: Encoder, spec: object) -> Encoder:
-    if encoder.spec != spec:
-        raise ValueError(f"expected {encoder.spec}, found {spec}")
+def reuse(encoder: Encoder, wanted: AppearanceVariant) -> Encoder:
+    if encoder.variant != wanted:
+        raise ValueError(f"expected {encoder.variant}, found {wanted}")
     return encoder
 
 
-def run_stage(videos: list[Video], *, variant: dict[str, Any]) -> None:
+def run_stage(videos: list[Video], *, variant: AppearanceVariant) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         output, cache = folder / "shard-0.h5", folder / "cache"

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from moclip.config.settings import AppearanceVariant
 from moclip.encoders.clip import load_encoder
-from moclip.encoders.spec import EncoderSpec, local_weights
+from moclip.encoders.spec import local_weights
 
 Run = Callable[[], Any]
 
@@ -79,10 +80,10 @@ def measure(model: str, *, options: argparse.Namespace) -> None:
         print(f"limit {name:10} {limit:9.2f} {limit / rates['loop']:8.2f}")
 
 
-def spec_of(model: str, *, options: argparse.Namespace, **others: Any) -> EncoderSpec:
-    spec = EncoderSpec(model=model, weights=None, device=options.device, threads=options.threads, **others)
+def spec_of(model: str, *, options: argparse.Namespace, **others: Any) -> AppearanceVariant:
+    spec = AppearanceVariant(model=model, device=options.device, threads=options.threads, **others)
     untrained = not model.startswith("local-dir:") or local_weights(spec) is None
-    return EncoderSpec(**{**vars(spec), "untrained": untrained})
+    return spec.model_copy(update={"untrained": untrained})
 
 
 def cases(device: str) -> list[tuple[str, str]]:

@@ -36,6 +36,7 @@ import numpy as np
 import yaml
 
 from moclip.cache.format import Row
+from moclip.config.settings import Settings
 from moclip.config.validation import check_config
 from moclip.core.records import write_record
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
@@ -170,7 +171,7 @@ def write_features(config: dict[str, object]) -> None:
         extractor = replace(feature_set.extractor, extract=_rejecting(feature_set.extractor), reads_videos=False)
         for shard in range(num_shards):
             output = feature_set.folder / f"shard-{shard}.h5"
-            job = ShardJob.from_config(config, shard=shard, output=output)
+            job = ShardJob.from_settings(Settings.model_validate(config), shard=shard, output=output)
             extract_shard(extractor, videos=grouped.get(shard, []), job=job)
         index_shards(
             extractor,

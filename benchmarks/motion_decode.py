@@ -37,6 +37,7 @@ import av
 import numpy as np
 
 from moclip.cache.reader import Shard
+from moclip.config.settings import MotionVariant
 from moclip.dataset import fingerprints
 from moclip.errors import VideoError
 from moclip.extraction.extractor import ShardJob, Video, extract_shard
@@ -174,7 +175,7 @@ def run_stage(videos: Sequence[Video], *, folder: Path) -> Path:
         on_bad_video="fail",
         fingerprint="content",
     )
-    extract_shard(build_motion_extractor({"source": "original"}, spool_folder=folder), videos=videos, job=job)
+    extract_shard(build_motion_extractor(MotionVariant(), spool_folder=folder), videos=videos, job=job)
     return job.output
 
 

@@ -37,10 +37,10 @@ def main() -> None:
     found = sorted(options.folder / name for name, _ in walk_videos(options.folder))
     paths = found[:: max(1, len(found) // options.num_videos)][: options.num_videos]
     videos = [Video(video_id=str(path), path=path, fingerprint="") for path in paths]
-    appearance = predictor.parts.appearance or {}
+    appearance = predictor.parts.appearance
     actions: dict[str, Callable[[], object]] = {
         "motion": lambda: list(extract_motion(predictor.parts, videos, device="")),
-        "appearance": lambda: list(build_appearance_extractor(appearance).extract(videos)),
+        "appearance": lambda: list(build_appearance_extractor(appearance).extract(videos)) if appearance else [],
         "predict": lambda: list(predictor.predict_all(paths)),
     }
     predictor.predict(paths[0])

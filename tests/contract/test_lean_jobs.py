@@ -41,3 +41,8 @@ def modules_after(code: str, *arguments: str) -> set[str]:
 def test_the_library_behind_a_script_imports_no_heavy_package(script: Path) -> None:
     found = modules_after(_IMPORTS, str(script)) & set(HEAVY)
     assert found <= ALLOWED.get(script.stem, set())
+
+
+@pytest.mark.parametrize("module", ["extraction.frame_choice", "training.head_stage", "evaluation.run_stage"])
+def test_a_decoder_and_jobs_of_every_run_parse_no_settings(module: str) -> None:
+    assert "pydantic" not in modules_after(f"import sys, moclip.{module}; print(*sys.modules)")

@@ -42,7 +42,7 @@ DOORS: dict[str, set[str]] = {
     "openvino": {"encoders.openvino"},
     "torch": {"encoders", "training", "inference.onnx"},
     "torchvision": set(),
-    "safetensors": {"core.tensors", "encoders.clip", "encoders.motion_network", "training.head_files"},
+    "safetensors": {"core.tensors", "encoders.clip", "encoders.motion_network"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "PIL": {"core.images", "encoders.clip"},

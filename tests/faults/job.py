@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from moclip.cache import row_cache
 from moclip.cache.format import Row
-from moclip.config.settings import Dataset
+from moclip.config.settings import Dataset, MotionVariant
 from moclip.core.job import stage
 from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, list_videos
@@ -49,7 +49,7 @@ def main(root: Path, results: Path, cache: Path, seconds: float) -> None:
         job = ShardJob(
             dataset="small", root=root, shard=0, num_shards=1, output=output, cache_dir=cache, fingerprint="content"
         )
-        extractor = build_motion_extractor({"source": "original"})
+        extractor = build_motion_extractor(MotionVariant())
         extract_shard(slowed(extractor, seconds=seconds), videos=videos, job=job)
 
 

@@ -20,6 +20,7 @@ from moclip.cache.index import load_table, write_index
 from moclip.cache.locks import writer_lock
 from moclip.cache.reader import Shard
 from moclip.cache.writer import write_shard
+from moclip.config.settings import MotionVariant
 from moclip.dataset import fingerprints
 from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.errors import DatasetError, ShardError
@@ -257,7 +258,7 @@ def test_a_video_that_changes_while_it_is_read_is_named_and_its_row_is_not_kept(
         fingerprint="content",
     )
     victim.write_bytes((own_videos / "MovingDown/v0.avi").read_bytes())
-    extractor = build_motion_extractor({"source": "original"})
+    extractor = build_motion_extractor(MotionVariant())
     with pytest.raises(DatasetError, match=r"v3\.avi: the video changed after the manifest.*; run again"):
         extract_shard(extractor, videos=listed, job=job)
     victim.unlink()

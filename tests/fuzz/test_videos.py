@@ -115,7 +115,7 @@ def outcomes(path: Path, decoders: tuple[Isolated, Isolated]) -> tuple[tuple[str
         except VideoError as error:
             found.append((error.reason, error.detail))
     try:
-        values = frames(video_id="v", path=str(path), frames={"policy": "uniform", "count": 3}, motion=None)
+        values = frames(video_id="v", path=str(path), policy="uniform", count=3, motion=None)
         found.append(("features", look_at_frames(values)))
     except VideoError as error:
         found.append((error.reason, error.detail))

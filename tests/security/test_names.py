@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from moclip.cache.index import read_index
-from moclip.config.settings import Dataset
+from moclip.config.settings import AppearanceVariant, Dataset
 from moclip.config.validation import check_config
 from moclip.dataset.lists import check_name, check_video_path
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
-from moclip.encoders.spec import EncoderSpec, check_encoder_spec
+from moclip.encoders.spec import check_encoder
 from moclip.errors import ConfigError, DatasetError, ModelError, ShardError
 from tests.workflow.conftest import toy_config
 
@@ -130,7 +130,7 @@ def test_an_encoder_of_a_stranger_runs_no_code_of_a_hub(tmp_path: Path, model: M
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model}))
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="take another model"):
-        check_encoder_spec(EncoderSpec(model=f"local-dir:{tmp_path}", weights=None))
+        check_encoder(AppearanceVariant(model=f"local-dir:{tmp_path}"))
 
 
 def test_a_name_may_be_long_but_not_endless() -> None:

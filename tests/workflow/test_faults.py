@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moclip.config.settings import MotionVariant
 from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion import extract_motion_shard
 from tests.workflow.conftest import REPOSITORY, Project, toy_config, write_toy_videos
@@ -132,5 +133,5 @@ def test_a_second_run_is_told_who_runs_and_a_killed_one_is_told_how_to_go_on(beg
             output=expected,
             cache_dir=begun.folder / "another-cache",
         )
-        extract_motion_shard(job, manifest=results / "manifest.tsv", variant={"source": "original"})
+        extract_motion_shard(job, manifest=results / "manifest.tsv", variant=MotionVariant())
         assert (results / f"motion/original/shard-{shard}.h5").read_bytes() == expected.read_bytes()

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.extraction.motion_embedding import index_motion_embedding
 
 with stage(snakemake):
+    settings = Settings.model_validate(snakemake.config)
     index_motion_embedding(
-        snakemake.config["motion_network"][snakemake.wildcards.variant],
+        settings.motion_network[snakemake.wildcards.variant],
         manifest=Path(snakemake.input.manifest),
         motion_index=Path(snakemake.input.motion),
         model=Path(snakemake.input.model),
-        num_shards=snakemake.config["dataset"]["num_shards"],
+        num_shards=settings.dataset.num_shards,
         output=Path(snakemake.output.index),
     )

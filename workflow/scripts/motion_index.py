@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.extraction.motion import index_motion
 
 with stage(snakemake):
-    dataset = snakemake.config["dataset"]
+    settings = Settings.model_validate(snakemake.config)
     index_motion(
-        snakemake.config["motion"][snakemake.wildcards.variant],
+        settings.motion[snakemake.wildcards.variant],
         manifest=Path(snakemake.input.manifest),
-        root=Path(dataset["root"]),
-        num_shards=dataset["num_shards"],
+        root=Path(settings.dataset.root),
+        num_shards=settings.dataset.num_shards,
         output=Path(snakemake.output.index),
     )

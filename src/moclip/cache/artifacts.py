@@ -75,19 +75,6 @@ def read_artifact(cache_dir: Path, *, kind: Kind, key: str) -> dict[str, bytes] 
     return found
 
 
-def restore(cache_dir: Path, *, kind: Kind, key: str, outputs: Mapping[str, Path]) -> bool:
-    """Write the files of an artifact to `outputs`, a path for each name, and return True if the store has it.
-
-    Raises:
-        OSError: An output cannot be written.
-    """
-    found = read_artifact(cache_dir, kind=kind, key=key)
-    if found is None or found.keys() != outputs.keys():
-        return False
-    write_files(found, outputs=outputs)
-    return True
-
-
 def write_files(contents: Mapping[str, bytes], *, outputs: Mapping[str, Path]) -> None:
     """Write the contents of the same name to each output; outputs appear once all of them are written.
 

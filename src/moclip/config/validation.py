@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +12,8 @@ from moclip.config.methods import METHODS
 from moclip.config.section import TEXT_PATTERN, Section
 from moclip.config.settings import RENAMED, Settings
 from moclip.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 # Characters of a value that a message shows.
 _LONGEST = 120
@@ -70,6 +72,35 @@ def merge_configs(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
             merged[key] = merge_configs([merged[key], value]) if both else value
     return merged
+
+
+def restore_section(kind: type[AnySection], document: object, *, place: str) -> AnySection:
+    """Return the section that was stored as `Section.canonical` returned it.
+
+    Raises:
+        ConfigError: A key is missing or unknown, or a value is invalid; the message starts with `place`.
+    """
+    try:
+        section = kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        problem = f"{_join(first['loc'])}: {first['msg']}"
+    else:
+        missing = next(_list_missing(section.canonical(), document), "")
+        if not missing:
+            return section
+        problem = f"the key `{missing}` is missing"
+    raise ConfigError(
+        f"{place}: expected the settings of this version of moclip, found others ({problem}); make it again"
+    )
+
+
+def _list_missing(expected: Mapping[str, Any], found: Any, *, above: str = "") -> Iterator[str]:
+    for key, value in expected.items():
+        if key not in found:
+            yield f"{above}{key}"
+        elif isinstance(value, dict):
+            yield from _list_missing(value, found[key], above=f"{above}{key}.")
 
 
 def _parse(config: Mapping[str, Any]) -> Settings:

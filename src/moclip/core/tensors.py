@@ -77,11 +77,16 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
     Call it inside `expect_tensors`, which explains the many errors of a damaged file.
     """
-    with safe_open(str(path), framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    note = read_note(path)
+    tensors, note = read_arrays(path), read_note(path)
     check_tensors(tensors, about=note)
     return tensors, note
+
+
+def read_arrays(path: Path, *, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file whose names start with a prefix, by the rest of their names, unchecked."""
+    with safe_open(str(path), framework="numpy") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
 
 def read_note(path: Path) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from open_clip.factory import load_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 
+from moclip.config.settings import AppearanceVariant
 from moclip.core.files import replace_atomically
 from moclip.core.numerics import unit
 from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
     LOCAL_DIR,
-    EncoderSpec,
-    check_encoder_spec,
+    check_encoder,
     local_weights,
     weights_fingerprint,
 )
@@ -41,7 +41,7 @@ _BATCH_SIZE = 16
 class Encoder:
     """A frozen model in eval mode with its own preprocessing and tokenizer."""
 
-    spec: EncoderSpec
+    variant: AppearanceVariant
     model: Any
     preprocess: Callable[[Image.Image], torch.Tensor]
     device: torch.device
@@ -55,9 +55,9 @@ class Encoder:
             ModelError: It cannot be made on this machine.
         """
         try:
-            return open_clip.get_tokenizer(self.spec.model)  # type: ignore[no-any-return]
+            return open_clip.get_tokenizer(self.variant.model)  # type: ignore[no-any-return]
         except Exception as error:
-            raise ModelError(f"{self.spec.model}: cannot make its tokenizer: {_one_line(error)}") from error
+            raise ModelError(f"{self.variant.model}: cannot make its tokenizer: {_one_line(error)}") from error
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -67,10 +67,10 @@ class Encoder:
             "open_clip": str(open_clip.__version__),
             "torch": str(torch.__version__),
             "device": gpu or "cpu",
-            "precision": self.spec.precision,
-            "backend": self.spec.backend,
-            "weights": weights_fingerprint(self.spec),
-            "trained": not self.spec.untrained,
+            "precision": self.variant.precision,
+            "backend": self.variant.backend,
+            "weights": weights_fingerprint(self.variant),
+            "trained": not self.variant.untrained,
         }
 
     @cached_property
@@ -82,7 +82,7 @@ class Encoder:
         """
         noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
         example = torch.from_numpy(self.prepare_images([noise]))
-        return build_tower(self.model, spec=self.spec, device=self.device, example=example)
+        return build_tower(self.model, variant=self.variant, device=self.device, example=example)
 
     def encode_images(self, images: Sequence[NDArray[np.uint8]], *, batch_size: int = _BATCH_SIZE) -> Floats:
         """Return the embeddings, float32 (N, D), not normalised, of RGB pictures, uint8 (H, W, 3) each.
@@ -135,12 +135,12 @@ class Encoder:
         count = len(tokens)
         if count < _BATCH_SIZE:
             tokens = torch.cat([tokens, tokens[-1:].expand(_BATCH_SIZE - count, -1)])
-        with torch.inference_mode(), numerics(self.spec.precision, device=self.device):
+        with torch.inference_mode(), numerics(self.variant.precision, device=self.device):
             embeddings = self.model.encode_text(tokens.to(self.device))[:count].float().cpu().numpy()
         return self._checked(np.asarray(embeddings, dtype=np.float32))
 
     def _checked(self, embeddings: Floats) -> Floats:
-        model, precision = self.spec.model, self.spec.precision
+        model, precision = self.variant.model, self.variant.precision
         if embeddings.shape[1] != self.embedding_dim:
             raise ModelError(
                 f"{model}: expected embeddings of {self.embedding_dim} values, found {embeddings.shape[1]}; "
@@ -151,54 +151,55 @@ class Encoder:
         return embeddings
 
 
-def load_encoder(spec: EncoderSpec) -> Encoder:
-    """Return the encoder that a spec names, frozen, in eval mode, on its device.
+def load_encoder(variant: AppearanceVariant) -> Encoder:
+    """Return the encoder that a variant names, frozen, in eval mode, on its device.
 
     `bf16` on a CPU is open_clip's own: weights in bf16, norms in fp32. On a GPU `bf16` and `fp16` are autocast over
-    fp32 weights. Torch has `spec.threads` threads in this process from now on, since sums round otherwise for another
-    number.
+    fp32 weights. The number of torch's threads in this process is set to `variant.threads`, on which rounding depends.
 
     Raises:
         ModelError: The name or tag is unknown, weights are missing or do not fit, QuickGELU weights meet a GELU model
             or the other way round, or there is no such device.
     """
-    check_encoder_spec(spec)
-    if not spec.model.startswith(LOCAL_DIR):
-        _check_names(spec)
-        _check_quick_gelu(spec)
-    device = choose_device(spec.device, model=spec.model)
-    if spec.precision == "fp16" and device.type != "cuda":
-        raise ModelError(f"{spec.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
-    torch.set_num_threads(spec.threads)
-    model, preprocess = _create_model(spec, device=device)
-    _check_shapes(spec, model)
+    check_encoder(variant)
+    if not variant.model.startswith(LOCAL_DIR):
+        _check_names(variant)
+        _check_quick_gelu(variant)
+    device = choose_device(variant.device, model=variant.model)
+    if variant.precision == "fp16" and device.type != "cuda":
+        raise ModelError(f"{variant.model}: fp16 needs a GPU, and torch finds none; set `precision: fp32`")
+    torch.set_num_threads(variant.threads)
+    model, preprocess = _create_model(variant, device=device)
+    _check_shapes(variant, model)
     model.eval().requires_grad_(False)
     # Convolutions run 1.3 to 1.7 times as fast on a CPU in this layout, transformers as before; the pictures follow.
     model.visual.to(memory_format=torch.channels_last)
-    embedding_dim = int(open_clip.get_model_config(spec.model)["embed_dim"])
-    return Encoder(spec=spec, model=model, preprocess=preprocess, device=device, embedding_dim=embedding_dim)
+    embedding_dim = int(open_clip.get_model_config(variant.model)["embed_dim"])
+    return Encoder(variant=variant, model=model, preprocess=preprocess, device=device, embedding_dim=embedding_dim)
 
 
-def _create_model(spec: EncoderSpec, *, device: torch.device) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
+def _create_model(
+    variant: AppearanceVariant, *, device: torch.device
+) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
     # OpenVINO rounds by itself, from exact weights.
-    low = device.type == "cpu" and spec.precision == "bf16" and spec.backend != "openvino"
+    low = device.type == "cpu" and variant.precision == "bf16" and variant.backend != "openvino"
     try:
         # Seeded apart: random weights are the same ones everywhere, and the caller's random numbers go on as before.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             model, _, preprocess = open_clip.create_model_and_transforms(
-                spec.model,
-                pretrained=spec.weights,
-                load_weights=not spec.untrained,
-                require_pretrained=not spec.untrained,
+                variant.model,
+                pretrained=variant.weights or None,
+                load_weights=not variant.untrained,
+                require_pretrained=not variant.untrained,
                 pretrained_text=False,
                 precision="bf16" if low else "fp32",
                 weights_only=True,
             )
     except Exception as error:  # open_clip, timm, torch and safetensors raise many types
-        weights = spec.weights or local_weights(spec) or "the model"
+        weights = variant.weights or local_weights(variant) or "the model"
         raise ModelError(
-            f"{spec.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
+            f"{variant.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
         ) from error
     return model.to(device), preprocess
 
@@ -210,37 +211,37 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _check_names(spec: EncoderSpec) -> None:
+def _check_names(variant: AppearanceVariant) -> None:
     known = open_clip.list_models()
-    if spec.model not in known:
-        near = difflib.get_close_matches(spec.model.split(":")[-1], known, n=3, cutoff=0.0)
+    if variant.model not in known:
+        near = difflib.get_close_matches(variant.model.split(":")[-1], known, n=3, cutoff=0.0)
         raise ModelError(
-            f"{spec.model}: no open_clip model of that name; the nearest are {', '.join(near)}; "
+            f"{variant.model}: no open_clip model of that name; the nearest are {', '.join(near)}; "
             "a model of your own is `local-dir:PATH`"
         )
-    tags = open_clip.list_pretrained_tags_by_model(spec.model)
-    if spec.weights and local_weights(spec) is None and spec.weights not in tags:
-        near = difflib.get_close_matches(spec.weights, tags, n=3, cutoff=0.0)
+    tags = open_clip.list_pretrained_tags_by_model(variant.model)
+    if variant.weights and local_weights(variant) is None and variant.weights not in tags:
+        near = difflib.get_close_matches(variant.weights, tags, n=3, cutoff=0.0)
         known_tags = f"the nearest are {', '.join(near)}" if near else "it has none; give a file"
-        raise ModelError(f"{spec.model}: no weights tagged `{spec.weights}`; {known_tags}")
+        raise ModelError(f"{variant.model}: no weights tagged `{variant.weights}`; {known_tags}")
 
 
-def _check_quick_gelu(spec: EncoderSpec) -> None:
+def _check_quick_gelu(variant: AppearanceVariant) -> None:
     # open_clip 3.3.0 warns if the tag is known, is silent about a file, and computes with the wrong function in both.
-    has = bool(open_clip.get_model_config(spec.model).get("quick_gelu"))
-    path = local_weights(spec)
+    has = bool(open_clip.get_model_config(variant.model).get("quick_gelu"))
+    path = local_weights(variant)
     if path is None:
-        tag_wants = bool(open_clip.get_pretrained_cfg(spec.model, spec.weights or "").get("quick_gelu"))
+        tag_wants = bool(open_clip.get_pretrained_cfg(variant.model, variant.weights).get("quick_gelu"))
         wants = tag_wants or has  # the table leaves out the mark of some models that have QuickGELU of their own
     else:
-        wants = _wants_quick_gelu(path, model=spec.model, otherwise=has)
+        wants = _wants_quick_gelu(path, model=variant.model, otherwise=has)
     if wants == has:
         return
     kinds = ("GELU", "QuickGELU")
-    twin = f"{spec.model}{_QUICK_GELU}" if wants else spec.model.removesuffix(_QUICK_GELU)
+    twin = f"{variant.model}{_QUICK_GELU}" if wants else variant.model.removesuffix(_QUICK_GELU)
     advice = f"set `model: {twin}`" if twin in open_clip.list_models() else "take the weights of another training"
     raise ModelError(
-        f"{spec.weights}: these weights expect {kinds[wants]}, and `{spec.model}` has {kinds[has]}; {advice}"
+        f"{variant.weights}: these weights expect {kinds[wants]}, and `{variant.model}` has {kinds[has]}; {advice}"
     )
 
 
@@ -260,9 +261,9 @@ def _wants_quick_gelu(path: Path, *, model: str, otherwise: bool) -> bool:
     return otherwise or "quickgelu" in name.replace("_", "")
 
 
-def _check_shapes(spec: EncoderSpec, model: Any) -> None:
+def _check_shapes(variant: AppearanceVariant, model: Any) -> None:
     # open_clip loads strictly, but resizes the position embeddings of another picture size or text length.
-    path = local_weights(spec)
+    path = local_weights(variant)
     if path is None:
         return
     own = {name: tensor.numel() for name, tensor in model.state_dict().items()}
@@ -270,7 +271,7 @@ def _check_shapes(spec: EncoderSpec, model: Any) -> None:
         if own.get(name, tensor.numel()) != tensor.numel():
             raise ModelError(
                 f"{path}: {name} has {tensor.numel()} values, expected {own[name]}; "
-                f"a checkpoint of another picture size or text length than {spec.model}"
+                f"a checkpoint of another picture size or text length than {variant.model}"
             )
 
 
@@ -294,23 +295,23 @@ def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]
 _WEIGHTS_NAME = "open_clip_model.safetensors"
 
 
-def write_encoder(spec: EncoderSpec, folder: Path) -> None:
-    """Write the encoder of a spec as a folder that `model: local-dir:` takes; a local folder is copied byte for byte.
+def write_encoder(variant: AppearanceVariant, folder: Path) -> None:
+    """Write an encoder as a folder for `model: local-dir:`. A local folder is copied byte for byte.
 
     Raises:
         ModelError: Its weights cannot be found or loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = local_weights(spec)
-    if spec.model.startswith(LOCAL_DIR) and weights is not None:
-        shutil.copyfile(Path(spec.model.removeprefix(LOCAL_DIR)) / CONFIG_NAME, folder / CONFIG_NAME)
+    weights = local_weights(variant)
+    if variant.model.startswith(LOCAL_DIR) and weights is not None:
+        shutil.copyfile(Path(variant.model.removeprefix(LOCAL_DIR)) / CONFIG_NAME, folder / CONFIG_NAME)
         shutil.copyfile(weights, folder / weights.name)
         return
-    encoder = load_encoder(spec)
-    config = open_clip.get_model_config(spec.model)
+    encoder = load_encoder(variant)
+    config = open_clip.get_model_config(variant.model)
     preprocess = open_clip.get_model_preprocess_cfg(encoder.model)
     if config is None:
-        raise ModelError(f"{spec.model}: open_clip has no config of it to export")
+        raise ModelError(f"{variant.model}: open_clip has no config of it to export")
     document = {"model_cfg": config, "preprocess_cfg": preprocess}
     (folder / CONFIG_NAME).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     # The towers share no tensors; copies, because safetensors takes no views.

@@ -5,22 +5,20 @@ does not depend on the other videos of a batch.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.core.digests import seed_of
 from moclip.core.prefetch import prefetch
 from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_input import (
-    Augmentation,
-    FieldConfig,
     as_floats,
     build_segments,
     crop_for_test,
@@ -66,7 +64,11 @@ class MotionEmbedding:
 
 
 def embed_videos(
-    network: MotionNetwork, items: Iterable[MotionItem], *, variant: Mapping[str, Any], augmented: Collection[str] = ()
+    network: MotionNetwork,
+    items: Iterable[MotionItem],
+    *,
+    variant: MotionNetworkVariant,
+    augmented: Collection[str] = (),
 ) -> Iterator[MotionEmbedding]:
     """Yield the embedding, logits and views of each video, in order; `augmented` are the ids that get views.
 
@@ -77,7 +79,7 @@ def embed_videos(
     """
     embed = build_embed(network, variant=variant)
     classifier = network.classifier.cpu().float()
-    num_views = variant["embedding"]["views"]["count"]
+    num_views = variant.embedding.views.count
     waiting: list[MotionItem] = []
 
     def tasks() -> Iterator[Callable[[], tuple[Tensor, Tensor | None]]]:
@@ -86,7 +88,7 @@ def embed_videos(
             yield partial(_see, item, variant=variant, with_views=item.video_id in augmented)
 
     with torch.inference_mode():
-        for crops, view_crops in prefetch(tasks(), threads=variant["loaders"], num_ahead=_VIDEOS_AHEAD):
+        for crops, view_crops in prefetch(tasks(), threads=variant.loaders, num_ahead=_VIDEOS_AHEAD):
             item = waiting.pop(0)
             features = embed(crops)
             views = torch.empty(0, features.shape[1])
@@ -100,38 +102,35 @@ def embed_videos(
             )
 
 
-def _see(item: MotionItem, *, variant: Mapping[str, Any], with_views: bool) -> tuple[Tensor, Tensor | None]:
-    test, train = variant["embedding"], variant["train"]
-    config = FieldConfig.from_config(variant)
-    fields = build_segments(item.motion, config=config, num_segments=test["num_segments"], rng=None)
-    crops = crop_for_test(fields, config=config, crops=test["crops"], flips=test["flips"])
-    count = test["views"]["count"]
-    if not (with_views and count):
+def _see(item: MotionItem, *, variant: MotionNetworkVariant, with_views: bool) -> tuple[Tensor, Tensor | None]:
+    embedding, views = variant.embedding, variant.embedding.views
+    fields = build_segments(item.motion, variant=variant, num_segments=embedding.num_segments, rng=None)
+    crops = crop_for_test(fields, variant=variant, crops=embedding.crops, flips=embedding.flips)
+    if not (with_views and views.count):
         return crops, None
-    how = Augmentation(num_segments=test["views"]["num_segments"], scales=train["scales"], flip=train["flip"])
-    seeds = [seed_of(item.key, "view", number) for number in range(count)]
-    return crops, torch.cat([draw_view(item.motion, config=config, how=how, seed=seed) for seed in seeds])
+    seeds = [seed_of(item.key, "view", number) for number in range(views.count)]
+    drawn = [draw_view(item.motion, variant=variant, num_segments=views.num_segments, seed=seed) for seed in seeds]
+    return crops, torch.cat(drawn)
 
 
-def build_embed(network: MotionNetwork, *, variant: Mapping[str, Any]) -> Embed:
-    """Return the function that computes the pooled features of coded crops as `test` of the variant says.
+def build_embed(network: MotionNetwork, *, variant: MotionNetworkVariant) -> Embed:
+    """Return the function that computes the pooled features of coded crops, as `embedding` of the variant says.
 
     Raises:
         ModelError: The device or the backend is not there.
     """
-    test = variant["embedding"]
-    shape = (2, variant["input_px"], variant["input_px"])
-    if test["backend"] == "openvino":
+    embedding, shape = variant.embedding, (2, variant.input_px, variant.input_px)
+    if embedding.backend == "openvino":
         # A network of its own: that of the caller stays as it is.
         run = compile_openvino(
             _Features(network.cpu().eval()),
             example=torch.zeros(1, *shape),
-            precision=test["precision"],
-            threads=variant["threads"],
+            precision=embedding.precision,
+            threads=variant.threads,
         )
         return lambda codes: torch.from_numpy(run(decode_crops(codes).numpy()))
-    device = choose_device(variant["device"], model="motion network")
-    return _build_torch_embed(network.to(device).eval(), shape=shape, dtype=DTYPES[test["precision"]], device=device)
+    device = choose_device(variant.device, model="motion network")
+    return _build_torch_embed(network.to(device).eval(), shape=shape, dtype=DTYPES[embedding.precision], device=device)
 
 
 class _Features(nn.Module):

@@ -4,15 +4,12 @@ A crop is quantized to 8 bits before it is resized, as CoViAR's loader does. Sat
 source, a crop takes a quarter of the memory of floats, and a resize of integers is exactly symmetric.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moclip.config.network_settings import FieldSettings, MotionNetworkVariant
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion, pixel_code
 from moclip.motion.vectors import MotionVectors
 from moclip.video.sampling import choose_segment_frames
@@ -23,61 +20,39 @@ Fields = NDArray[np.float32]
 TEST_CROP = 0.875
 
 
-@dataclass(frozen=True, kw_only=True)
-class FieldConfig:
-    """What is seen of a video: the field, the side of the square input in px, and where the pixel code saturates.
-
-    `rescale_vectors` counts motion in px of the input; else, as in the authors' code, in px of the source.
-    """
-
-    spec: FieldSpec
-    input_px: int
-    max_px: float
-    rescale_vectors: bool = False
-
-    @classmethod
-    def from_config(cls, variant: Mapping[str, Any]) -> "FieldConfig":
-        """Return what a motion network variant of the configuration says; a window of 0 goes back to the keyframe."""
-        field = variant["field"]
-        spec = FieldSpec(
-            kind=field["kind"],
-            window=field["window"] or None,
-            stride=field["stride"],
-            compensate_camera=field["compensate_camera"],
-            upright=field["upright"],
-        )
-        return cls(
-            spec=spec,
-            input_px=variant["input_px"],
-            max_px=variant["max_px"],
-            rescale_vectors=variant["rescale_vectors"],
-        )
+def build_field_spec(field: FieldSettings) -> FieldSpec:
+    """Return the specification of the field that settings describe; a window of 0 starts at the last keyframe."""
+    return FieldSpec(
+        kind=field.kind,
+        window=field.window or None,
+        stride=field.stride,
+        compensate_camera=field.compensate_camera,
+        upright=field.upright,
+    )
 
 
 def build_segments(
-    motion: MotionVectors, *, config: FieldConfig, num_segments: int, rng: np.random.Generator | None
+    motion: MotionVectors, *, variant: MotionNetworkVariant, num_segments: int, rng: np.random.Generator | None
 ) -> Fields:
     """Return one field for each segment, float32 (S, h, w, 2), in px: a random frame of the segment, or its centre."""
     frames = choose_segment_frames(frames_with_motion(motion), num_segments=num_segments, rng=rng)
-    return build_fields(motion, frames, spec=config.spec)
+    return build_fields(motion, frames, spec=build_field_spec(variant.field))
 
 
-def crop_for_training(
-    fields: Fields, *, config: FieldConfig, scales: Sequence[float], flip: bool, rng: np.random.Generator
-) -> Tensor:
-    """Return a random square of all segments, coded, uint8 (S, 2, P, P); with `flip` mirrored half of the time.
+def crop_for_training(fields: Fields, *, variant: MotionNetworkVariant, rng: np.random.Generator) -> Tensor:
+    """Return a random square of all segments, coded, uint8 (S, 2, P, P); with `train.flip` mirrored half of the time.
 
     Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2 (scale jittering); here squares at any place.
     """
     height, width = fields.shape[1:3]
-    side = max(1, round(float(rng.choice(list(scales))) * min(height, width)))
+    side = max(1, round(float(rng.choice(variant.train.scales)) * min(height, width)))
     top = int(rng.integers(0, height - side + 1))
     left = int(rng.integers(0, width - side + 1))
-    mirrored = flip and rng.random() < 0.5
-    return encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
+    mirrored = variant.train.flip and rng.random() < 0.5
+    return encode_crop(fields[:, top : top + side, left : left + side], variant=variant, mirrored=mirrored)
 
 
-def crop_for_test(fields: Fields, *, config: FieldConfig, crops: int, flips: bool) -> Tensor:
+def crop_for_test(fields: Fields, *, variant: MotionNetworkVariant, crops: int, flips: bool) -> Tensor:
     """Return crops of all segments, coded, uint8 (S * crops * (1 + flips), 2, P, P): the centre, or it and the corners.
 
     With `flips` every crop comes a second time, mirrored, after all others.
@@ -89,28 +64,28 @@ def crop_for_test(fields: Fields, *, config: FieldConfig, crops: int, flips: boo
     if crops == 5:
         places += [(0, 0), (0, right), (bottom, 0), (bottom, right)]
     seen = [
-        encode_crop(fields[:, top : top + side, left : left + side], config=config, mirrored=mirrored)
+        encode_crop(fields[:, top : top + side, left : left + side], variant=variant, mirrored=mirrored)
         for mirrored in ((False, True) if flips else (False,))
         for top, left in places
     ]
     return torch.cat(seen)
 
 
-def encode_crop(fields: Fields, *, config: FieldConfig, mirrored: bool) -> Tensor:
+def encode_crop(fields: Fields, *, variant: MotionNetworkVariant, mirrored: bool) -> Tensor:
     """Return a crop, (S, h, w, 2) in px, as bytes of the input's size, uint8 (S, 2, P, P); see `decode_crops`.
 
     `mirrored` swaps left and right and negates x before fields become codes, so that no motion keeps its code. With
     `rescale_vectors` motion grows and shrinks as the picture does.
     """
-    side = config.input_px
+    side = variant.input_px
     planes = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
     if mirrored:
         planes = np.ascontiguousarray(planes[..., ::-1])
         np.negative(planes[:, 0], out=planes[:, 0])
-    if config.rescale_vectors:
-        width_and_height = config.spec.stride * np.array(planes.shape[:1:-1], np.float32)
+    if variant.rescale_vectors:
+        width_and_height = variant.field.stride * np.array(planes.shape[:1:-1], np.float32)
         planes *= (side / width_and_height)[:, None, None]
-    codes = torch.from_numpy(pixel_code(planes, max_px=config.max_px))
+    codes = torch.from_numpy(pixel_code(planes, max_px=variant.max_px))
     if codes.shape[-2:] == (side, side):
         return codes
     return torch.nn.functional.interpolate(codes, size=(side, side), mode="bilinear", antialias=True)
@@ -126,17 +101,11 @@ def as_floats(tensor: Tensor) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().float().cpu().numpy(), dtype=np.float32)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How a random view of a video is made: segments, sides of the crops as shares of the shorter side, mirroring."""
+def draw_view(motion: MotionVectors, *, variant: MotionNetworkVariant, num_segments: int, seed: int) -> Tensor:
+    """Return a random view of a video, coded, uint8 (S, 2, P, P): a random frame of each segment, one crop for all.
 
-    num_segments: int
-    scales: Sequence[float]
-    flip: bool
-
-
-def draw_view(motion: MotionVectors, *, config: FieldConfig, how: Augmentation, seed: int) -> Tensor:
-    """Return a random view of a video, coded, uint8 (S, 2, P, P): a random frame of each segment, one crop for all."""
+    Crops and mirroring follow the training settings of the variant.
+    """
     rng = np.random.default_rng(seed)
-    fields = build_segments(motion, config=config, num_segments=how.num_segments, rng=rng)
-    return crop_for_training(fields, config=config, scales=how.scales, flip=how.flip, rng=rng)
+    fields = build_segments(motion, variant=variant, num_segments=num_segments, rng=rng)
+    return crop_for_training(fields, variant=variant, rng=rng)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moclip.encoders.spec import EncoderSpec
+from moclip.config.settings import AppearanceVariant
 from moclip.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -69,14 +69,14 @@ class OpenVinoTower:
 
     num_in_flight = 1
 
-    def __init__(self, encode: Callable[[Tensor], Tensor], *, spec: EncoderSpec, example: Tensor) -> None:
+    def __init__(self, encode: Callable[[Tensor], Tensor], *, variant: AppearanceVariant, example: Tensor) -> None:
         """Convert a frozen fp32 model's `encode_image`, traced on an example (1, 3, H, W).
 
         Raises:
             ModelError: openvino is not installed, or cannot convert the model.
         """
         self._graph = _Graph(
-            _Tower(encode), example=example, name=spec.model, precision=spec.precision, threads=spec.threads
+            _Tower(encode), example=example, name=variant.model, precision=variant.precision, threads=variant.threads
         )
         self._compiled: dict[tuple[int, ...], Any] = {}
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moclip.config.settings import AppearanceVariant
 from moclip.encoders.fusion import check_same, fuse_conv_bn
-from moclip.encoders.spec import EncoderSpec
 from moclip.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -87,8 +87,8 @@ def numerics(precision: str, *, device: torch.device) -> AbstractContextManager[
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def build_tower(model: Any, *, spec: EncoderSpec, device: torch.device, example: torch.Tensor) -> ImageTower:
-    """Return the image tower of a frozen open_clip model for the backend that a spec names.
+def build_tower(model: Any, *, variant: AppearanceVariant, device: torch.device, example: torch.Tensor) -> ImageTower:
+    """Return the image tower of a frozen open_clip model for the backend that a variant names.
 
     `example` is one prepared picture, (1, 3, H, W) float32: what the backend makes of it is compared with the model's
     own embedding. The model's image layers may be exchanged in place.
@@ -97,24 +97,26 @@ def build_tower(model: Any, *, spec: EncoderSpec, device: torch.device, example:
         ModelError: The backend computes something else than the model, or is not installed.
     """
     if device.type == "cuda":
-        return CudaTower(tower=model.encode_image, device=device, precision=spec.precision)
+        return CudaTower(tower=model.encode_image, device=device, precision=variant.precision)
     advice = "; set `backend: eager`"
-    if spec.backend == "openvino":
+    if variant.backend == "openvino":
         from moclip.encoders.openvino import OpenVinoTower  # noqa: PLC0415 (an optional package)
 
         with torch.inference_mode():
             own = model.encode_image(example)
-        openvino = OpenVinoTower(model.encode_image, spec=spec, example=example)
+        openvino = OpenVinoTower(model.encode_image, variant=variant, example=example)
         found = torch.from_numpy(openvino.start(example.numpy())())
-        check_same(found, own, tolerance=_TOLERANCE[spec.precision], what=f"{spec.model}: openvino", advice=advice)
+        check_same(
+            found, own, tolerance=_TOLERANCE[variant.precision], what=f"{variant.model}: openvino", advice=advice
+        )
         return openvino
-    dtype = DTYPES[spec.precision]
-    if spec.backend == "torch":
+    dtype = DTYPES[variant.precision]
+    if variant.backend == "torch":
         fuse_conv_bn(
             model.visual,
             run=lambda: model.encode_image(example.to(dtype)),
-            tolerance=_TOLERANCE[spec.precision],
-            advice=f" in {spec.model}{advice}",
+            tolerance=_TOLERANCE[variant.precision],
+            advice=f" in {variant.model}{advice}",
         )
     return CpuTower(tower=model.encode_image, dtype=dtype)
 

@@ -1,15 +1,17 @@
-"""The specification of an image and text encoder, checked without importing a heavy package."""
+"""Checks and fingerprints of the encoder of an appearance variant, without importing a heavy package."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from moclip.core.digests import digest_file
 from moclip.errors import ModelError
+
+if TYPE_CHECKING:  # parsing settings costs more than the rest of a job that reads its result from the cache
+    from moclip.config.settings import AppearanceVariant
 
 LOCAL_DIR = "local-dir:"
 
@@ -31,70 +33,43 @@ _BARE_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderSpec:
-    """An open_clip model, its weights and how it computes.
-
-    `model` is an open_clip name, or `local-dir:PATH`; `weights` a pretrained tag or the path of a checkpoint, None with
-    `local-dir:`. `untrained` asks for random weights, on purpose. `backend` is `torch`, whose layers are made ready for
-    the device, `eager`, open_clip's layers as they are, or `openvino`; `threads` are those of a processor.
-    """
-
-    model: str
-    weights: str | None
-    untrained: bool = False
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    backend: Literal["torch", "eager", "openvino"] = "torch"
-    threads: int = 1
-
-
-def build_encoder_spec(variant: Mapping[str, Any]) -> EncoderSpec:
-    """Return the encoder of an appearance variant of the configuration."""
-    return EncoderSpec(
-        model=variant["model"],
-        weights=variant["weights"] or None,
-        untrained=variant["untrained"],
-        device=variant["device"],
-        precision=variant["precision"],
-        backend=variant["backend"],
-        threads=variant["threads"],
-    )
-
-
-def check_encoder_spec(spec: EncoderSpec) -> None:
-    """Check that the spec says where its weights come from, once, and that files of this machine are there.
+def check_encoder(variant: "AppearanceVariant") -> None:
+    """Check that a variant names its weights exactly once, and that local files are there.
 
     Raises:
         ModelError: Weights are given twice, not at all, are missing or of another kind; or the device cannot do it.
     """
-    if spec.model.startswith(LOCAL_DIR):
-        _check_local_dir(spec)
-    elif spec.untrained and spec.weights:
-        raise ModelError(f"{spec.model}: `untrained: true` and `weights: {spec.weights}` exclude each other; drop one")
-    elif not spec.weights and not spec.untrained:
+    if variant.model.startswith(LOCAL_DIR):
+        _check_local_dir(variant)
+    elif variant.untrained and variant.weights:
         raise ModelError(
-            f"{spec.model}: expected `weights` (a pretrained tag or a file), found none; "
+            f"{variant.model}: `untrained: true` and `weights: {variant.weights}` exclude each other; drop one"
+        )
+    elif not variant.weights and not variant.untrained:
+        raise ModelError(
+            f"{variant.model}: expected `weights` (a pretrained tag or a file), found none; "
             "say `untrained: true` if random weights are what you mean"
         )
-    elif spec.weights and _looks_like_file(spec.weights):
-        _check_file(spec)
-    if spec.precision == "fp16" and spec.device == "cpu":
-        raise ModelError(f"{spec.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
-    if spec.backend == "openvino" and spec.device != "cpu":
-        raise ModelError(f"{spec.model}: `backend: openvino` needs `device: cpu`, found `{spec.device}`; correct one")
+    elif variant.weights and _looks_like_file(variant.weights):
+        _check_file(variant)
+    if variant.precision == "fp16" and variant.device == "cpu":
+        raise ModelError(f"{variant.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
+    if variant.backend == "openvino" and variant.device != "cpu":
+        raise ModelError(
+            f"{variant.model}: `backend: openvino` needs `device: cpu`, found `{variant.device}`; correct one"
+        )
 
 
-def _check_local_dir(spec: EncoderSpec) -> None:
-    folder, found = _folder(spec), local_weights(spec)
-    if spec.weights:
-        raise ModelError(f"{spec.model}: a local folder brings its own weights; drop `weights: {spec.weights}`")
+def _check_local_dir(variant: "AppearanceVariant") -> None:
+    folder, found = _folder(variant), local_weights(variant)
+    if variant.weights:
+        raise ModelError(f"{variant.model}: a local folder brings its own weights; drop `weights: {variant.weights}`")
     if not (folder / CONFIG_NAME).is_file():
         raise ModelError(f"{folder}: expected a folder with {CONFIG_NAME}, the `model` of an appearance variant")
-    if spec.untrained and found:
+    if variant.untrained and found:
         raise ModelError(f"{folder}: `untrained: true`, but the folder holds {found.name}; drop one of the two")
     _check_config(folder / CONFIG_NAME)
-    if not spec.untrained and found is None:
+    if not variant.untrained and found is None:
         names = ", ".join(_LOCAL_DIR_WEIGHTS)
         raise ModelError(f"{folder}: expected one of {names}, found none; or say `untrained: true`")
 
@@ -124,30 +99,32 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
         yield from _entries(below)
 
 
-def _check_file(spec: EncoderSpec) -> None:
-    path = Path(str(spec.weights))
+def _check_file(variant: "AppearanceVariant") -> None:
+    path = Path(variant.weights)
     if not path.is_file():
-        raise ModelError(f"{path}: no such checkpoint file, the `weights` of {spec.model}")
+        raise ModelError(f"{path}: no such checkpoint file, the `weights` of {variant.model}")
     if path.suffix not in _SUFFIXES:
-        raise ModelError(f"{path}: expected a checkpoint named {', '.join(_SUFFIXES)}, the `weights` of {spec.model}")
+        raise ModelError(
+            f"{path}: expected a checkpoint named {', '.join(_SUFFIXES)}, the `weights` of {variant.model}"
+        )
 
 
 def _looks_like_file(weights: str) -> bool:
     return "/" in weights or Path(weights).suffix in _SUFFIXES
 
 
-def _folder(spec: EncoderSpec) -> Path:
-    return Path(spec.model.removeprefix(LOCAL_DIR))
+def _folder(variant: "AppearanceVariant") -> Path:
+    return Path(variant.model.removeprefix(LOCAL_DIR))
 
 
-def local_weights(spec: EncoderSpec) -> Path | None:
+def local_weights(variant: "AppearanceVariant") -> Path | None:
     """Return the file of weights on this machine, or None where they come from a hub or are random."""
-    if spec.model.startswith(LOCAL_DIR):
-        return next((path for name in _LOCAL_DIR_WEIGHTS if (path := _folder(spec) / name).is_file()), None)
-    return Path(spec.weights) if spec.weights and _looks_like_file(spec.weights) else None
+    if variant.model.startswith(LOCAL_DIR):
+        return next((path for name in _LOCAL_DIR_WEIGHTS if (path := _folder(variant) / name).is_file()), None)
+    return Path(variant.weights) if variant.weights and _looks_like_file(variant.weights) else None
 
 
-def weights_fingerprint(spec: EncoderSpec, *, digest: Callable[[Path], str] | None = None) -> str:
+def weights_fingerprint(variant: "AppearanceVariant", *, digest: Callable[[Path], str] | None = None) -> str:
     """Return a text that differs between two encoders: digests of their files, or the name of the model and its tag.
 
     The content of a local file counts, not its path. A folder counts with the weights that open_clip loads and with its
@@ -155,40 +132,40 @@ def weights_fingerprint(spec: EncoderSpec, *, digest: Callable[[Path], str] | No
     file's bytes, for a caller that remembers them.
 
     Raises:
-        ModelError: As `check_encoder_spec`.
+        ModelError: As `check_encoder`.
     """
-    check_encoder_spec(spec)
+    check_encoder(variant)
     digest = digest or digest_file
-    model = _config_digest(spec) if spec.model.startswith(LOCAL_DIR) else spec.model
-    if spec.untrained:
+    model = _config_digest(variant) if variant.model.startswith(LOCAL_DIR) else variant.model
+    if variant.untrained:
         return f"{model}|untrained"
-    path = local_weights(spec)
-    return f"{model}|tag {spec.weights}" if path is None else f"{model}|{digest(path)}"
+    path = local_weights(variant)
+    return f"{model}|tag {variant.weights}" if path is None else f"{model}|{digest(path)}"
 
 
-def tokenizer_fingerprint(spec: EncoderSpec) -> list[tuple[str, str]]:
+def tokenizer_fingerprint(variant: "AppearanceVariant") -> list[tuple[str, str]]:
     """Return name and digest of each file of a local folder that open_clip makes a tokenizer from.
 
     Most models need none. A `hf_tokenizer_name` in the config of a folder stands for the files in that folder.
 
     Raises:
-        ModelError: As `check_encoder_spec`.
+        ModelError: As `check_encoder`.
     """
-    check_encoder_spec(spec)
-    if not spec.model.startswith(LOCAL_DIR):
+    check_encoder(variant)
+    if not variant.model.startswith(LOCAL_DIR):
         return []
-    text = _read_config(spec)["model_cfg"].get("text_cfg")
+    text = _read_config(variant)["model_cfg"].get("text_cfg")
     if not (isinstance(text, dict) and text.get("hf_tokenizer_name")):
         return []
-    files = {path for pattern in _TOKENIZER_FILES for path in _folder(spec).glob(pattern) if path.is_file()}
+    files = {path for pattern in _TOKENIZER_FILES for path in _folder(variant).glob(pattern) if path.is_file()}
     return [(path.name, digest_file(path)) for path in sorted(files)]
 
 
-def _config_digest(spec: EncoderSpec) -> str:
-    canonical = json.dumps(_read_config(spec), sort_keys=True)
+def _config_digest(variant: "AppearanceVariant") -> str:
+    canonical = json.dumps(_read_config(variant), sort_keys=True)
     return sha256(canonical.encode()).hexdigest()[:32]
 
 
-def _read_config(spec: EncoderSpec) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((_folder(spec) / CONFIG_NAME).read_text(encoding="utf-8"))
+def _read_config(variant: "AppearanceVariant") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((_folder(variant) / CONFIG_NAME).read_text(encoding="utf-8"))
     return document

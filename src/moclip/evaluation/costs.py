@@ -1,6 +1,5 @@
 """The cost of each method: parameters, multiply-accumulates, milliseconds and bytes per video."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -10,8 +9,9 @@ from typing import Any
 
 from moclip.cache.index import read_index
 from moclip.config.methods import METHODS
+from moclip.config.network_settings import MotionNetworkVariant
+from moclip.config.settings import AppearanceVariant
 from moclip.core.files import read_tsv, write_tsv
-from moclip.encoders.spec import build_encoder_spec
 from moclip.errors import DatasetError
 from moclip.training.head_files import HeadFile, load_heads
 
@@ -30,8 +30,8 @@ class CostRun:
     head: Path
     seed: int
     features: Mapping[str, Path]
-    appearance: Mapping[str, Any]
-    motion_network: Mapping[str, Any]
+    appearance: AppearanceVariant | None
+    motion_network: MotionNetworkVariant | None
     network: Path | None
 
     @classmethod
@@ -43,8 +43,8 @@ class CostRun:
             head=Path(entry["head"]),
             seed=entry["seed"],
             features={name: Path(path) for name, path in entry["features"].items()},
-            appearance=entry.get("appearance", {}),
-            motion_network=entry.get("motion_network", {}),
+            appearance=AppearanceVariant(**entry["appearance"]) if "appearance" in entry else None,
+            motion_network=MotionNetworkVariant(**entry["motion_network"]) if "motion_network" in entry else None,
             network=Path(entry["network"]) if entry.get("network") else None,
         )
 
@@ -92,9 +92,9 @@ def write_costs(output: Path, *, runs: Sequence[CostRun], results: Path, logs: P
 def _cost(method: str, *, run: CostRun, heads: HeadFile, models: "_Models", clock: "_Clock") -> Cost:
     streams = METHODS[method].streams
     used: list[_Model] = []
-    if "appearance" in streams:
+    if "appearance" in streams and run.appearance:
         used.append(models.encoder(run.appearance))
-    if "motion" in streams and run.network is not None:
+    if "motion" in streams and run.network and run.motion_network:
         used.append(models.network(run.network, variant=run.motion_network))
     name = "appearance" if method == "score_fusion" else method
     head = models.head(heads, name) if name in heads.heads else _Model(parameters=0, macs=0)
@@ -120,30 +120,29 @@ class _Models:
     """The size of each model; encoders and networks are loaded once for each variant."""
 
     def __init__(self) -> None:
-        self._known: dict[str, _Model] = {}
+        self._encoders: dict[AppearanceVariant, _Model] = {}
+        self._networks: dict[Path, _Model] = {}
 
-    def encoder(self, variant: Mapping[str, Any]) -> _Model:
+    def encoder(self, variant: AppearanceVariant) -> _Model:
         """Return the image tower of an appearance variant, over all frames of a video."""
         from moclip.training.mac_counting import count_image_tower  # noqa: PLC0415 (seconds to import)
 
-        key = json.dumps(dict(variant), sort_keys=True)
-        if key not in self._known:
-            spec = build_encoder_spec({**variant, "device": "cpu", "precision": "fp32"})
-            parameters, macs = count_image_tower(spec)
-            frames = 1 if variant["frames"]["policy"] == "middle" else variant["frames"]["count"]
-            self._known[key] = _Model(parameters=parameters, macs=macs * frames)
-        return self._known[key]
+        if variant not in self._encoders:
+            parameters, macs = count_image_tower(variant.model_copy(update={"device": "cpu", "precision": "fp32"}))
+            num_frames = 1 if variant.frames.policy == "middle" else variant.frames.count
+            self._encoders[variant] = _Model(parameters=parameters, macs=macs * num_frames)
+        return self._encoders[variant]
 
-    def network(self, path: Path, *, variant: Mapping[str, Any]) -> _Model:
+    def network(self, path: Path, *, variant: MotionNetworkVariant) -> _Model:
         """Return a motion network, over all segments and crops of a video."""
         from moclip.training.mac_counting import count_network  # noqa: PLC0415
 
-        if str(path) not in self._known:
-            parameters, macs = count_network(path, input_px=variant["input_px"])
-            test = variant["embedding"]
-            passes = test["num_segments"] * test["crops"] * (2 if test["flips"] else 1)
-            self._known[str(path)] = _Model(parameters=parameters, macs=macs * passes)
-        return self._known[str(path)]
+        if path not in self._networks:
+            parameters, macs = count_network(path, input_px=variant.input_px)
+            embedding = variant.embedding
+            passes = embedding.num_segments * embedding.crops * (2 if embedding.flips else 1)
+            self._networks[path] = _Model(parameters=parameters, macs=macs * passes)
+        return self._networks[path]
 
     def head(self, heads: HeadFile, name: str) -> _Model:
         """Return one head of a run."""

@@ -12,7 +12,7 @@ from moclip.cache.artifacts import artifact_lock, keep, read_artifact
 from moclip.cache.index import index_fingerprint, read_index
 from moclip.cache.uses import note_use
 from moclip.core.code_digest import module_path, remember_code_digest
-from moclip.core.digests import build_digest
+from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import replace_atomically
 from moclip.dataset.labels import Labels, load_labels
 from moclip.dataset.lists import SUBSETS
@@ -21,7 +21,7 @@ from moclip.encoders.network_notes import check_split
 from moclip.evaluation.evaluate import evaluate_run, write_metrics, write_predictions
 from moclip.evaluation.scoring import RunScores, list_streams, pack_scores, score_run, unpack_scores
 from moclip.extraction.text import digest_class_embeddings, read_class_embeddings
-from moclip.training.head_files import HeadFile, file_digest, load_heads, read_seed_digests
+from moclip.training.head_files import HeadFile, load_heads, read_seed_digests
 from moclip.training.head_stage import check_network
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ def write_run(
     manifest: Path,
     heads: Path,
     inputs: Mapping[str, Path],
+    methods: Sequence[str],
+    shots: int,
     config: Mapping[str, Any],
     split: int,
     seed: int,
@@ -47,8 +49,8 @@ def write_run(
     """Test every method of a run on the test subset and write predictions.tsv, metrics.json and run.yaml.
 
     `heads` is the file of the experiment's heads on the split. `inputs` holds the indexes of the streams (`motion`,
-    `appearance`), the class embeddings (`text`) and the motion network behind the first (`network`); `config` the
-    experiment and its variants, resolved. Scores of equal models on equal features are taken from `cache_dir`.
+    `appearance`), the class embeddings (`text`) and the motion network behind the first (`network`). `config`, the
+    experiment and its variants, is only noted. Scores of equal models on equal features are taken from `cache_dir`.
 
     Raises:
         DatasetError: A test video, or one of its group, shaped a model that is tested; or it has no features and no
@@ -61,10 +63,7 @@ def write_run(
     seen = [own.seen]
     if "network" in inputs:
         seen.append(check_network(inputs["network"], motion=inputs["motion"], split=split))
-    experiment = config["experiment"]
-    scores, key = _find_scores(
-        inputs, head=head, heads=own, methods=experiment["methods"], test=test, seed=seed, cache_dir=cache_dir
-    )
+    scores, key = _find_scores(inputs, head=head, heads=own, methods=methods, test=test, seed=seed, cache_dir=cache_dir)
     result = evaluate_run(
         scores.methods,
         test_ids=test.video_ids,
@@ -72,7 +71,7 @@ def write_run(
         class_names=list_class_names(read_table(manifest)),
         rejected=scores.rejected,
         rejected_test_videos=rejected_test_videos,
-        encoders=_encoder_states(inputs, shots=experiment.get("shots", 0)),
+        encoders=_encoder_states(inputs, shots=shots),
         trained_on={video_id for part in seen for video_id in part.video_ids},
         groups=test.groups,
         trained_on_groups={group for part in seen for group in part.groups},
@@ -89,7 +88,7 @@ def _describe_inputs(inputs: Mapping[str, Path], *, head: str, split: int) -> di
     return {
         "libraries": {name: version(name) for name in _LIBRARIES},
         "features": {name: _describe_features(inputs[name], split=split) for name in list_streams(inputs)},
-        "models": {name: file_digest(inputs[name]) for name in ("network", "text") if name in inputs},
+        "models": {name: digest_file(inputs[name]) for name in ("network", "text") if name in inputs},
         "head": head,
     }
 

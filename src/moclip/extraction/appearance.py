@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.cache.format import Field, Row, Value
+from moclip.config.settings import AppearanceVariant
 from moclip.core.digests import FileDigests
 from moclip.core.prefetch import Embedded, Prepared, embed_videos_in_batches
-from moclip.encoders.spec import EncoderSpec, build_encoder_spec, weights_fingerprint
+from moclip.encoders.spec import weights_fingerprint
 from moclip.errors import ModelError, VideoError
 from moclip.extraction.extractor import (
     Extractor,
@@ -40,7 +41,7 @@ APPEARANCE_FIELDS = (
 
 
 def extract_appearance_shard(
-    job: ShardJob, *, manifest: Path, variant: Mapping[str, Any], num_threads: int, motion_index: Path | None = None
+    job: ShardJob, *, manifest: Path, variant: AppearanceVariant, num_threads: int, motion_index: Path | None = None
 ) -> None:
     """Write one shard of frame embeddings, as `extractor.extract_shard` does.
 
@@ -56,7 +57,7 @@ def extract_appearance_shard(
 
 
 def index_appearance(
-    variant: Mapping[str, Any],
+    variant: AppearanceVariant,
     *,
     manifest: Path,
     root: Path,
@@ -72,7 +73,7 @@ def index_appearance(
 
 
 def build_appearance_extractor(
-    variant: Mapping[str, Any],
+    variant: AppearanceVariant,
     *,
     motion: MotionRows | None = None,
     num_threads: int = 1,
@@ -83,31 +84,22 @@ def build_appearance_extractor(
 
     `digest` gives the digest of a file of weights, for a caller that remembers them.
     """
-    spec = build_encoder_spec(variant)
-    frames = variant["frames"]
+    # The weights count by their content, and the motion that frames follow by each video's.
     parameters = {
-        "weights": weights_fingerprint(spec, digest=digest),
-        "untrained": variant["untrained"],
-        "frames": dict(frames),
-        "batch_size": variant["batch_size"],
+        **variant.canonical(without={"model", "weights", "motion"}),
+        "weights": weights_fingerprint(variant, digest=digest),
         "frames_version": FRAMES_VERSION,
-        "device": variant["device"],
-        "precision": variant["precision"],
-        "backend": variant["backend"],
-        "threads": variant["threads"],
-        "libraries": [*_libraries(variant["backend"]), libavcodec_version()],
+        "libraries": [*_libraries(variant.backend), libavcodec_version()],
     }
-
-    key = build_frame_key(frames, motion=motion)
-
+    key = build_frame_key(variant.frames, motion=motion)
     return Extractor(
         name="appearance",
         version=APPEARANCE_VERSION,
         parameters=parameters,
         fields=APPEARANCE_FIELDS,
         row_key=key,
-        extract=_Embedder(spec=spec, variant=variant, motion=motion, key=key, num_threads=num_threads, limits=limits),
-        provenance={"state": "untrained" if variant["untrained"] else "trained"},
+        extract=_Embedder(variant=variant, motion=motion, key=key, num_threads=num_threads, limits=limits),
+        provenance={"state": "untrained" if variant.untrained else "trained"},
     )
 
 
@@ -115,8 +107,7 @@ def build_appearance_extractor(
 class _Embedder:
     """The function of the extractor: decodes frames in `num_threads` processes and embeds them in batches."""
 
-    spec: EncoderSpec
-    variant: Mapping[str, Any]
+    variant: AppearanceVariant
     motion: MotionRows | None
     key: Callable[[Video], str]
     num_threads: int
@@ -126,16 +117,16 @@ class _Embedder:
         # Imported here: a shard whose rows are all cached is assembled without the seconds that torch takes.
         from moclip.encoders.clip import load_encoder  # noqa: PLC0415
 
-        frames, batch_size = self.variant["frames"], self.variant["batch_size"]
+        frames, batch_size = self.variant.frames, self.variant.batch_size
         with Isolated(decode_frames, limits=self.limits) as decode:
-            encoder = load_encoder(self.spec)
+            encoder = load_encoder(self.variant)
             finished = embed_videos_in_batches(
                 videos,
                 prepare=partial(self._prepare, decode=decode, encoder=encoder),
                 start=partial(encoder.start_images, batch_size=batch_size),
                 batch_size=batch_size,
                 num_workers=self.num_threads,
-                inputs_per_video=1 if frames["policy"] == "middle" else frames["count"],
+                inputs_per_video=1 if frames.policy == "middle" else frames.count,
                 num_in_flight=encoder.tower.num_in_flight,
             )
             for result in finished:
@@ -143,8 +134,8 @@ class _Embedder:
 
     def _prepare(self, video: Video, *, decode: Callable[..., Any], encoder: "Encoder") -> Prepared:
         place = self.motion and self.motion.place_of(video.video_id)
-        frames = dict(self.variant["frames"])
-        found = rebuild_frames(decode(video_id=video.video_id, path=str(video.path), frames=frames, motion=place))
+        how = {"policy": self.variant.frames.policy, "count": self.variant.frames.count, "motion": place}
+        found = rebuild_frames(decode(video_id=video.video_id, path=str(video.path), **how))
         return Prepared(inputs=encoder.prepare_images(found.images), values=_values(found))
 
 

@@ -14,6 +14,7 @@ from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.index import write_index
 from moclip.cache.pool import pool_folder
 from moclip.cache.row_cache import Wanted, assemble_shard, shard_signature
+from moclip.config.settings import Settings
 from moclip.dataset.fingerprints import UnchangedCheck, memo_file
 from moclip.dataset.labels import list_subsets
 from moclip.dataset.manifest_table import read_table
@@ -70,19 +71,19 @@ class ShardJob:
     fingerprint: Literal["content", "stat", ""] = ""
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, shard: str | int, output: str | Path) -> Self:
-        """Return the job that builds one shard of the dataset of a checked configuration."""
-        dataset = config["dataset"]
+    def from_settings(cls, settings: Settings, *, shard: str | int, output: str | Path) -> Self:
+        """Return the job that builds one shard of a dataset."""
+        dataset = settings.dataset
         return cls(
-            dataset=dataset["name"],
-            root=Path(dataset["root"]),
+            dataset=dataset.name,
+            root=Path(dataset.root),
             shard=int(shard),
-            num_shards=dataset["num_shards"],
+            num_shards=dataset.num_shards,
             output=Path(output),
-            cache_dir=Path(config["cache_dir"]),
-            on_bad_video=dataset["on_bad_video"],
-            limits=Limits(**dataset["limits"]),
-            fingerprint=dataset["fingerprint"],
+            cache_dir=Path(settings.cache_dir),
+            on_bad_video=dataset.on_bad_video,
+            limits=Limits(seconds=dataset.limits.seconds, memory_mb=dataset.limits.memory_mb),
+            fingerprint=dataset.fingerprint,
         )
 
     @property

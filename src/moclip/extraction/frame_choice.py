@@ -1,16 +1,13 @@
 """Choose and decode the frames of a video by the frame policy of an appearance variant."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.cache.format import Row
 from moclip.cache.index import open_indexed, read_index
 from moclip.cache.reader import Shard
 from moclip.core.digests import build_digest
@@ -21,15 +18,9 @@ from moclip.video.frames import Frames, read_frame_facts, read_frames
 from moclip.video.motion_vectors import prepare_worker
 from moclip.video.sampling import choose_frames
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker that decodes parses no settings
+    from moclip.config.settings import FrameSettings
     from moclip.extraction.extractor import Video
-
-
-class FrameReader(Protocol):
-    """What reads the frames of a video that a policy chooses."""
-
-    def __call__(self, path: Path, *, video_id: str) -> Frames:
-        """Return the frames of the video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +84,11 @@ def _rows_of(shard: Shard) -> MotionRows:
     return MotionRows(shards=shards, digests=dict(zip(shard.video_ids, shard.digests, strict=True)))
 
 
-def build_frame_key(frames: Mapping[str, Any], *, motion: MotionRows | None) -> "Callable[[Video], str]":
+def build_frame_key(frames: "FrameSettings", *, motion: MotionRows | None) -> "Callable[[Video], str]":
     """Return the key of a video's row: its fingerprint, and everything else that its frames depend on."""
 
     def key(video: "Video") -> str:
-        if frames["policy"] == "random":  # seeded by the id, so that a renamed video is another row
+        if frames.policy == "random":  # seeded by the id, so that a renamed video is another row
             return build_digest(video.fingerprint, video.video_id)
         if motion is not None:
             return build_digest(video.fingerprint, motion.digest_of(video.video_id))
@@ -106,55 +97,52 @@ def build_frame_key(frames: Mapping[str, Any], *, motion: MotionRows | None) -> 
     return key
 
 
-def build_frame_reader(frames: Mapping[str, Any], *, motion: MotionRows | None) -> FrameReader:
-    """Return what reads the frames of a video that a policy chooses; threads may share it.
-
-    What is returned raises `VideoError` where the video, or the motion that the choice follows from, cannot be read.
-    """
-    policy, count = frames["policy"], frames["count"]
-
-    def read(path: Path, *, video_id: str, num_frames: int | None = None, **known: NDArray[Any]) -> Frames:
-        def choose(number: int) -> list[int]:
-            chosen = choose_frames(policy, num_frames=number, num_selected=count, video_id=video_id, **known)
-            return [int(index) for index in chosen]
-
-        return read_frames(path, video_id=video_id, choose=choose, num_frames=num_frames)
-
-    def read_keyframes(path: Path, *, video_id: str) -> Frames:
-        known = read_frame_facts(path, video_id=video_id).is_keyframe
-        return read(path, video_id=video_id, num_frames=len(known), is_keyframe=known)
-
-    def read_changes(path: Path, *, video_id: str) -> Frames:
-        known = read_frame_facts(path, video_id=video_id, with_change=True).change
-        return read(path, video_id=video_id, num_frames=len(known), amounts=known)
-
-    def read_moving(path: Path, *, video_id: str, rows: _MotionReader) -> Frames:
-        known = rows.amounts(video_id)
-        return read(path, video_id=video_id, num_frames=len(known), amounts=known)
-
-    readers: dict[str, FrameReader] = {"keyframes": read_keyframes, "change": read_changes}
-    if motion is not None:
-        readers["motion"] = partial(read_moving, rows=_MotionReader(motion))
-    return readers.get(policy, read)
-
-
 def decode_frames(
-    *, video_id: str, path: str, frames: Mapping[str, Any], motion: tuple[str, str] | None
+    *, video_id: str, path: str, policy: str, count: int, motion: tuple[str, str] | None
 ) -> dict[str, Any]:
     """Return the chosen frames of a video: `frame_index`, `time_seconds`, `num_frames`, and `image_<k>` for each frame.
 
     `motion` is the shard that holds the motion which the frames follow, and its digest there.
 
     Raises:
-        VideoError: It cannot be read.
+        VideoError: The video, or the motion that its frames follow, cannot be read.
     """
     prepare_worker()
-    rows = None
+    known = read_frame_choice(Path(path), video_id=video_id, policy=policy)
     if motion is not None:
-        rows = MotionRows(shards={video_id: Path(motion[0])}, digests={video_id: motion[1]})
-    found = build_frame_reader(frames, motion=rows)(Path(path), video_id=video_id)
+        known = {"amounts": _read_amounts(Path(motion[0]), video_id=video_id, digest=motion[1])}
+
+    def choose(number: int) -> list[int]:
+        chosen = choose_frames(policy, num_frames=number, num_selected=count, video_id=video_id, **known)
+        return [int(index) for index in chosen]
+
+    num_frames = next((len(values) for values in known.values()), None)
+    found = read_frames(Path(path), video_id=video_id, choose=choose, num_frames=num_frames)
     images = {f"image_{number}": image for number, image in enumerate(found.images)}
     return {name: getattr(found, name) for name in ("frame_index", "time_seconds", "num_frames")} | images
+
+
+def read_frame_choice(path: Path, *, video_id: str, policy: str) -> dict[str, NDArray[Any]]:
+    """Return the facts of every frame, (T,) each, that a policy chooses by, if they follow from the pictures.
+
+    Raises:
+        VideoError: The video cannot be read.
+    """
+    if policy == "keyframes":
+        return {"is_keyframe": read_frame_facts(path, video_id=video_id).is_keyframe}
+    if policy == "change":
+        return {"amounts": read_frame_facts(path, video_id=video_id, with_change=True).change}
+    return {}
+
+
+def _read_amounts(path: Path, *, video_id: str, digest: str) -> NDArray[np.float64]:
+    with Shard(path) as shard:
+        row = shard.read_row(video_id)
+        if shard.digests[shard.video_ids.index(video_id)] != digest:
+            raise ShardError(f"{shard.path}: video {video_id}: its motion changed under this job; run again")
+    if row.reject_reason:
+        raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=video_id)
+    return motion_amounts(motion_from_row(row.values))
 
 
 def rebuild_frames(values: Mapping[str, Any]) -> Frames:
@@ -166,30 +154,3 @@ def rebuild_frames(values: Mapping[str, Any]) -> Frames:
         time_seconds=values["time_seconds"],
         num_frames=values["num_frames"],
     )
-
-
-class _MotionReader:
-    """How much moves in the frames of a video, for one thread at a time: HDF5 knows no more."""
-
-    def __init__(self, motion: MotionRows) -> None:
-        self._motion, self._lock = motion, threading.Lock()
-
-    def amounts(self, video_id: str) -> NDArray[np.float64]:
-        """Return `motion_amounts` of a video.
-
-        Raises:
-            VideoError: The video has no motion.
-        """
-        with self._lock:
-            row = self._read_row(video_id)
-        if row.reject_reason:
-            raise VideoError(reason=row.reject_reason, detail=row.reject_detail, video_id=video_id)
-        return motion_amounts(motion_from_row(row.values))
-
-    def _read_row(self, video_id: str) -> Row:
-        expected = self._motion.digest_of(video_id)
-        with Shard(self._motion.shards[video_id]) as shard:
-            row = shard.read_row(video_id)
-            if shard.digests[shard.video_ids.index(video_id)] != expected:
-                raise ShardError(f"{shard.path}: video {video_id}: its motion changed under this job; run again")
-        return row

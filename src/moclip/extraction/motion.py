@@ -1,10 +1,10 @@
 """The motion extractor: all motion vectors of a video, in one decode."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from moclip.cache.format import Field, Row
+from moclip.config.settings import MotionVariant
 from moclip.errors import VideoError
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
 from moclip.motion.vectors import NO_VECTOR
@@ -31,35 +31,35 @@ MOTION_FIELDS = (
 )
 
 
-def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: Mapping[str, Any]) -> None:
+def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: MotionVariant) -> None:
     """Write one shard of motion vectors, as `extractor.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
     extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
     extract_shard(extractor, videos=videos, job=job)
 
 
-def index_motion(variant: Mapping[str, Any], *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
+def index_motion(variant: MotionVariant, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
     """Write the index over the motion shards next to `output`, as `extractor.index_shards` does."""
     extractor = build_motion_extractor(variant)
     index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
 
 
 def build_motion_extractor(
-    variant: Mapping[str, Any], *, spool_folder: Path | None = None, limits: Limits | None = None
+    variant: MotionVariant, *, spool_folder: Path | None = None, limits: Limits | None = None
 ) -> Extractor:
     """Return the extractor of a motion variant of the configuration, which decodes in a worker process.
 
     The vectors of a long video wait in `spool_folder` until they are written.
     """
     # B-frame vectors of MPEG-4 differ between versions of libavcodec, so its version is part of the key.
-    parameters = {**variant, "libavcodec": libavcodec_version()}
+    parameters = {**variant.canonical(), "libavcodec": libavcodec_version()}
 
     folder = None if spool_folder is None else str(spool_folder)
 
     def extract(videos: Sequence[Video]) -> Iterator[Row]:
         with Isolated(decode_motion, limits=limits, spool_folder=spool_folder) as decode:
             for video in videos:
-                path, source = str(video.path), variant["source"]
+                path, source = str(video.path), variant.source
                 try:
                     values = decode(video_id=video.video_id, path=path, source=source, spool_folder=folder)
                 except VideoError as error:

@@ -10,6 +10,7 @@ from moclip.cache.format import Field, Row
 from moclip.cache.index import open_indexed, read_index, write_index
 from moclip.cache.reader import Shard
 from moclip.config.experiments import group_motion_shards
+from moclip.config.network_settings import MotionNetworkVariant, NetworkEmbedding
 from moclip.core.digests import build_digest
 from moclip.dataset.labels import list_subsets
 from moclip.encoders.network_notes import read_network_digest, read_network_train
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from moclip.encoders.motion_embedding import MotionItem
 
 
-_SETTINGS = ("field", "input_px", "max_px", "rescale_vectors", "threads", "device")
+_SETTINGS = {"field", "input_px", "max_px", "rescale_vectors", "threads", "device"}
 
 # The name of the section `embedding` in the keys of rows, which users have in their caches.
 _KEY_OF_EMBEDDING = "test"
 
-_VIEW_SETTINGS = ("scales", "flip")
+_VIEW_SETTINGS = {"scales", "flip"}
 
 
 def extract_motion_embedding_shard(
-    job: ShardJob, *, variant: Mapping[str, Any], motion_index: Path, model: Path
+    job: ShardJob, *, variant: MotionNetworkVariant, motion_index: Path, model: Path
 ) -> None:
     """Write the motion embeddings and logits of the videos in the motion shards behind one shard."""
     extractor = build_motion_embedding_extractor(variant, model=model)
@@ -40,7 +41,7 @@ def extract_motion_embedding_shard(
 
 
 def index_motion_embedding(
-    variant: Mapping[str, Any], *, manifest: Path, motion_index: Path, model: Path, num_shards: int, output: Path
+    variant: MotionNetworkVariant, *, manifest: Path, motion_index: Path, model: Path, num_shards: int, output: Path
 ) -> None:
     """Write the index over the motion embedding shards next to `output`, each checked against its motion shards."""
     extractor = build_motion_embedding_extractor(variant, model=model)
@@ -63,26 +64,26 @@ def list_motion(motion_index: Path, *, shards: Sequence[int]) -> list[Video]:
     return videos
 
 
-def embedding_settings(variant: Mapping[str, Any]) -> dict[str, Any]:
+def embedding_settings(variant: MotionNetworkVariant) -> dict[str, Any]:
     """Return the settings of a motion network variant that its embeddings depend on, besides the trained weights."""
-    settings = {_KEY_OF_EMBEDDING: variant["embedding"], **{key: variant[key] for key in _SETTINGS}}
-    if variant["embedding"]["views"]["count"]:
-        settings["train"] = {key: variant["train"][key] for key in _VIEW_SETTINGS}
+    settings = {_KEY_OF_EMBEDDING: variant.embedding.canonical(), **variant.canonical(only=_SETTINGS)}
+    if variant.embedding.views.count:
+        settings["train"] = variant.train.canonical(only=_VIEW_SETTINGS)
     return settings
 
 
-def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path) -> Extractor:
+def build_motion_embedding_extractor(variant: MotionNetworkVariant, *, model: Path) -> Extractor:
     """Return the extractor of a motion network variant with the trained weights at `model`.
 
     Raises:
         ModelError: The weights are no trained network, or the backend is not installed.
     """
-    test = variant["embedding"]
-    augmented = read_network_train(model) if test["views"]["count"] else frozenset()
+    has_views = bool(variant.embedding.views.count)
+    augmented = read_network_train(model) if has_views else frozenset()
     parameters = {
         "network": read_network_digest(model),
         **embedding_settings(variant),
-        "libraries": _libraries(test["backend"]),
+        "libraries": _libraries(variant.embedding.backend),
     }
 
     def key_of(video: Video) -> str:
@@ -96,13 +97,13 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         from moclip.encoders.runtime import prepare_torch  # noqa: PLC0415
 
         rejects: list[Row] = []
-        prepare_torch(threads=variant["threads"])
+        prepare_torch(threads=variant.threads)
         keys = {video.video_id: key_of(video) for video in videos}
         items = _read_motions(videos, keys=keys, rejects=rejects)
         network = load_network(model)
         for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
             values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
-            if test["views"]["count"]:
+            if has_views:
                 values["views"] = embedded.views
             yield Row(video_id=embedded.video_id, row_key=keys[embedded.video_id], values=values)
         yield from rejects
@@ -111,21 +112,21 @@ def build_motion_embedding_extractor(variant: Mapping[str, Any], *, model: Path)
         name="motion_embedding",
         version=MOTION_EMBEDDING_VERSION,
         parameters=parameters,
-        fields=_list_fields(test),
+        fields=_list_fields(variant.embedding),
         row_key=key_of,
         extract=extract,
         reads_videos=False,
-        provenance={"state": "trained from random weights" if variant["weights"] == "none" else "trained"},
+        provenance={"state": "trained from random weights" if variant.weights == "none" else "trained"},
     )
 
 
-def _list_fields(test: Mapping[str, Any]) -> tuple[Field, ...]:
+def _list_fields(embedding: NetworkEmbedding) -> tuple[Field, ...]:
     fields = [
-        Field(name="embedding", kind="packed", dtype=test["store"]),
+        Field(name="embedding", kind="packed", dtype=embedding.store),
         Field(name="logits", kind="packed", dtype="float32"),
     ]
-    if test["views"]["count"]:
-        fields.append(Field(name="views", kind="packed", dtype=test["store"]))
+    if embedding.views.count:
+        fields.append(Field(name="views", kind="packed", dtype=embedding.store))
     return tuple(fields)
 
 

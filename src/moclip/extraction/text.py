@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -24,9 +24,12 @@ from moclip.core.tensors import (
 )
 from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names
-from moclip.encoders.spec import EncoderSpec, build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
+from moclip.encoders.spec import tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import ConfigError
 from moclip.versions import TEXT_VERSION
+
+if TYPE_CHECKING:  # a test reads class embeddings without parsing settings
+    from moclip.config.settings import AppearanceVariant, TextVariant
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class ClassEmbeddings:
 
 
 def write_class_embeddings(
-    output: Path, *, manifest: Path, variant: Mapping[str, Any], appearance: Mapping[str, Any], cache_dir: Path
+    output: Path, *, manifest: Path, variant: "TextVariant", appearance: "AppearanceVariant", cache_dir: Path
 ) -> None:
     """Embed the prompts of every class of the manifest with the encoder of an appearance variant.
 
@@ -53,16 +56,15 @@ def write_class_embeddings(
         ConfigError: A prompt file is missing or of another form, or a class has no phrase.
     """
     class_names = list_class_names(read_table(manifest))
-    templates = _read_templates(Path(variant["templates"]))
-    named = variant["phrases"] == "from_class_names"
-    phrases = phrases_from_class_names(class_names) if named else _read_yaml(Path(variant["phrases"]))
+    templates = _read_templates(Path(variant.templates))
+    named = variant.phrases == "from_class_names"
+    phrases = phrases_from_class_names(class_names) if named else read_yaml(Path(variant.phrases))
     prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
-    spec = build_encoder_spec(appearance)
-    key = _identity(spec, sentences=list(prompts.values()))
+    key = _identity(appearance, sentences=list(prompts.values()))
     with artifact_lock(cache_dir, kind="class_embeddings", key=key):
         found = read_artifact(cache_dir, kind="class_embeddings", key=key)
         if found is None:
-            embeddings = _embed(spec, prompts=prompts)
+            embeddings = _embed(appearance, prompts=prompts)
             keep(
                 cache_dir,
                 kind="class_embeddings",
@@ -75,17 +77,17 @@ def write_class_embeddings(
     about = {
         "class_names": class_names,
         "prompts": {name: list(sentences) for name, sentences in prompts.items()},
-        "state": "untrained" if appearance["untrained"] else "trained",
+        "state": "untrained" if appearance.untrained else "trained",
         "version": TEXT_VERSION,
     }
     write_tensors(output, {"embeddings": embeddings}, note=about)
     note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
 
 
-def _identity(spec: EncoderSpec, *, sentences: Sequence[Sequence[str]]) -> str:
+def _identity(variant: "AppearanceVariant", *, sentences: Sequence[Sequence[str]]) -> str:
     """Return the digest of all that class embeddings depend on: encoder, and prompts in the order of classes."""
-    encoder = [weights_fingerprint(spec), spec.device, spec.precision, spec.backend, spec.threads]
-    tokenizer = tokenizer_fingerprint(spec)
+    encoder = [weights_fingerprint(variant), variant.device, variant.precision, variant.backend, variant.threads]
+    tokenizer = tokenizer_fingerprint(variant)
     names = ("open_clip_torch", "torch", *(["transformers"] if tokenizer else []))
     return build_digest(TEXT_VERSION, encoder, tokenizer, sentences, [_version_of(name) for name in names])
 
@@ -97,10 +99,10 @@ def _version_of(package: str) -> str:
         return ""
 
 
-def _embed(spec: EncoderSpec, *, prompts: Mapping[str, Sequence[str]]) -> NDArray[np.float32]:
+def _embed(variant: "AppearanceVariant", *, prompts: Mapping[str, Sequence[str]]) -> NDArray[np.float32]:
     from moclip.encoders.clip import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
 
-    return build_class_embeddings(load_encoder(spec), prompts)
+    return build_class_embeddings(load_encoder(variant), prompts)
 
 
 def read_class_embeddings(path: Path) -> ClassEmbeddings:
@@ -128,20 +130,25 @@ def digest_class_embeddings(path: Path) -> str:
 
 
 def _read_templates(path: Path) -> list[str]:
-    document = _read_yaml(path)
+    document = read_yaml(path)
     if not isinstance(document.get("templates"), list):
         raise ConfigError(f"{path}: expected the key `templates`, a list of sentences with one `{{}}` each; add it")
     templates: list[str] = document["templates"]
     return templates
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML or JSON file that contains a mapping.
+
+    Raises:
+        ConfigError: It is missing, or something else.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"{path}: expected a YAML or JSON file of prompts ({' '.join(str(error).split())}); correct it"
+            f"{path}: expected a YAML or JSON file ({' '.join(str(error).split())}); correct it"
         ) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(document).__name__}; see config/README.md")
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}; correct it")
     return document

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from moclip.config.methods import METHODS
+from moclip.config.network_settings import MotionNetworkVariant
+from moclip.config.settings import AppearanceVariant
+from moclip.config.validation import AnySection, restore_section
 from moclip.core.files import write_json
 from moclip.core.tensors import count_values
 from moclip.dataset.manifest_table import read_table
-from moclip.encoders.spec import LOCAL_DIR, build_encoder_spec
+from moclip.encoders.spec import LOCAL_DIR
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation.calibration import Temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.inference.model_card import CardFacts, build_card
 from moclip.inference.run import RunParts, describe_temperatures, load_run
-from moclip.inference.settings import read_yaml
+from moclip.inference.settings import parse_vector_source, read_run, with_device
 from moclip.training.head_files import save_heads
 from moclip.training.head_inputs import STREAM_ORDER
 from moclip.workflow.paths import locate, result_path
@@ -81,7 +84,7 @@ def _copy_models(parts: RunParts, folder: Path) -> None:
     if parts.appearance is not None:
         from moclip.encoders.clip import write_encoder  # noqa: PLC0415 (seconds to import)
 
-        write_encoder(build_encoder_spec(parts.appearance), folder / _ENCODER)
+        write_encoder(parts.appearance, folder / _ENCODER)
 
 
 def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float]) -> None:
@@ -93,10 +96,10 @@ def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float])
         "name": parts.name,
         "methods": list(parts.methods),
         "class_names": list(parts.class_names),
-        "appearance": None if parts.appearance is None else {**parts.appearance, **inside},
-        "motion_network": parts.motion_network,
-        "motion": dict(parts.motion),
-        "followed": dict(parts.followed),
+        "appearance": {**parts.appearance.canonical(), **inside} if parts.appearance else None,
+        "motion_network": parts.motion_network.canonical() if parts.motion_network else None,
+        "motion": parts.motion.describe() if parts.motion else {},
+        "followed": parts.followed.describe() if parts.followed else {},
         "temperatures": describe_temperatures(parts.temperatures),
         "uncalibrated": parts.uncalibrated,
         "onnx": dict(onnx),
@@ -137,9 +140,15 @@ def _check_files(folder: Path, *, files: Mapping[str, str]) -> None:
 
 
 def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
-    appearance = document["appearance"]
+    place = str(folder / BUNDLE_NAME)
+    appearance = _restore(AppearanceVariant, document["appearance"], place=place)
     if appearance is not None:
-        appearance = {**appearance, "model": f"{LOCAL_DIR}{folder / _ENCODER}"}
+        appearance = appearance.model_copy(update={"model": f"{LOCAL_DIR}{folder / _ENCODER}"})
+    motion_network = _restore(MotionNetworkVariant, document["motion_network"], place=place)
+    motion, followed = (
+        parse_vector_source(document[name], place=place) if document.get(name) else None
+        for name in ("motion", "followed")
+    )
     return RunParts(
         name=document["name"],
         folder=folder,
@@ -147,12 +156,12 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
         class_names=tuple(document["class_names"]),
         head=folder / _HEAD,
         seed=None,
-        network=folder / _NETWORK if document["motion_network"] else None,
+        network=folder / _NETWORK if motion_network else None,
         classes=folder / _CLASSES if "zero_shot" in document["methods"] else None,
         appearance=appearance,
-        motion_network=document["motion_network"],
-        motion=document["motion"],
-        followed=document.get("followed", {}),
+        motion_network=motion_network,
+        motion=motion,
+        followed=followed,
         temperatures={name: Temperature(**entry) for name, entry in document["temperatures"].items()},
         uncalibrated=document["uncalibrated"],
         inputs={},
@@ -160,23 +169,29 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
     )
 
 
+def _restore(kind: type[AnySection], found: object, *, place: str) -> AnySection | None:
+    return restore_section(kind, found, place=place) if found else None
+
+
 def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> CardFacts:
-    noted, (dataset, _) = read_yaml(run / "run.yaml"), locate(run.resolve() / "run.yaml", "evaluate", "run")
-    subsets = read_table(result_path(dataset, "manifest", "manifest"))[f"split_{noted['split']}"]
+    record, (dataset, _) = read_run(run / "run.yaml"), locate(run.resolve() / "run.yaml", "evaluate", "run")
+    noted, (split,), (seed,) = record.document, record.experiment.splits, record.experiment.seeds
+    appearance = record.variant("appearance", AppearanceVariant)
+    subsets = read_table(result_path(dataset, "manifest", "manifest"))[f"split_{split}"]
     return CardFacts(
         name=parts.name.split("/")[0],
         dataset=dataset.name,
-        split=int(noted["split"]),
-        seed=int(noted["seed"]),
+        split=split,
+        seed=seed,
         commit=str(noted["commit"]),
         class_names=parts.class_names,
         num_videos=Counter(subsets),
         metrics=read_metrics(run / "metrics.json"),
         temperatures={name: (entry.value, entry.num_videos) for name, entry in parts.temperatures.items()},
         parts=[(name, count_values(path), path.stat().st_size) for name, path in _weights_in(folder)],
-        appearance=noted["config"].get("appearance") or {} if parts.appearance else {},
-        motion_network=parts.motion_network or {},
-        motion=parts.motion,
+        appearance=appearance.canonical() if appearance else {},
+        motion_network=parts.motion_network.canonical() if parts.motion_network else {},
+        motion=parts.motion.describe() if parts.motion else {},
         libraries=noted["libraries"],
         licence=licence,
     )
@@ -196,14 +211,14 @@ def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
         from moclip.encoders.motion_network import load_network  # noqa: PLC0415
 
         network = load_network(parts.network)
-        side = parts.motion_network["input_px"]
+        side = parts.motion_network.input_px
         path = folder / "motion_network.onnx"
         inputs = {"fields": (2, side, side)}
         reports.append(export_onnx(MotionGraph(network), path, inputs=inputs, outputs=("embedding", "logits")))
     if parts.appearance is not None:
         from moclip.encoders.clip import load_encoder  # noqa: PLC0415
 
-        encoder = load_encoder(build_encoder_spec({**parts.appearance, "device": "cpu"}))
+        encoder = load_encoder(with_device(parts.appearance, "cpu"))
         size = encoder.model.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         path = folder / "image_encoder.onnx"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moclip.cache.format import Row
 from moclip.config.methods import METHODS
 from moclip.core.numerics import rank_classes, softmax
-from moclip.errors import ConfigError, MoclipError
+from moclip.errors import MoclipError
 from moclip.evaluation.evaluate import join_names
 from moclip.evaluation.scoring import score_method
 from moclip.extraction.appearance import build_appearance_extractor
@@ -75,11 +75,6 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
     @property
-    def is_ok(self) -> bool:
-        """Whether there is a vote at all."""
-        return bool(self.votes)
-
-    @property
     def vote(self) -> Vote:
         """The vote that counts: of fusion, where the run has it, else of the last method that could be asked.
 
@@ -124,7 +119,7 @@ class Predictor:
         is_bundle = (folder / BUNDLE_NAME).is_file()
         self.parts: RunParts = load_bundle(folder) if is_bundle else load_run(folder)
         self.device = device
-        _check_settings(self.parts)
+        _check_models(self.parts)
         self._encoder: Encoder | None = None
         self._heads: HeadFile = self.parts.load_heads()
         self._classes: ClassEmbeddings | None = self.parts.load_classes()
@@ -140,7 +135,7 @@ class Predictor:
         notes = []
         if self.parts.uncalibrated:
             notes.append(f"probabilities are plain softmax, not calibrated: expected {self.parts.uncalibrated}")
-        made_by = self.parts.motion.get("libavcodec")
+        made_by = self.parts.motion.libavcodec if self.parts.motion else ""
         if made_by and made_by != libavcodec_version():
             notes.append(
                 f"vectors of B-frames may differ: the run's are by libavcodec {made_by}, here is {libavcodec_version()}"
@@ -234,24 +229,18 @@ class Predictor:
         return Vote(logits=logits, temperature=known.value if known else None, class_names=self.parts.class_names)
 
     def _notes_of(self, entries: Sequence[StreamRow]) -> Iterator[str]:
-        expected = str(self.parts.motion.get("source", ""))
+        expected = self.parts.motion.variant.source if self.parts.motion else ""
         for entry in entries:
             if entry.source and expected == "original" and entry.source != "original":
                 yield f"its codec hands out no vectors: those of a {entry.source} were used, unlike the run's own"
 
 
-def _check_settings(parts: RunParts) -> None:
-    # A run of an earlier version lacks keys that the extractors of today read.
-    try:
-        if parts.appearance is not None:
-            build_appearance_extractor(parts.appearance)
-        if parts.motion_network is not None and parts.network is not None:
-            build_motion_embedding_extractor(parts.motion_network, model=parts.network)
-    except KeyError as error:
-        raise ConfigError(
-            f"{parts.folder}: expected the key {error} among its settings, found none: it was made by another version "
-            "of moclip; run the workflow again"
-        ) from None
+def _check_models(parts: RunParts) -> None:
+    # A missing or unsuitable model is an error here, before the first video is read.
+    if parts.appearance is not None:
+        build_appearance_extractor(parts.appearance)
+    if parts.motion_network is not None and parts.network is not None:
+        build_motion_embedding_extractor(parts.motion_network, model=parts.network)
 
 
 def _motion_logits(rows: Mapping[str, Row]) -> Any:

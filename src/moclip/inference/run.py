@@ -9,21 +9,28 @@ from typing import Any
 
 from moclip.cache.tables import load_stream
 from moclip.config.methods import METHODS
+from moclip.config.network_settings import MotionNetworkVariant
+from moclip.config.settings import AppearanceVariant
 from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import write_json
 from moclip.dataset.labels import load_labels
 from moclip.dataset.manifest_table import read_table
-from moclip.encoders.network_notes import read_network_digest
-from moclip.errors import ConfigError, MoclipError, ModelError
+from moclip.errors import ConfigError, MoclipError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.scoring import score_method
 from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
-from moclip.inference.settings import check_weights, locate_weights, read_parameters, read_yaml
+from moclip.inference.settings import (
+    VectorSource,
+    check_weights,
+    locate_weights,
+    parse_vector_source,
+    read_parameters,
+    read_run,
+)
 from moclip.training.head_files import HeadFile, load_heads, read_seed_digests
+from moclip.training.head_stage import check_network
 from moclip.workflow.paths import locate, project_of, result_path, run_of
-
-Section = Mapping[str, Any]
 
 CALIBRATION_NAME = "calibration.json"
 
@@ -48,10 +55,10 @@ class RunParts:
         classes: The file of class embeddings, None without zero-shot.
         appearance: Settings of the appearance variant, None where no method uses it.
         motion_network: Settings of the motion network variant, None where no method uses motion.
-        motion: Settings of the motion variant, and `libavcodec`, the version that made the vectors it learned from.
+        motion: The source of the vectors that the network learned from, None where no method uses motion.
         temperatures: The temperature of each calibrated method.
         uncalibrated: Why methods have none, or nothing.
-        followed: As `motion`, of the motion that the frames follow; empty where they follow none.
+        followed: The source of the vectors that the frames follow, None where they follow none.
         inputs: The indexes of the run's features: `motion`, `appearance`; empty for a bundle.
         known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
     """
@@ -64,10 +71,10 @@ class RunParts:
     seed: int | None
     network: Path | None
     classes: Path | None
-    appearance: Section | None
-    motion_network: Section | None
-    motion: Section
-    followed: Section
+    appearance: AppearanceVariant | None
+    motion_network: MotionNetworkVariant | None
+    motion: VectorSource | None
+    followed: VectorSource | None
     temperatures: Mapping[str, Temperature]
     uncalibrated: str
     inputs: Mapping[str, Path]
@@ -75,7 +82,7 @@ class RunParts:
 
     def find_ids(self, path: Path) -> list[str]:
         """Return the id of a video of the dataset, where a random choice of frames follows from it; else nothing."""
-        if self.appearance is None or self.appearance["frames"]["policy"] != "random":
+        if self.appearance is None or self.appearance.frames.policy != "random":
             return []
         ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
         return [self.known_ids[end] for end in ends if end in self.known_ids][:1]
@@ -103,17 +110,20 @@ def load_run(folder: Path) -> RunParts:
             f"{folder}: expected the folder of a finished run, such as results/demo/experiments/fusion/split-1/seed-0, "
             "or of a bundle, found no run.yaml or bundle.json there"
         )
-    run = read_yaml(folder / "run.yaml")
-    config, metrics = run["config"], read_metrics(folder / "metrics.json")
+    run, metrics = read_run(folder / "run.yaml"), read_metrics(folder / "metrics.json")
     dataset, place = locate(folder.resolve() / "run.yaml", "evaluate", "run")
-    experiment = config["experiment"]
-    inputs = _find_inputs(dataset, experiment=experiment, config=config, place=place)
+    motion_network = run.variant("motion_network", MotionNetworkVariant)
+    appearance = run.variant("appearance", AppearanceVariant)
+    inputs: dict[str, Path] = {}
     network = None
-    if "motion" in inputs:
-        network = result_path(dataset, "motion_network", "model", **_of_network(experiment, place))
-        _check_network(network, index=inputs["motion"])
-    appearance = locate_weights(config["appearance"], project=project_of(dataset)) if "appearance" in inputs else None
+    if motion_network is not None:
+        trained = {"variant": run.experiment.motion_network, "split": place["split"], "seed": place["seed"]}
+        inputs["motion"] = result_path(dataset, "motion_embedding_index", "index", **trained)
+        network = result_path(dataset, "motion_network", "model", **trained)
+        check_network(network, motion=inputs["motion"], split=run.experiment.splits[0])
     if appearance is not None:
+        inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=run.experiment.appearance)
+        appearance = locate_weights(appearance, project=project_of(dataset))
         check_weights(inputs["appearance"], variant=appearance)
     methods = tuple(name for name in metrics["methods"])
     parts = RunParts(
@@ -124,17 +134,19 @@ def load_run(folder: Path) -> RunParts:
         head=result_path(dataset, "head", "heads", experiment=place["experiment"], split=place["split"]),
         seed=int(place["seed"]),
         network=network,
-        classes=_find_classes(dataset, experiment=experiment) if "zero_shot" in methods else None,
+        classes=result_path(dataset, "text", "classes", variant=run.experiment.text)
+        if "zero_shot" in methods
+        else None,
         appearance=appearance,
-        motion_network=config["motion_network"] if network else None,
-        motion=_motion_settings(dataset, variant=config["motion_network"]["motion"]) if network else {},
-        followed=_motion_settings(dataset, variant=(appearance or {}).get("motion", "")),
+        motion_network=motion_network,
+        motion=_read_vector_source(dataset, variant=motion_network.motion if motion_network else ""),
+        followed=_read_vector_source(dataset, variant=appearance.motion if appearance else ""),
         temperatures={},
         uncalibrated="",
         inputs=inputs,
         known_ids=_read_ids(result_path(dataset, "manifest", "manifest")),
     )
-    return _with_temperatures(parts, dataset=dataset, split=int(run["split"]))
+    return _with_temperatures(parts, dataset=dataset, split=run.experiment.splits[0])
 
 
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,38 +158,11 @@ def _read_ids(manifest: Path) -> dict[str, str]:
     return dict(read_table(manifest).rows("path", "video_id")) if manifest.is_file() else {}
 
 
-def _find_inputs(dataset: Path, *, experiment: Section, config: Section, place: Mapping[str, str]) -> dict[str, Path]:
-    inputs: dict[str, Path] = {}
-    if "motion_network" in config:
-        network = _of_network(experiment, place)
-        inputs["motion"] = result_path(dataset, "motion_embedding_index", "index", **network)
-    if "appearance" in config:
-        inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=experiment["appearance"])
-    return inputs
-
-
-def _of_network(experiment: Section, place: Mapping[str, str]) -> dict[str, str]:
-    return {"variant": experiment["motion_network"], "split": place["split"], "seed": place["seed"]}
-
-
-def _find_classes(dataset: Path, *, experiment: Section) -> Path:
-    return result_path(dataset, "text", "classes", variant=experiment["text"])
-
-
-def _check_network(network: Path, *, index: Path) -> None:
-    if not network.is_file():
-        raise ModelError(f"{network}: the motion network of the run is missing; run the workflow again")
-    expected = read_parameters(index).get("network")
-    found = read_network_digest(network)
-    if found != expected:
-        raise ModelError(
-            f"{network}: expected the network {expected}, which made the features in {index.parent}, found {found}; "
-            "run the workflow again"
-        )
-
-
-def _motion_settings(dataset: Path, *, variant: str) -> dict[str, Any]:
-    return read_parameters(result_path(dataset, "motion_index", "index", variant=variant)) if variant else {}
+def _read_vector_source(dataset: Path, *, variant: str) -> VectorSource | None:
+    if not variant:
+        return None
+    index = result_path(dataset, "motion_index", "index", variant=variant)
+    return parse_vector_source(read_parameters(index), place=str(index))
 
 
 def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunParts:

@@ -16,7 +16,6 @@ from moclip.cache.index import FeatureIndex, open_indexed, read_index
 from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
 from moclip.core.numerics import unit
-from moclip.encoders.spec import build_encoder_spec
 from moclip.errors import ShardError, VideoError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Video, finished_rows
@@ -257,7 +256,7 @@ def embed_sentence(source: AppearanceSource, sentence: str, *, device: str = "")
     """Return the embedding of a sentence, (D,), by the text tower of the encoder that embedded the frames."""
     from moclip.encoders.clip import load_encoder  # noqa: PLC0415 (seconds to import)
 
-    embeddings: Floats = load_encoder(build_encoder_spec(source.on(device))).encode_texts([sentence])
+    embeddings: Floats = load_encoder(source.on(device)).encode_texts([sentence])
     return np.asarray(embeddings[0], np.float32)
 
 

@@ -1,19 +1,17 @@
-"""Settings of the appearance variant of a run, and its encoder weights, checked."""
+"""Settings of finished runs, parsed and checked against the features that were made with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from moclip.cache.index import open_indexed, read_index
-from moclip.config.validation import check_config, merge_configs
-from moclip.encoders.spec import LOCAL_DIR, build_encoder_spec, weights_fingerprint
+from moclip.config.settings import AppearanceVariant, Experiment, MotionVariant
+from moclip.config.validation import AnySection, check_config, merge_configs, restore_section
+from moclip.encoders.spec import LOCAL_DIR, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
+from moclip.extraction.text import read_yaml
 from moclip.workflow.paths import find_results, project_of, result_path, run_of
-
-Section = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +23,78 @@ class AppearanceSource:
 
     name: str
     index: Path
-    variant: Section
+    variant: AppearanceVariant
     zero_shot: tuple[str, ...]
 
-    def on(self, device: str) -> dict[str, Any]:
-        """Return the settings with another device, or as they are where it is empty."""
+    def on(self, device: str) -> AppearanceVariant:
+        """Return the settings with another device, or unchanged if it is empty."""
         return with_device(self.variant, device)
 
 
-def with_device(variant: Section, device: str) -> dict[str, Any]:
-    """Return the settings of a variant with another device, or with their own one where `device` is empty."""
-    return {**variant, **({"device": device} if device else {})}
+def with_device(variant: AnySection, device: str) -> AnySection:
+    """Return the settings of a variant with another device, or unchanged if `device` is empty."""
+    return variant.model_copy(update={"device": device}) if device else variant
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML or JSON file that holds a mapping.
+@dataclass(frozen=True, kw_only=True)
+class VectorSource:
+    """How the motion vectors of a run were read: its motion variant, and the version of libavcodec."""
+
+    variant: MotionVariant
+    libavcodec: str
+
+    @property
+    def lenient(self) -> MotionVariant:
+        """The variant to read new videos with: a codec that exports no vectors is transcoded."""
+        return MotionVariant(source="auto") if self.variant.source == "original" else self.variant
+
+    def describe(self) -> dict[str, Any]:
+        """Return the parameters that `parse_vector_source` takes, ready for JSON."""
+        return {**self.variant.canonical(), "libavcodec": self.libavcodec}
+
+
+def parse_vector_source(parameters: Mapping[str, Any], *, place: str) -> VectorSource:
+    """Return the source of vectors that the parameters of motion features describe.
 
     Raises:
-        ConfigError: It is missing, or something else.
+        ConfigError: They are parameters of other features.
     """
+    settings = {key: value for key, value in parameters.items() if key != "libavcodec"}
+    variant = restore_section(MotionVariant, settings, place=place)
+    return VectorSource(variant=variant, libavcodec=str(parameters.get("libavcodec", "")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The `run.yaml` of a finished run: its experiment on one split with one seed, and all that was noted."""
+
+    path: Path
+    experiment: Experiment
+    document: Mapping[str, Any]
+
+    def variant(self, section: str, kind: type[AnySection]) -> AnySection | None:
+        """Return the variant of a section that the run used, None if it used none.
+
+        Raises:
+            ConfigError: Its settings are damaged or of another version.
+        """
+        found = self.document["config"].get(section)
+        return None if found is None else restore_section(kind, found, place=f"{self.path}: config.{section}")
+
+
+def read_run(path: Path) -> RunRecord:
+    """Return the `run.yaml` at a path.
+
+    Raises:
+        ConfigError: It is missing, damaged or of another version.
+    """
+    document = read_yaml(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a YAML file ({' '.join(str(error).split())})") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
-    return document
+        own = {**document["config"]["experiment"], "splits": [document["split"]], "seeds": [document["seed"]]}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the settings of a run ({error}); run the workflow again") from None
+    experiment = restore_section(Experiment, own, place=f"{path}: config.experiment")
+    return RunRecord(path=path, experiment=experiment, document=document)
 
 
 def find_appearance(dataset: Path, *, name: str = "", configfiles: Sequence[Path] = ()) -> AppearanceSource:
@@ -72,9 +116,9 @@ def find_appearance(dataset: Path, *, name: str = "", configfiles: Sequence[Path
     variant = locate_weights(found, project=project_of(dataset))
     check_weights(index, variant=variant)
     zero_shot = sorted(
-        run_of(path, "evaluate", "run").experiment
-        for path, run in list_runs(dataset)
-        if _uses(run, name) and _tests_text(run)
+        run_of(run.path, "evaluate", "run").experiment
+        for run in list_runs(dataset)
+        if run.experiment.appearance == name and "zero_shot" in run.experiment.methods
     )
     return AppearanceSource(name=name, index=index, variant=variant, zero_shot=tuple(dict.fromkeys(zero_shot)))
 
@@ -97,53 +141,44 @@ def _list_variants(dataset: Path) -> list[str]:
     return [found["variant"] for _, found in find_results(dataset, "appearance_index", "index")]
 
 
-def list_runs(dataset: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the path and the content of every `run.yaml` of a dataset, sorted by path."""
+def list_runs(dataset: Path) -> Iterator[RunRecord]:
+    """Yield every finished run of a dataset, sorted by path."""
     for path, _ in find_results(dataset, "evaluate", "run"):
-        yield path, read_yaml(path)
+        yield read_run(path)
 
 
-def _uses(run: Section, name: str) -> bool:
-    return bool(run["config"]["experiment"].get("appearance") == name)
-
-
-def _tests_text(run: Section) -> bool:
-    return "zero_shot" in run["config"]["experiment"]["methods"]
-
-
-def _from_runs(dataset: Path, *, name: str) -> Section:
+def _from_runs(dataset: Path, *, name: str) -> AppearanceVariant:
     # Experiments of one dataset share a variant, and with it its settings; weights are checked against the shards.
-    for _, run in list_runs(dataset):
-        if _uses(run, name) and "appearance" in run["config"]:
-            found: Section = run["config"]["appearance"]
-            return found
+    for run in list_runs(dataset):
+        variant = run.variant("appearance", AppearanceVariant) if run.experiment.appearance == name else None
+        if variant is not None:
+            return variant
     raise ConfigError(
         f"{dataset}: expected a run.yaml of an experiment with the appearance variant {name}, found none; "
         "give the configuration with --configfile"
     )
 
 
-def _from_config(name: str, *, files: Sequence[Path]) -> Section:
+def _from_config(name: str, *, files: Sequence[Path]) -> AppearanceVariant:
     variants = check_config(merge_configs(map(read_yaml, files))).appearance
     if name not in variants:
         raise ConfigError(f"{files[-1]}: appearance: expected the variant {name}, found {sorted(variants)}")
-    return variants[name].canonical()
+    return variants[name]
 
 
-def locate_weights(variant: Section, *, project: Path) -> dict[str, Any]:
+def locate_weights(variant: AppearanceVariant, *, project: Path) -> AppearanceVariant:
     """Return an appearance variant whose relative paths are found from another working directory too."""
-    located = dict(variant)
-    model = str(variant["model"])
-    if model.startswith(LOCAL_DIR):
-        folder = Path(model.removeprefix(LOCAL_DIR))
+    located = {}
+    if variant.model.startswith(LOCAL_DIR):
+        folder = Path(variant.model.removeprefix(LOCAL_DIR))
         if not folder.is_dir() and (project / folder).is_dir():
             located["model"] = f"{LOCAL_DIR}{project / folder}"
-    if variant["weights"] and not Path(variant["weights"]).is_file() and (project / variant["weights"]).is_file():
-        located["weights"] = str(project / variant["weights"])
-    return located
+    if variant.weights and not Path(variant.weights).is_file() and (project / variant.weights).is_file():
+        located["weights"] = str(project / variant.weights)
+    return variant.model_copy(update=located)
 
 
-def check_weights(index: Path, *, variant: Section) -> None:
+def check_weights(index: Path, *, variant: AppearanceVariant) -> None:
     """Check that the encoder of a variant has the weights that made the features behind an index.
 
     Raises:
@@ -151,11 +186,11 @@ def check_weights(index: Path, *, variant: Section) -> None:
         ShardError: The index or a shard is missing or damaged.
     """
     expected = read_parameters(index)["weights"]
-    found = weights_fingerprint(build_encoder_spec(variant))
+    found = weights_fingerprint(variant)
     if found != expected:
         raise ModelError(
             f"{index.parent}: expected an encoder with the weights {expected}, which made these; found {found} "
-            f"({variant['model']}); give the configuration that made them with --configfile, or run the workflow again"
+            f"({variant.model}); give the configuration that made them with --configfile, or run the workflow again"
         )
 
 

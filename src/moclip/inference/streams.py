@@ -3,12 +3,11 @@
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +41,6 @@ class StreamRow:
     stream: str
     row: Row
     source: str = ""
-
-
-def motion_settings(made_with: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the motion variant to read new videos with: as the run's, but a codec without vectors is transcoded."""
-    settings = {key: value for key, value in made_with.items() if key != "libavcodec"}
-    return settings | {"source": "auto" if settings["source"] == "original" else settings["source"]}
 
 
 def extract_streams(
@@ -97,10 +90,11 @@ def _side_by_side(makers: Sequence[Callable[[], Iterator[StreamRow]]]) -> Iterat
 def _extract_appearance(
     parts: RunParts, videos: Sequence[Video], *, num_threads: int, device: str
 ) -> Iterator[StreamRow]:
+    if parts.appearance is None:
+        return
     with _motion_to_follow(parts, videos) as motion:
-        extractor = build_appearance_extractor(
-            with_device(parts.appearance or {}, device), motion=motion, num_threads=num_threads
-        )
+        variant = with_device(parts.appearance, device)
+        extractor = build_appearance_extractor(variant, motion=motion, num_threads=num_threads)
         for row in finished_rows(extractor, videos):
             yield StreamRow(stream="appearance", row=row)
 
@@ -108,10 +102,10 @@ def _extract_appearance(
 @contextmanager
 def _motion_to_follow(parts: RunParts, videos: Sequence[Video]) -> Iterator[MotionRows | None]:
     """Yield the motion of all videos, in a shard of their own, where the frames of the run follow motion."""
-    if not parts.followed:
+    if parts.followed is None:
         yield None
         return
-    extractor = build_motion_extractor(motion_settings(parts.followed))
+    extractor = build_motion_extractor(parts.followed.lenient)
     with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
         path = Path(folder) / "motion.h5"
         write_shard(path, rows=finished_rows(extractor, videos), fields=MOTION_FIELDS, header=_HEADER)
@@ -120,17 +114,19 @@ def _motion_to_follow(parts: RunParts, videos: Sequence[Video]) -> Iterator[Moti
 
 def extract_motion(parts: RunParts, videos: Sequence[Video], *, device: str) -> Iterator[StreamRow]:
     """Yield the motion embedding of every video: its vectors, through a shard of their own, through the network."""
-    extractor = build_motion_extractor(motion_settings(parts.motion))
+    if parts.motion is None:
+        return
+    extractor = build_motion_extractor(parts.motion.lenient)
     for batch in _batches(videos):
         yield from embed_motion(parts, list(finished_rows(extractor, batch)), device=device)
 
 
 def embed_motion(parts: RunParts, rows: Sequence[Row], *, device: str = "") -> Iterator[StreamRow]:
     """Yield the motion embedding of every row of motion vectors, as the motion embedding stage computes it."""
-    if parts.network is None:
+    if parts.network is None or parts.motion_network is None:
         return
     rows = [_reject_if_still(row) for row in rows]
-    embedder = build_motion_embedding_extractor(with_device(parts.motion_network or {}, device), model=parts.network)
+    embedder = build_motion_embedding_extractor(with_device(parts.motion_network, device), model=parts.network)
     sources = {row.video_id: str(row.values.get("source", "")) for row in rows}
     with tempfile.TemporaryDirectory(prefix="moclip-") as folder:
         path = Path(folder) / "motion.h5"

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.format import Row
-from moclip.encoders.spec import build_encoder_spec
+from moclip.config.settings import FrameSettings
+from moclip.extraction.frame_choice import read_frame_choice
 from moclip.inference.run import RunParts
-from moclip.inference.settings import with_device
-from moclip.inference.streams import StreamRow, embed_motion, motion_settings
+from moclip.inference.settings import VectorSource, with_device
+from moclip.inference.streams import StreamRow, embed_motion
 from moclip.motion.fields import choose_windows, frame_times, motion_amounts, slice_motion
 from moclip.motion.vectors import MotionVectors
-from moclip.video.frames import read_frame_facts, read_frames
-from moclip.video.motion_vectors import MotionSource, read_motion
+from moclip.video.frames import read_frames
+from moclip.video.motion_vectors import read_motion
 from moclip.video.sampling import choose_frames
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def extract_windows(
     Raises:
         VideoError: The video cannot be read.
     """
-    motion = _read(path, made_with=parts.motion)
+    motion = _read(path, source=parts.motion)
     known = _know_frames(parts, path)
     times, note = frame_times(motion)
     ends = np.append(times[1:], times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1))
@@ -104,7 +105,7 @@ def _appearance_entries(
 ) -> Iterator[StreamRow]:
     if parts.appearance is None or encoder is None:
         return
-    frames, batch_size = parts.appearance["frames"], parts.appearance["batch_size"]
+    frames, batch_size = parts.appearance.frames, parts.appearance.batch_size
     chosen = [_choose(frames, span=span, video_id=_name(path, span), known=known) for span in spans]
     wanted = sorted({int(frame) for indices in chosen for frame in indices})
     decoded = read_frames(path, video_id=str(path), choose=lambda _: wanted)
@@ -118,30 +119,25 @@ def _appearance_entries(
 
 def _know_frames(parts: RunParts, path: Path) -> dict[str, NDArray[Any]]:
     """Return what the policy of the run must know of every frame of a video, (T,) each."""
-    policy = parts.appearance["frames"]["policy"] if parts.appearance else ""
+    policy = parts.appearance.frames.policy if parts.appearance else ""
     if policy == "motion":
-        return {"amounts": motion_amounts(_read(path, made_with=parts.followed))}
-    if policy == "change":
-        return {"amounts": read_frame_facts(path, video_id=str(path), with_change=True).change}
-    if policy == "keyframes":
-        return {"is_keyframe": read_frame_facts(path, video_id=str(path)).is_keyframe}
-    return {}
+        return {"amounts": motion_amounts(_read(path, source=parts.followed))}
+    return read_frame_choice(path, video_id=str(path), policy=policy)
 
 
-def _read(path: Path, *, made_with: Mapping[str, Any]) -> MotionVectors:
-    source: MotionSource = motion_settings(made_with)["source"] if made_with else "auto"
-    return read_motion(path, video_id=str(path), source=source)
+def _read(path: Path, *, source: VectorSource | None) -> MotionVectors:
+    return read_motion(path, video_id=str(path), source=source.lenient.source if source else "auto")
 
 
 def _choose(
-    frames: Any, *, span: tuple[int, int], video_id: str, known: Mapping[str, NDArray[Any]]
+    frames: FrameSettings, *, span: tuple[int, int], video_id: str, known: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.int64]:
     # A stretch of a video is looked at as a video is: by the policy of the run, inside the stretch.
     start, stop = span
     indices = choose_frames(
-        frames["policy"],
+        frames.policy,
         num_frames=stop - start,
-        num_selected=frames["count"],
+        num_selected=frames.count,
         video_id=video_id,
         **{name: values[start:stop] for name, values in known.items()},
     )
@@ -154,4 +150,4 @@ def load_run_encoder(parts: RunParts, *, device: str) -> "Encoder | None":
         return None
     from moclip.encoders.clip import load_encoder  # noqa: PLC0415 (seconds to import)
 
-    return load_encoder(build_encoder_spec(with_device(parts.appearance, device)))
+    return load_encoder(with_device(parts.appearance, device))

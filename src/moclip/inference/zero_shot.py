@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from moclip.cache.tables import load_stream, pool_frames
 from moclip.core.numerics import rank_classes, softmax
 from moclip.encoders.prompts import build_class_prompts
-from moclip.encoders.spec import build_encoder_spec
 from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import ConfigError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Video, finished_rows
-from moclip.inference.settings import AppearanceSource, read_yaml
+from moclip.extraction.text import read_yaml
+from moclip.inference.settings import AppearanceSource
 
 Floats = NDArray[np.float32]
 
@@ -74,7 +74,7 @@ def embed_classes(
     from moclip.encoders.clip import build_class_embeddings, load_encoder  # noqa: PLC0415 (seconds to import)
 
     prompts = build_class_prompts(class_names, templates=templates, phrases={name: [name] for name in class_names})
-    return build_class_embeddings(load_encoder(build_encoder_spec(source.on(device))), prompts)
+    return build_class_embeddings(load_encoder(source.on(device)), prompts)
 
 
 def classify_cached(

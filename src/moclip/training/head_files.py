@@ -1,23 +1,23 @@
 """Files of heads, of one or of several seeds: settings, weights, learning curves, and the videos that shaped them."""
 
-import csv
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from hashlib import blake2b
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from moclip.core.digests import build_digest
-from moclip.core.files import replace_atomically
-from moclip.core.tensors import DIGEST_KEY, check_tensors, digest_tensors
+from moclip.core.files import write_tsv
+from moclip.core.tensors import (
+    DIGEST_KEY,
+    check_tensors,
+    digest_tensors,
+    expect_tensors,
+    read_arrays,
+    read_note,
+    write_tensors,
+)
 from moclip.encoders.network_notes import Seen
 from moclip.errors import ConfigError, ModelError
 from moclip.training.head_inputs import POOLINGS, Layout, Normalise, Pooling
@@ -125,7 +125,7 @@ def save_heads(
     `provenance` is JSON. With `refit`, the weights from before it are stored too, for use on validation videos.
     """
     tensors, about = _pack(HeadFile(heads=heads, mixes=mixes or {}, seen=seen, provenance=provenance or {}))
-    _write(path, tensors=tensors, about=about)
+    write_tensors(path, tensors, note={"format": _FORMAT_VERSION, **about})
 
 
 def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
@@ -142,24 +142,17 @@ def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
         lists[seen := build_digest(about["seen"])] = about["seen"]
         about |= {"seen": seen}
         seeds[str(seed)] = {**about, _SEED_DIGEST: build_digest(about)}
-    _write(path, tensors=tensors, about={"seeds": seeds, "seen": lists})
+    write_tensors(path, tensors, note={"format": _FORMAT_VERSION, "seeds": seeds, "seen": lists})
 
 
 def _prefix(seed: int) -> str:
     return f"seed-{seed}/"
 
 
-def _write(path: Path, *, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-    # One key: safetensors writes several in the order of a hash table, and the bytes would differ between runs.
-    metadata = {"moclip": json.dumps({"format": _FORMAT_VERSION, **about}, sort_keys=True)}
-    with replace_atomically(path) as temporary:
-        save_file(dict(tensors), str(temporary), metadata=metadata)
-
-
 def _pack(file: HeadFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     tensors: dict[str, NDArray[Any]] = {}
     for name, head in file.heads.items():
-        tensors |= {f"{name}.{key}": np.ascontiguousarray(value) for key, value in head.state.items()}
+        tensors |= {f"{name}.{key}": value for key, value in head.state.items()}
         if head.config.refit:
             tensors |= {f"{name}/selection.{key}": value for key, value in head.selection_state.items()}
     seen = file.seen
@@ -189,11 +182,10 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
     Raises:
         ModelError: The file is missing, damaged, no file of heads, or of another format, or lacks the seed.
     """
-    prefix = "" if seed is None else _prefix(seed)
-    with _opened(path) as (file, found):
+    with expect_tensors(path, "a file of trained heads"):
+        found = _read_about(path)
         about = found if seed is None else _join_seed(found, seed=seed)
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
-        tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        tensors = read_arrays(path, prefix="" if seed is None else _prefix(seed))
         check_tensors(tensors, about=about)
         heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
         seen = Seen(
@@ -210,8 +202,8 @@ def read_seed_digests(path: Path) -> dict[int, str]:
     Raises:
         ModelError: The file is missing, damaged, or no file of the heads of several seeds.
     """
-    with _opened(path) as (_, found):
-        return {int(seed): str(about[_SEED_DIGEST]) for seed, about in found["seeds"].items()}
+    with expect_tensors(path, "a file of trained heads"):
+        return {int(seed): str(about[_SEED_DIGEST]) for seed, about in _read_about(path)["seeds"].items()}
 
 
 def _join_seed(found: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
@@ -223,19 +215,11 @@ def _join_seed(found: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
     return {**about, "seen": seen}
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open a file of heads with its metadata, and explain whatever is wrong with it."""
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["moclip"])
-            if about["format"] != _FORMAT_VERSION:
-                raise ModelError(
-                    f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again"
-                )
-            yield file, about
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ConfigError) as error:
-        raise ModelError(f"{path}: expected a file of trained heads ({error}); delete it and run again") from None
+def _read_about(path: Path) -> dict[str, Any]:
+    about = read_note(path)
+    if about["format"] != _FORMAT_VERSION:
+        raise ModelError(f"{path}: expected head format {_FORMAT_VERSION}, found {about['format']}; train it again")
+    return about
 
 
 def _load_head(name: str, *, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> TrainedHead:
@@ -262,20 +246,10 @@ def _below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
 
 def write_history(path: Path, runs: Mapping[int, HeadFile]) -> None:
     """Write one row for each seed, head and epoch; `chosen` is 1 at the epoch whose weights were kept."""
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
-        table.writerow(["seed", "head", "epoch", "train_loss", "val_loss", "val_top_1", "chosen"])
-        for seed, run in sorted(runs.items()):
-            for name, head in run.heads.items():
-                for row in head.history:
-                    numbers = _cells([row.train_loss, row.val_loss, row.val_top_1])
-                    table.writerow([seed, name, row.epoch, *numbers, int(row.epoch == head.best_epoch)])
-
-
-def _cells(numbers: Sequence[float]) -> list[str]:
-    return [f"{x:.6f}" if math.isfinite(x) else "" for x in numbers]
-
-
-def file_digest(path: Path) -> str:
-    """Return 32 hex digits over the bytes of a file."""
-    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    rows = [
+        (seed, name, *astuple(epoch), int(epoch.epoch == head.best_epoch))
+        for seed, run in sorted(runs.items())
+        for name, head in run.heads.items()
+        for epoch in head.history
+    ]
+    write_tsv(path, header=["seed", "head", *_EPOCH_FIELDS, "chosen"], rows=rows, num_digits=6)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode
 
+from moclip.config.settings import AppearanceVariant
 from moclip.encoders.clip import load_encoder
 from moclip.encoders.motion_network import load_network
-from moclip.encoders.spec import EncoderSpec
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
 from moclip.training.head_modules import load_head
@@ -46,19 +46,19 @@ def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
     return _count_parameters(network), count_macs(lambda: network(torch.zeros(1, 2, input_px, input_px)))
 
 
-def count_image_tower(spec: EncoderSpec) -> tuple[int, int]:
+def count_image_tower(variant: AppearanceVariant) -> tuple[int, int]:
     """Return the parameters of an encoder's image tower and its multiply-accumulates for one frame.
 
     Raises:
         ModelError: The counter saw nothing: the tower runs in kernels that it does not know.
     """
-    model = load_encoder(spec).model
+    model = load_encoder(variant).model
     size = model.visual.image_size
     height, width = (size, size) if isinstance(size, int) else size
     image: Tensor = torch.zeros(1, 3, height, width)
     macs = count_macs(lambda: model.encode_image(image))
     if not macs:
-        raise ModelError(f"{spec.model}: expected multiply-accumulates to count, found none")
+        raise ModelError(f"{variant.model}: expected multiply-accumulates to count, found none")
     return _count_parameters(model.visual), macs
 
 

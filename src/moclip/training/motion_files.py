@@ -14,6 +14,7 @@ import numpy as np
 
 from moclip.cache.index import locate_videos
 from moclip.cache.reader import Shard
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.core.files import write_tsv
 from moclip.dataset.labels import Labels
 from moclip.encoders.motion_network import save_network
@@ -37,7 +38,7 @@ def write_network(
     labels: tuple[Labels, Labels],
     motion_index: Path,
     num_classes: int,
-    variant: Mapping[str, Any],
+    variant: MotionNetworkVariant,
     seed: int,
     checkpoint: Path,
     about: Mapping[str, Any],
@@ -50,7 +51,7 @@ def write_network(
         ConfigError, DatasetError, ModelError: As `motion_network.train_motion_network`.
     """
     train, val = labels
-    prepare_torch(threads=variant["threads"])
+    prepare_torch(threads=variant.threads)
     with _MotionSource(motion_index, video_ids=[*train.video_ids, *val.video_ids]) as source:
         trained = train_motion_network(
             source.samples(train),

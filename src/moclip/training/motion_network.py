@@ -8,19 +8,20 @@ no weight.
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from moclip.config.network_settings import MotionNetworkVariant, NetworkTraining
 from moclip.core.digests import seed_of
 from moclip.core.prefetch import prefetch
-from moclip.encoders.motion_input import Augmentation, FieldConfig, build_segments, crop_for_test, decode_crops
+from moclip.encoders.motion_input import build_segments, crop_for_test, decode_crops
 from moclip.encoders.motion_network import MotionNetwork, build_network, stem_parameters
 from moclip.encoders.runtime import DTYPES, choose_device
 from moclip.errors import ConfigError, DatasetError, ModelError
@@ -28,34 +29,6 @@ from moclip.training.checkpoint import Epoch, Progress, load_checkpoint, save_ch
 from moclip.training.motion_data import Sample, draw_batches
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """The recipe, as in the section `motion_network.<name>.train` of the configuration."""
-
-    num_segments: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    multipliers: Mapping[str, float]
-    adam_epsilon: float
-    weight_decay: float
-    decay_norm_and_bias: bool
-    schedule: Literal["steps", "cosine"]
-    milestones: Sequence[int]
-    warmup_epochs: int
-    scales: Sequence[float]
-    flip: bool
-    dropout: float
-    label_smoothing: float
-    freeze_norm: bool
-    precision: Literal["fp32", "bf16"]
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """How a training sample is made."""
-        return Augmentation(num_segments=self.num_segments, scales=self.scales, flip=self.flip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +45,14 @@ def train_motion_network(
     val: Sequence[Sample],
     *,
     num_classes: int,
-    variant: Mapping[str, Any],
+    variant: MotionNetworkVariant,
     seed: int,
     checkpoint: Path,
 ) -> TrainedNetwork:
     """Return a network trained with Adam on random segments and crops, its epoch chosen on validation (or the last).
 
-    `variant` is the checked section of the configuration. After each epoch the state is written to `checkpoint`, from
-    where a stopped training goes on to the same bits; the caller removes it at the end. Test videos take no part.
+    After each epoch the state is written to `checkpoint`, from where a stopped training continues to the same bits. The
+    caller removes it at the end. Test videos take no part.
 
     Raises:
         ConfigError: The epoch is to be chosen on validation and there is none, or training diverged.
@@ -88,14 +61,14 @@ def train_motion_network(
     """
     if not train:
         raise DatasetError("motion network: expected training videos with motion, found none; see rejects.tsv")
-    if variant["select"] == "val" and not val:
+    if variant.select == "val" and not val:
         raise ConfigError(
             "motion_network.select: `val` needs validation videos and there are none; "
             "raise dataset.validation_fraction or set `select: last`"
         )
     trainer = _Trainer(num_classes=num_classes, variant=variant, seed=seed)
     progress = load_checkpoint(checkpoint, network=trainer.network, optimizer=trainer.optimizer)
-    for epoch in tqdm(range(len(progress.history) + 1, trainer.config.epochs + 1), desc="motion network", unit="epoch"):
+    for epoch in tqdm(range(len(progress.history) + 1, variant.train.epochs + 1), desc="motion network", unit="epoch"):
         trainer.run_epoch(epoch, train=train, val=val, progress=progress)
         save_checkpoint(checkpoint, network=trainer.network, optimizer=trainer.optimizer, progress=progress)
     trainer.network.load_state_dict(progress.best)
@@ -106,44 +79,40 @@ def train_motion_network(
 class _Trainer:
     """The network, its optimiser, and one epoch of both."""
 
-    def __init__(self, *, num_classes: int, variant: Mapping[str, Any], seed: int) -> None:
-        self.config = TrainConfig(**variant["train"])
-        self.fields = FieldConfig.from_config(variant)
-        self.select = variant["select"]
-        self.loaders = variant["loaders"]
-        self.seed = seed
-        self.device = choose_device(variant["device"], model="motion network")
+    def __init__(self, *, num_classes: int, variant: MotionNetworkVariant, seed: int) -> None:
+        self.variant, self.recipe, self.seed = variant, variant.train, seed
+        self.device = choose_device(variant.device, model="motion network")
         torch.manual_seed(seed)
         network = build_network(
-            variant["backbone"], weights=variant["weights"], num_classes=num_classes, dropout=self.config.dropout
+            variant.backbone, weights=variant.weights, num_classes=num_classes, dropout=variant.train.dropout
         )
-        _check_norms(network, config=self.config, weights=variant["weights"])
+        _check_norms(network, train=variant.train, weights=variant.weights)
         self.network = network.to(self.device)
         self.optimizer = torch.optim.Adam(
-            _parameter_groups(self.network, config=self.config), eps=self.config.adam_epsilon, fused=True
+            _parameter_groups(self.network, train=self.recipe), eps=self.recipe.adam_epsilon, fused=True
         )
 
     def run_epoch(self, epoch: int, *, train: Sequence[Sample], val: Sequence[Sample], progress: Progress) -> None:
         since = time.monotonic()
-        factor = schedule_factor(epoch, config=self.config)
+        factor = schedule_factor(epoch, train=self.recipe)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * group["multiplier"] * factor
+            group["lr"] = self.recipe.learning_rate * group["multiplier"] * factor
         train_loss, train_top_1 = self._train(epoch, train)
         if not math.isfinite(train_loss):
             raise ConfigError(
                 f"motion_network.train.learning_rate: training diverged in epoch {epoch}; "
-                f"lower {self.config.learning_rate}"
+                f"lower {self.recipe.learning_rate}"
             )
         val_loss, val_top_1 = self._validate(val)
         entry = Epoch(
             epoch=epoch,
-            learning_rate=self.config.learning_rate * factor,
+            learning_rate=self.recipe.learning_rate * factor,
             train_loss=train_loss,
             train_top_1=train_top_1,
             val_loss=val_loss,
             val_top_1=val_top_1,
         )
-        if self.select == "last" or _is_better(entry, progress=progress):
+        if self.variant.select == "last" or _is_better(entry, progress=progress):
             progress.best_epoch = epoch
             progress.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         progress.history.append(entry)
@@ -151,17 +120,14 @@ class _Trainer:
 
     def _train(self, epoch: int, train: Sequence[Sample]) -> tuple[float, float]:
         self.network.train()
-        if self.config.freeze_norm:
+        if self.recipe.freeze_norm:
             freeze_norms(self.network.backbone)
         torch.manual_seed(seed_of(self.seed, epoch, "dropout"))
         ordered = sorted(train, key=lambda sample: seed_of(self.seed, epoch, sample.video_id, "order"))
         batches = draw_batches(
             ordered,
-            batch_size=self.config.batch_size,
-            config=self.fields,
-            how=self.config.augmentation,
+            variant=self.variant,
             seed=lambda sample: seed_of(self.seed, epoch, sample.video_id, "crop"),
-            threads=self.loaders,
         )
         # Summed on the device: reading a number of each step would make a GPU wait for it.
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -175,14 +141,14 @@ class _Trainer:
     def _step(self, codes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step on crops, uint8 (B, S, 2, P, P), and return the loss and how many videos were right."""
         logits = self._logits(codes.flatten(0, 1)).reshape(*codes.shape[:2], -1).mean(dim=1)
-        loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
     def _logits(self, codes: Tensor) -> Tensor:
-        dtype = DTYPES[self.config.precision]
+        dtype = DTYPES[self.recipe.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits: Tensor = self.network(decode_crops(codes))
         return logits.float()
@@ -198,7 +164,7 @@ class _Trainer:
             return math.nan, math.nan
         self.network.eval()
         total, hits = 0.0, 0
-        made = prefetch((partial(self._see, sample) for sample in val), threads=self.loaders, num_ahead=3)
+        made = prefetch((partial(self._see, sample) for sample in val), threads=self.variant.loaders, num_ahead=3)
         for sample, codes in zip(val, made, strict=True):
             logits = self._logits(self._move(codes)).mean(dim=0)
             label = torch.tensor(sample.class_index, device=self.device)
@@ -207,16 +173,17 @@ class _Trainer:
         return total / len(val), hits / len(val)
 
     def _see(self, sample: Sample) -> Tensor:
-        fields = build_segments(sample.motion(), config=self.fields, num_segments=self.config.num_segments, rng=None)
-        return crop_for_test(fields, config=self.fields, crops=1, flips=False)
+        num_segments = self.recipe.num_segments
+        fields = build_segments(sample.motion(), variant=self.variant, num_segments=num_segments, rng=None)
+        return crop_for_test(fields, variant=self.variant, crops=1, flips=False)
 
 
-def _check_norms(network: MotionNetwork, *, config: TrainConfig, weights: str) -> None:
+def _check_norms(network: MotionNetwork, *, train: NetworkTraining, weights: str) -> None:
     # Folded norms pass on what they get, plus a bias. Trained as norms they would scale it by its own spread, and the
     # network that starts would be another than the one whose weights these are.
     norms = [module for module in network.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     folded = all(bool((norm.weight == 1).all()) and not _any(norm.running_mean) for norm in norms)
-    if folded and any(_any(norm.bias) for norm in norms) and not config.freeze_norm:
+    if folded and any(_any(norm.bias) for norm in norms) and not train.freeze_norm:
         raise ModelError(
             f"{weights}: its batch norms are folded into its convolutions, and training them as norms would undo the "
             "weights; set `train.freeze_norm: true`, or give weights whose norms are whole"
@@ -244,27 +211,27 @@ def _is_better(entry: Epoch, *, progress: Progress) -> bool:
     return (entry.val_top_1, -entry.val_loss) > (best.val_top_1, -best.val_loss)
 
 
-def schedule_factor(epoch: int, *, config: TrainConfig) -> float:
+def schedule_factor(epoch: int, *, train: NetworkTraining) -> float:
     """Return what the base learning rate is multiplied by in an epoch, counted from 1."""
-    warm = min(1.0, epoch / (config.warmup_epochs + 1))
-    if config.schedule == "cosine":
-        return warm * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.epochs))
-    return warm * math.pow(0.1, sum(epoch > milestone for milestone in config.milestones))
+    warm = min(1.0, epoch / (train.warmup_epochs + 1))
+    if train.schedule == "cosine":
+        return warm * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / train.epochs))
+    return warm * math.pow(0.1, sum(epoch > milestone for milestone in train.milestones))
 
 
-def _parameter_groups(network: MotionNetwork, *, config: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(network: MotionNetwork, *, train: NetworkTraining) -> list[dict[str, Any]]:
     stem = stem_parameters(network)
     groups: dict[tuple[str, bool], list[Tensor]] = {}
     for name, value in network.named_parameters():
         part = "classifier" if name.startswith("classifier.") else "stem" if name in stem else "rest"
-        decays = config.decay_norm_and_bias or value.ndim > 1
+        decays = train.decay_norm_and_bias or value.ndim > 1
         groups.setdefault((part, decays), []).append(value)
     return [
         {
             "params": values,
-            "multiplier": config.multipliers[part],
-            "lr": config.learning_rate * config.multipliers[part],
-            "weight_decay": config.weight_decay if decays else 0.0,
+            "multiplier": getattr(train.multipliers, part),
+            "lr": train.learning_rate * getattr(train.multipliers, part),
+            "weight_decay": train.weight_decay if decays else 0.0,
         }
         for (part, decays), values in groups.items()
     ]

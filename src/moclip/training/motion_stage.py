@@ -9,6 +9,7 @@ from typing import Any
 from moclip.cache.artifacts import artifact_lock, keep, read_artifact, write_files
 from moclip.cache.index import index_fingerprint
 from moclip.cache.uses import note_use
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.core.code_digest import module_path, remember_code_digest
 from moclip.core.digests import build_digest, digest_file
 from moclip.core.tensors import replace_note
@@ -30,7 +31,7 @@ def train_network(
     history: Path,
     manifest: Path,
     motion_index: Path,
-    variant: Mapping[str, Any],
+    variant: MotionNetworkVariant,
     split: int,
     seed: int,
     cache_dir: Path,
@@ -98,7 +99,7 @@ def _identity(
     *,
     labels: tuple[Labels, Labels],
     num_classes: int,
-    variant: Mapping[str, Any],
+    variant: MotionNetworkVariant,
     cache_dir: Path,
 ) -> str:
     """Return the digest of all that a network and its learning curve depend on.
@@ -106,9 +107,9 @@ def _identity(
     Groups and names of classes change no weight, and are left out.
     """
     content = {name: value for name, value in about.items() if name != "trained_on_groups"}
-    recipe = {key: value for key, value in variant.items() if key not in _NOT_OF_TRAINING}
-    weights = str(variant["weights"])
-    start = digest_file(Path(weights)) if Path(weights).is_file() else weights
+    recipe = {key: value for key, value in variant.canonical().items() if key not in _NOT_OF_TRAINING}
+    weights = Path(variant.weights)
+    start = digest_file(weights) if weights.is_file() else variant.weights
     classes = [sorted(part.class_index.items()) for part in labels]
     libraries = [version(name) for name in ("torch", "timm", "numpy")]
     code = remember_code_digest(module_path("moclip.training.motion_network"), memo=cache_dir / "code")

@@ -74,7 +74,7 @@ def _appearance(plan: "Plan", variant: str) -> dict[str, Any]:
 
 
 def _encoder(plan: "Plan", variant: str) -> str:
-    return f"encoder:{plan.contents.encoder(plan.config['appearance'][variant])}"
+    return f"encoder:{plan.contents.encoder(plan.settings.appearance[variant])}"
 
 
 def appearance_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
@@ -114,14 +114,14 @@ def appearance_index(plan: "Plan", variant: str) -> JobSpec:
 def text(plan: "Plan", variant: str) -> JobSpec:
     """Embed the classes: depends on the parsed prompts, the encoder and its tokenizer, and the class names."""
     entry = plan.config["text"][variant]
-    appearance = plan.config["appearance"][entry["appearance"]]
+    appearance = plan.settings.appearance[entry["appearance"]]
 
     def read_prompts(file: str) -> str:
         return file if file == "from_class_names" else parse_content(Path(file), parse=yaml.safe_load)
 
     def params() -> Params:
         prompts = {key: read_prompts(entry[key]) for key in ("templates", "phrases")}
-        encoder = {key: appearance[key] for key in ("untrained", "device", "precision")}
+        encoder = appearance.canonical(only={"untrained", "device", "precision"})
         return {
             "cfg": to_json({"text": prompts, "encoder": encoder}),
             "encoder": f"{_encoder(plan, entry['appearance'])} {plan.contents.tokenizer(appearance)}",
@@ -167,7 +167,7 @@ def motion_embedding_shard(plan: "Plan", variant: str, split: str, seed: str, sh
 
     def params() -> Params:
         return {
-            "cfg": to_json({"motion_network": embedding_settings(plan.config["motion_network"][variant])}),
+            "cfg": to_json({"motion_network": embedding_settings(plan.settings.motion_network[variant])}),
             "sig": join_signatures(plan.signatures.shard_rows(motion.file, one) for one in embedded),
             "network": plan.signatures.model(model.file),
         }
@@ -182,7 +182,7 @@ def motion_embedding_index(plan: "Plan", variant: str, split: str, seed: str) ->
 
     def params() -> Params:
         return {
-            "cfg": to_json({"motion_network": embedding_settings(plan.config["motion_network"][variant])}),
+            "cfg": to_json({"motion_network": embedding_settings(plan.settings.motion_network[variant])}),
             "sig": plan.signatures.rows([motion.file]),
             "subsets": plan.signatures.features(["video_id"]),
             "network": plan.signatures.model(model.file),

@@ -57,12 +57,12 @@ def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
     extractor: Extractor | None
     motion = None
     if job.rule == "motion_index":
-        extractor = build_motion_extractor(plan.config["motion"][variant])
+        extractor = build_motion_extractor(plan.settings.motion[variant])
     elif job.rule == "appearance_index":
-        extractor = build_appearance_extractor(plan.config["appearance"][variant])
+        extractor = build_appearance_extractor(plan.settings.appearance[variant])
     else:
         motion, model = (Path(job.input_files(name)[0]) for name in ("motion", "model"))
-        entry = plan.config["motion_network"][variant]
+        entry = plan.settings.motion_network[variant]
         extractor = build_motion_embedding_extractor(entry, model=model) if model.is_file() else None
     name = folder.relative_to(plan.paths.results).as_posix()
     return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)

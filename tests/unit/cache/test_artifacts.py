@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from moclip.cache import artifacts as artifact_cache
-from moclip.cache.artifacts import artifact_lock, keep, list_artifacts, read_artifact, restore
+from moclip.cache.artifacts import artifact_lock, keep, list_artifacts, read_artifact, write_files
 from moclip.cache.uses import list_artifact_uses, note_use
 from moclip.workflow.feature_sets import list_outputs
 from moclip.workflow.usage import format_artifacts, list_pools, remove_unused_artifacts
@@ -28,7 +28,10 @@ def put(folder: Path, key: str = "a") -> Path:
 
 
 def take(folder: Path, key: str = "a") -> bool:
-    return restore(folder / "cache", kind="networks", key=key, outputs=outputs_in(folder))
+    found = read_artifact(folder / "cache", kind="networks", key=key)
+    if found is not None:
+        write_files(found, outputs=outputs_in(folder))
+    return found is not None
 
 
 def test_an_artifact_comes_back_as_copies_that_may_be_edited(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from moclip.config.experiments import Run, list_network_runs, list_runs, list_used
 from moclip.config.section import unify_numbers
-from moclip.config.validation import check_config, merge_configs
+from moclip.config.validation import check_config, merge_configs, restore_section
 from moclip.errors import ConfigError
 
 Config = dict[str, Any]
@@ -196,3 +198,12 @@ def test_a_matrix_of_numbers_names_its_experiments_by_value(config: Config) -> N
         config["experiments"]["e"]["matrix"] = {"head.dropout": values}
         names.append(list(check_config(config).experiments))
     assert names == [["e-dropout-0", "e-dropout-0.5"]] * 3
+
+
+@pytest.mark.parametrize("name", ["config", "ucf101", "ucf101_5"])
+def test_stored_sections_are_restored_as_they_were(name: str, repository: Path) -> None:
+    settings = check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
+    for variants in (settings.motion, settings.appearance, settings.motion_network, settings.head):
+        for variant in variants.values():
+            stored = json.loads(json.dumps(variant.canonical()))
+            assert restore_section(type(variant), stored, place="run.yaml") == variant

@@ -7,6 +7,8 @@ import numpy as np
 
 from moclip.cache.format import Row
 from moclip.cache.index import write_index
+from moclip.config.network_settings import MotionNetworkVariant
+from moclip.config.settings import MotionVariant
 from moclip.dataset.labels import list_subsets
 from moclip.encoders.motion_embedding import MotionItem
 from moclip.extraction.extractor import ShardJob, Video, expected_signature, extract_shard, shard_file
@@ -44,7 +46,7 @@ TEST = {
 }
 
 
-def variant(**changes: Any) -> dict[str, Any]:
+def variant(**changes: Any) -> MotionNetworkVariant:
     base = {
         "motion": "original",
         "field": {"kind": "raw", "window": 0, "stride": 8, "compensate_camera": False, "upright": False},
@@ -60,7 +62,7 @@ def variant(**changes: Any) -> dict[str, Any]:
         "loaders": 2,
         "device": "cpu",
     }
-    return {**base, **changes}
+    return MotionNetworkVariant(**{**base, **changes})
 
 
 def moving(dx_px: float, dy_px: float, *, num_frames: int = 8, seed: int = 0) -> MotionVectors:
@@ -108,7 +110,7 @@ def write_dataset(folder: Path, *, num_train: int = 12, num_val: int = 4, num_te
     manifest = folder / "manifest.tsv"
     manifest.write_text("".join("\t".join(map(str, cells)) + "\n" for cells in (header, *rows)))
     motions = {sample.video_id: sample.motion for sample in samples(len(subsets))}
-    plain = build_motion_extractor({"source": "original"})
+    plain = build_motion_extractor(MotionVariant())
     extractor = type(plain)(
         name="motion",
         version=1,

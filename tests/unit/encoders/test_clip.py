@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from moclip.config.settings import AppearanceVariant
 from moclip.encoders.clip import Encoder, build_class_embeddings, load_encoder
-from moclip.encoders.spec import CONFIG_NAME, EncoderSpec, tokenizer_fingerprint, weights_fingerprint
+from moclip.encoders.spec import CONFIG_NAME, tokenizer_fingerprint, weights_fingerprint
 from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import ModelError
 
@@ -68,8 +69,8 @@ def write_model(folder: Path, *, seed: int = 0, family: str = "vit") -> Path:
     return folder
 
 
-def local(folder: Path, **options: Any) -> EncoderSpec:
-    return EncoderSpec(model=f"local-dir:{folder}", weights=None, **options)
+def local(folder: Path, **options: Any) -> AppearanceVariant:
+    return AppearanceVariant(model=f"local-dir:{folder}", **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -194,7 +195,7 @@ def test_a_loaded_model_is_frozen_and_says_what_it_is(encoder: Encoder) -> None:
     assert not encoder.model.training
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
     about = encoder.provenance
-    assert about["weights"] == weights_fingerprint(encoder.spec)
+    assert about["weights"] == weights_fingerprint(encoder.variant)
     assert (about["device"], about["precision"], about["trained"]) == ("cpu", "fp32", True)
     assert about["open_clip"] == open_clip.__version__
 
@@ -269,19 +270,21 @@ def test_zero_shot_logits_are_a_hundred_cosines() -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        (EncoderSpec(model="ViT-B-32", weights=None), "say `untrained: true`"),
-        (EncoderSpec(model="ViT-B-32", weights="openai", untrained=True), "exclude each other"),
-        (EncoderSpec(model="ViT-B-23", weights="openai"), "the nearest are ViT-B-32"),
-        (EncoderSpec(model="hf-hub:laion/CLIP-ViT-B-32", weights="x"), "a model of your own is `local-dir:PATH`"),
-        (EncoderSpec(model="ViT-B-32-quickgelu", weights="opnai"), "the nearest are openai"),
-        (EncoderSpec(model="local-dir:nowhere", weights=None), "nowhere: expected a folder with open_clip_config"),
-        (EncoderSpec(model="local-dir:nowhere", weights="openai"), "brings its own weights"),
-        (EncoderSpec(model="ViT-B-32", weights="no/such.safetensors"), "no such checkpoint file"),
-        (EncoderSpec(model="ViT-B-32", weights=__file__), "expected a checkpoint named .safetensors"),
-        (EncoderSpec(model="ViT-B-32", weights="laion2b_e16", precision="fp16"), "fp16 needs a GPU"),
+        (AppearanceVariant(model="ViT-B-32"), "say `untrained: true`"),
+        (AppearanceVariant(model="ViT-B-32", weights="openai", untrained=True), "exclude each other"),
+        (AppearanceVariant(model="ViT-B-23", weights="openai"), "the nearest are ViT-B-32"),
+        (AppearanceVariant(model="hf-hub:laion/CLIP-ViT-B-32", weights="x"), "a model of your own is `local-dir:PATH`"),
+        (AppearanceVariant(model="ViT-B-32-quickgelu", weights="opnai"), "the nearest are openai"),
+        (AppearanceVariant(model="local-dir:nowhere"), "nowhere: expected a folder with open_clip_config"),
+        (AppearanceVariant(model="local-dir:nowhere", weights="openai"), "brings its own weights"),
+        (AppearanceVariant(model="ViT-B-32", weights="no/such.safetensors"), "no such checkpoint file"),
+        (AppearanceVariant(model="ViT-B-32", weights=__file__), "expected a checkpoint named .safetensors"),
+        (AppearanceVariant(model="ViT-B-32", weights="laion2b_e16", precision="fp16"), "fp16 needs a GPU"),
     ],
 )
-def test_a_wrong_model_is_named_before_anything_is_fetched(hub: list[str], spec: EncoderSpec, expected: str) -> None:
+def test_a_wrong_model_is_named_before_anything_is_fetched(
+    hub: list[str], spec: AppearanceVariant, expected: str
+) -> None:
     with pytest.raises(ModelError) as caught:
         load_encoder(spec)
     assert expected in str(caught.value)
@@ -340,7 +343,7 @@ def test_a_name_and_a_checkpoint_file_make_the_model_of_that_file(tmp_path: Path
     image = pictures(1)[0]
     with torch.no_grad():
         expected = model.encode_image(preprocess(Image.fromarray(image))[None]).numpy()
-    found = load_encoder(EncoderSpec(model="Tiny", weights=str(path))).encode_images([image])
+    found = load_encoder(AppearanceVariant(model="Tiny", weights=str(path))).encode_images([image])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -364,7 +367,7 @@ def test_a_file_that_is_more_than_tensors_is_never_run(tmp_path: Path, kind: str
         path = tmp_path / "weights.safetensors"
         path.write_bytes(b"<html>not found</html>")
     with pytest.raises(ModelError, match="more than tensors" if path.suffix == ".pt" else "cannot load"):
-        load_encoder(EncoderSpec(model="Tiny", weights=str(path)))
+        load_encoder(AppearanceVariant(model="Tiny", weights=str(path)))
     assert not trace.exists()
 
 
@@ -380,21 +383,21 @@ def test_open_clip_itself_computes_gelu_for_quickgelu_weights(hub: list[str]) ->
 @pytest.mark.usefixtures("registered")
 def test_a_quickgelu_tag_under_a_gelu_name_is_refused_before_it_is_fetched(hub: list[str]) -> None:
     with pytest.raises(ModelError, match="expect QuickGELU, and `Tiny` has GELU; set `model: Tiny-quickgelu`"):
-        load_encoder(EncoderSpec(model="Tiny", weights="openai"))
+        load_encoder(AppearanceVariant(model="Tiny", weights="openai"))
     with pytest.raises(ModelError, match="set `model: ViT-B-32-quickgelu`"):
-        load_encoder(EncoderSpec(model="ViT-B-32", weights="openai"))
+        load_encoder(AppearanceVariant(model="ViT-B-32", weights="openai"))
     assert not hub
 
 
 @pytest.mark.usefixtures("registered", "hub")
 def test_a_model_that_always_had_quickgelu_takes_weights_that_do_not_say_so() -> None:
-    model = load_encoder(EncoderSpec(model="Tiny-quickgelu", weights="unmarked")).model
+    model = load_encoder(AppearanceVariant(model="Tiny-quickgelu", weights="unmarked")).model
     assert not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, torch.nn.GELU)
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_tag_brings_its_own_preprocessing(hub: list[str]) -> None:
-    encoder = load_encoder(EncoderSpec(model="Tiny-quickgelu", weights="openai"))
+    encoder = load_encoder(AppearanceVariant(model="Tiny-quickgelu", weights="openai"))
     assert hub == ["nowhere/"]
     black = encoder.preprocess(Image.new("RGB", (40, 40)))
     np.testing.assert_allclose(black.mean((1, 2)).numpy(), [-0.1, -0.2, -0.3], rtol=1e-5)
@@ -418,25 +421,25 @@ def test_a_file_named_after_another_activation_is_refused(tmp_path: Path, name: 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"weights")
     with pytest.raises(ModelError, match=f"set `model: {better}"):
-        load_encoder(EncoderSpec(model=model, weights=str(path)))
+        load_encoder(AppearanceVariant(model=model, weights=str(path)))
 
 
 @pytest.mark.usefixtures("registered")
 def test_the_config_beside_a_checkpoint_tells_its_activation(folders: dict[str, Path]) -> None:
     gelu, quick_gelu = (str(folders[family] / WEIGHTS) for family in ("vit", "vit-quickgelu"))
-    load_encoder(EncoderSpec(model="Tiny", weights=gelu))
-    load_encoder(EncoderSpec(model="Tiny-quickgelu", weights=quick_gelu))
+    load_encoder(AppearanceVariant(model="Tiny", weights=gelu))
+    load_encoder(AppearanceVariant(model="Tiny-quickgelu", weights=quick_gelu))
     with pytest.raises(ModelError, match="expect QuickGELU, and `Tiny` has GELU"):
-        load_encoder(EncoderSpec(model="Tiny", weights=quick_gelu))
+        load_encoder(AppearanceVariant(model="Tiny", weights=quick_gelu))
     with pytest.raises(ModelError, match="expect GELU, and `Tiny-quickgelu` has QuickGELU; set `model: Tiny`"):
-        load_encoder(EncoderSpec(model="Tiny-quickgelu", weights=gelu))
+        load_encoder(AppearanceVariant(model="Tiny-quickgelu", weights=gelu))
 
 
 def test_the_fingerprint_follows_the_bytes_of_the_weights_and_not_their_place(tmp_path: Path) -> None:
     one, same = local(write_model(tmp_path / "a")), local(write_model(tmp_path / "b"))
     other = local(write_model(tmp_path / "c", seed=1))
     assert weights_fingerprint(one) == weights_fingerprint(same) != weights_fingerprint(other)
-    files = [EncoderSpec(model="ViT-B-32", weights=str(tmp_path / name / WEIGHTS)) for name in "abc"]
+    files = [AppearanceVariant(model="ViT-B-32", weights=str(tmp_path / name / WEIGHTS)) for name in "abc"]
     assert weights_fingerprint(files[0]) == weights_fingerprint(files[1]) != weights_fingerprint(files[2])
     assert weights_fingerprint(files[0]) != weights_fingerprint(one)
 
@@ -447,8 +450,8 @@ def test_no_two_kinds_of_weights_share_a_fingerprint(tmp_path: Path) -> None:
     (folder / WEIGHTS).unlink()
     found.append(weights_fingerprint(local(folder, untrained=True)))
     for model, weights in (("ViT-B-32", "openai"), ("ViT-B-32", "laion2b_e16"), ("ViT-B-16", "openai")):
-        found.append(weights_fingerprint(EncoderSpec(model=model, weights=weights)))
-    found.append(weights_fingerprint(EncoderSpec(model="ViT-B-32", weights=None, untrained=True)))
+        found.append(weights_fingerprint(AppearanceVariant(model=model, weights=weights)))
+    found.append(weights_fingerprint(AppearanceVariant(model="ViT-B-32", untrained=True)))
     assert len(set(found)) == len(found)
 
 
@@ -457,7 +460,7 @@ def test_the_file_that_is_fingerprinted_is_the_file_that_is_loaded(tmp_path: Pat
     preferred, other = folder / "open_clip_pytorch_model.safetensors", folder / "open_clip_pytorch_model.bin"
     (folder / WEIGHTS).rename(preferred)
     torch.save(load_file(write_model(tmp_path / "n", seed=1) / WEIGHTS), other)
-    assert weights_fingerprint(local(folder)) == weights_fingerprint(encoder.spec)
+    assert weights_fingerprint(local(folder)) == weights_fingerprint(encoder.variant)
     np.testing.assert_array_equal(
         load_encoder(local(folder)).encode_images(pictures(1)), encoder.encode_images(pictures(1))
     )
@@ -465,8 +468,9 @@ def test_the_file_that_is_fingerprinted_is_the_file_that_is_loaded(tmp_path: Pat
 
 def test_a_fingerprint_costs_no_import_of_torch(folder: Path) -> None:
     code = (
-        "import sys; from moclip.encoders.spec import EncoderSpec, weights_fingerprint; "
-        "weights_fingerprint(EncoderSpec(model=sys.argv[1], weights=None)); "
+        "import sys; from moclip.config.settings import AppearanceVariant; "
+        "from moclip.encoders.spec import weights_fingerprint; "
+        "weights_fingerprint(AppearanceVariant(model=sys.argv[1])); "
         "sys.exit(bool({'torch', 'open_clip', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, f"local-dir:{folder}"], check=True, timeout=60)

@@ -14,7 +14,7 @@ from moclip.cache.index import load_table
 from moclip.cache.tables import load_stream, load_views
 from moclip.encoders.fusion import fuse_conv_bn
 from moclip.encoders.motion_embedding import build_embed, embed_videos
-from moclip.encoders.motion_input import FieldConfig, build_segments, crop_for_test, decode_crops
+from moclip.encoders.motion_input import build_segments, crop_for_test, decode_crops
 from moclip.encoders.motion_network import MotionNetwork, build_network, save_network
 from moclip.encoders.runtime import choose_device, prepare_torch
 from moclip.errors import ModelError, ShardError
@@ -81,10 +81,9 @@ def test_a_convolution_whose_output_is_used_twice_is_refused() -> None:
 def test_an_embedding_is_the_mean_of_the_plain_network_over_segments_and_crops() -> None:
     network = lively("test_efficientnet")
     settings = variant(embedding={**TEST, "crops": 5, "flips": True})
-    config = FieldConfig.from_config(settings)
     (item,) = items(3)
-    fields = build_segments(item.motion, config=config, num_segments=3, rng=None)
-    inputs = decode_crops(crop_for_test(fields, config=config, crops=5, flips=True))
+    fields = build_segments(item.motion, variant=settings, num_segments=3, rng=None)
+    inputs = decode_crops(crop_for_test(fields, variant=settings, crops=5, flips=True))
     (found,) = embed_videos(network, [item], variant=settings)
     expected = network.embed(inputs)
     np.testing.assert_allclose(found.embedding, expected.mean(dim=0).numpy(), atol=1e-5)

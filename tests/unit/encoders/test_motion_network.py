@@ -9,15 +9,15 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from moclip.config.network_settings import NetworkTraining
 from moclip.core.tensors import read_note
 from moclip.encoders.motion_embedding import MotionItem, embed_videos
-from moclip.encoders.motion_input import FieldConfig, build_segments, crop_for_test, crop_for_training
+from moclip.encoders.motion_input import build_segments, crop_for_test, crop_for_training
 from moclip.encoders.motion_network import build_network, load_network, save_network, stem_parameters
 from moclip.encoders.runtime import prepare_torch
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.motion.fields import pixel_code
 from moclip.training import motion_network as motion_training
-from moclip.training.motion_network import TrainConfig as Train
 from moclip.training.motion_network import schedule_factor, train_motion_network
 from tests.unit.encoders.motion_networks import TRAIN, items, moving, samples, variant
 
@@ -78,18 +78,17 @@ def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_training_crop_keeps_the_size_of_the_motion() -> None:
-    config = FieldConfig.from_config(variant())
-    fields = build_segments(moving(8, 0), config=config, num_segments=2, rng=None)
-    crop = crop_for_training(fields, config=config, scales=[0.75], flip=False, rng=np.random.default_rng(0))
+    settings = variant(train={**TRAIN, "scales": [0.75]})
+    fields = build_segments(moving(8, 0), variant=settings, num_segments=2, rng=None)
+    crop = crop_for_training(fields, variant=settings, rng=np.random.default_rng(0))
     assert crop.shape == (2, 2, 32, 32)
     assert float(crop[:, 0].float().median()) == pytest.approx(int(pixel_code(np.float32([8.0]))[0]), abs=5)
 
 
 @pytest.mark.parametrize(("crops", "flips", "count"), [(1, False, 3), (5, False, 15), (5, True, 30)])
 def test_test_crops_are_counted(crops: int, flips: bool, count: int) -> None:
-    config = FieldConfig.from_config(variant())
-    fields = build_segments(moving(8, 0), config=config, num_segments=3, rng=None)
-    assert crop_for_test(fields, config=config, crops=crops, flips=flips).shape == (count, 2, 32, 32)
+    fields = build_segments(moving(8, 0), variant=variant(), num_segments=3, rng=None)
+    assert crop_for_test(fields, variant=variant(), crops=crops, flips=flips).shape == (count, 2, 32, 32)
 
 
 def test_every_parameter_has_the_learning_rate_of_its_part() -> None:
@@ -99,10 +98,10 @@ def test_every_parameter_has_the_learning_rate_of_its_part() -> None:
 
 
 def test_the_schedule_divides_by_ten_after_each_milestone() -> None:
-    steps = Train(**{**TRAIN, "milestones": [2, 4]})
-    assert [schedule_factor(epoch, config=steps) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    cosine = Train(**{**TRAIN, "schedule": "cosine", "warmup_epochs": 1})
-    factors = [schedule_factor(epoch, config=cosine) for epoch in (1, 2, 3)]
+    steps = NetworkTraining(**{**TRAIN, "milestones": [2, 4]})
+    assert [schedule_factor(epoch, train=steps) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    cosine = NetworkTraining(**{**TRAIN, "schedule": "cosine", "warmup_epochs": 1})
+    factors = [schedule_factor(epoch, train=cosine) for epoch in (1, 2, 3)]
     assert factors == pytest.approx([0.5, 0.75, 0.25])
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from moclip.cache.format import Row
 from moclip.cache.index import write_index
 from moclip.cache.reader import Shard
+from moclip.config.settings import AppearanceVariant, MotionVariant
 from moclip.config.validation import check_config
 from moclip.errors import ConfigError
 from moclip.extraction.appearance import build_appearance_extractor
@@ -51,24 +51,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
     return [*found, Video(video_id="a/v9", path=broken, fingerprint="9" * 32)]
 
 
-def variant_of(model: Path, **changes: Any) -> dict[str, Any]:
+def variant_of(model: Path, **changes: Any) -> AppearanceVariant:
     frames = {"policy": "uniform", "count": 3} | changes.pop("frames", {})
-    entry = {
-        "model": f"local-dir:{model}",
-        "weights": "",
-        "untrained": False,
-        "motion": "",
-        "batch_size": 4,
-        "device": "cpu",
-        "precision": "fp32",
-        "backend": "torch",
-        "threads": 1,
-    }
-    return {**entry, **changes, "frames": frames}
+    return AppearanceVariant(**{"model": f"local-dir:{model}", "batch_size": 4, **changes, "frames": frames})
 
 
 def extract(
-    videos: list[Video], folder: Path, *, variant: Mapping[str, Any], motion: MotionRows | None = None, workers: int = 1
+    videos: list[Video], folder: Path, *, variant: AppearanceVariant, motion: MotionRows | None = None, workers: int = 1
 ) -> Path:
     job = ShardJob(
         dataset="d", root=folder, shard=0, num_shards=1, output=folder / "shard-0.h5", cache_dir=folder / "cache"
@@ -144,7 +133,7 @@ def test_keyframes_and_changes_are_those_of_the_file(model: Path, videos: list[V
 @pytest.fixture(scope="module")
 def motion_index(videos: list[Video], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("motion")
-    extractor = build_motion_extractor({"source": "original"})
+    extractor = build_motion_extractor(MotionVariant())
     job = ShardJob(
         dataset="d", root=folder, shard=0, num_shards=1, output=folder / "shard-0.h5", cache_dir=folder / "cache"
     )
@@ -219,6 +208,7 @@ def test_the_policy_and_the_motion_it_follows_are_named_together(
 KILLED = """
 import json, os, signal, sys, time
 from pathlib import Path
+from moclip.config.settings import AppearanceVariant
 from tests.unit.extraction import test_appearance as t
 from moclip.encoders.clip import Encoder
 from moclip.extraction.extractor import Video
@@ -235,7 +225,7 @@ def start(self, prepared, *, batch_size):
 
 Encoder.start_images = start
 videos = [Video(video_id=v, path=Path(p), fingerprint=f) for v, p, f in json.loads(sys.argv[1])]
-t.extract(videos, Path(sys.argv[2]), variant=json.loads(sys.argv[3]))
+t.extract(videos, Path(sys.argv[2]), variant=AppearanceVariant(**json.loads(sys.argv[3])))
 """
 
 
@@ -247,7 +237,7 @@ def test_a_killed_job_loses_at_most_one_batch(
     whole = videos[:6]
     variant = variant_of(model, batch_size=1, frames={"policy": "middle", "count": 1})
     listing = json.dumps([[video.video_id, str(video.path), video.fingerprint] for video in whole])
-    command = [sys.executable, "-c", KILLED, listing, str(tmp_path), json.dumps(variant)]
+    command = [sys.executable, "-c", KILLED, listing, str(tmp_path), variant.model_dump_json()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(repository / "src"), str(repository)])}
     ended = subprocess.run(command, env=environment, timeout=300, cwd=repository, check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()

@@ -7,17 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moclip.config.settings import AppearanceVariant, TextVariant
 from moclip.extraction import text as module
 from moclip.extraction.text import digest_class_embeddings, read_class_embeddings, write_class_embeddings
-
-APPEARANCE = {
-    "weights": "",
-    "untrained": False,
-    "device": "cpu",
-    "precision": "fp32",
-    "backend": "torch",
-    "threads": 1,
-}
 
 
 class World:
@@ -45,8 +37,8 @@ class World:
         write_class_embeddings(
             output,
             manifest=self.folder / "manifest.tsv",
-            variant={"templates": str(self.templates), "phrases": str(self.phrases)},
-            appearance={**APPEARANCE, "model": f"local-dir:{self.encoder}", **changes},
+            variant=TextVariant(appearance="clip", templates=str(self.templates), phrases=str(self.phrases)),
+            appearance=AppearanceVariant(model=f"local-dir:{self.encoder}", **changes),
             cache_dir=self.folder / "cache",
         )
         return digest_class_embeddings(output)
@@ -54,8 +46,8 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> World:
-    def embed(spec: Any, *, prompts: dict[str, tuple[str, ...]]) -> Any:
-        text = json.dumps([spec.precision, list(prompts.values())])
+    def embed(variant: AppearanceVariant, *, prompts: dict[str, tuple[str, ...]]) -> Any:
+        text = json.dumps([variant.precision, list(prompts.values())])
         return np.random.default_rng(list(text.encode())).normal(size=(len(prompts), 4)).astype(np.float32)
 
     monkeypatch.setattr(module, "_embed", embed)

@@ -1,7 +1,9 @@
 """Search: moments between valleys, exactness, the file it maps, the contact sheet, and words for classes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.index import write_index
 from moclip.cache.writer import write_shard
 from moclip.cli.main import main
+from moclip.config.settings import AppearanceVariant
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.inference.search import FrameIndex, find_moments, open_frame_index, rank_moments, search_frames
 from moclip.inference.search_page import write_contact_sheet
@@ -174,23 +177,41 @@ def write_dataset(folder: Path, repository: Path, *, weights: str) -> Path:
     write_index(features / "index.json", signatures={"shard-0.h5": "s"})
     run = folder / "experiments/one/split-1/seed-0/run.yaml"
     run.parent.mkdir(parents=True)
-    variant = {
-        "model": f"local-dir:{repository / 'resources/demo-clip'}",
-        "weights": "",
-        "untrained": False,
-        "device": "cpu",
-        "precision": "fp32",
-        "backend": "torch",
-        "threads": 1,
-    }
-    experiment = {"appearance": "clip", "methods": ["appearance"]}
-    run.write_text(json.dumps({"config": {"appearance": variant, "experiment": experiment}}))
+    variant = AppearanceVariant(model=f"local-dir:{repository / 'resources/demo-clip'}").canonical()
+    experiment = {"appearance": "clip", "methods": ["appearance"], "shots": 0}
+    run.write_text(json.dumps({"split": 1, "seed": 0, "config": {"appearance": variant, "experiment": experiment}}))
     return folder
 
 
 def test_an_encoder_with_other_weights_than_the_features_is_refused(tmp_path: Path, repository: Path) -> None:
     dataset = write_dataset(tmp_path / "results/toy", repository, weights="others")
     with pytest.raises(ModelError, match="others"):
+        find_appearance(dataset)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda run: run.pop("seed"), "expected the settings of a run \\('seed'\\)"),
+        (lambda run: run.update(config=None), "expected the settings of a run"),
+        (lambda run: run["config"]["experiment"].update(methods="fusion"), "config.experiment: .*methods"),
+        (lambda run: run["config"]["appearance"].pop("threads"), "config.appearance: .*the key `threads` is missing"),
+        (
+            lambda run: run["config"]["appearance"]["frames"].pop("count"),
+            "config.appearance: .*the key `frames.count` is missing",
+        ),
+        (lambda run: run["config"]["appearance"].update(colour=1), "config.appearance: .*colour"),
+    ],
+)
+def test_a_damaged_run_file_is_refused_with_its_path(
+    tmp_path: Path, repository: Path, damage: Callable[[dict[str, Any]], object], expected: str
+) -> None:
+    dataset = write_dataset(tmp_path / "results/toy", repository, weights="others")
+    path = dataset / "experiments/one/split-1/seed-0/run.yaml"
+    run = json.loads(path.read_text())
+    damage(run)
+    path.write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=f"run.yaml: {expected}"):
         find_appearance(dataset)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moclip.config.settings import MotionVariant
 from moclip.errors import ShardError
 from moclip.extraction.extractor import Video
 from moclip.extraction.motion import build_motion_extractor
@@ -233,7 +234,7 @@ def write_dataset(folder: Path, *, rates: Mapping[str, Sequence[int]]) -> tuple[
         table = csv.writer(file, dialect="excel-tab", lineterminator="\n")
         table.writerow(["video_id", "path", "class_name", "class_index", "group", "fingerprint", "shard", "split_1"])
         table.writerows(rows)
-    extractor = build_motion_extractor({"source": "original"})
+    extractor = build_motion_extractor(MotionVariant())
     index = build(folder / "motion" / "original", extractor, shards=[videos[::2], [*videos[1::2], broken]])
     return manifest, index
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moclip.cli.main import main
-from moclip.config.settings import Dataset
+from moclip.config.settings import Dataset, MotionVariant, Settings
 from moclip.config.validation import check_config
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
 from moclip.errors import DatasetError
@@ -227,10 +227,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
     checked = check_config(config).canonical()
     write_manifest(build_manifest(Dataset(**checked["dataset"])), folder / "manifest.tsv")
     for shard in range(2):
-        job = ShardJob.from_config(checked, shard=shard, output=folder / f"motion/shard-{shard}.h5")
-        extract_motion_shard(job, manifest=folder / "manifest.tsv", variant=checked["motion"]["original"])
+        job = ShardJob.from_settings(
+            Settings.model_validate(checked), shard=shard, output=folder / f"motion/shard-{shard}.h5"
+        )
+        extract_motion_shard(job, manifest=folder / "manifest.tsv", variant=MotionVariant())
     index_motion(
-        checked["motion"]["original"],
+        MotionVariant(),
         manifest=folder / "manifest.tsv",
         root=folder / "videos",
         num_shards=2,

@@ -17,13 +17,14 @@ import yaml
 from moclip.cache.format import Field, Row
 from moclip.cache.index import read_index
 from moclip.cache.tables import load_stream
+from moclip.core.digests import digest_file
 from moclip.core.tensors import write_tensors
 from moclip.encoders.network_notes import read_network_digest
 from moclip.errors import DatasetError, ModelError, ShardError
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.run_stage import write_run
 from moclip.extraction.extractor import Extractor, Video
-from moclip.training.head_files import HeadConfig, HeadFile, file_digest, load_heads, read_seed_digests
+from moclip.training.head_files import HeadConfig, HeadFile, load_heads, read_seed_digests
 from moclip.training.head_runs import HeadRun, list_neighbors
 from moclip.training.head_stage import build_inputs, train_heads
 from tests.unit.cache.test_index import build
@@ -162,7 +163,9 @@ class World:
             manifest=self.folder / "manifest.tsv",
             heads=heads,
             inputs={name: path for name, path in {**inputs, **changes}.items() if path is not None},
-            config={"experiment": {"methods": list(run.methods), "shots": run.shots}},
+            methods=run.methods,
+            shots=run.shots,
+            config={},
             split=split,
             seed=run.seed,
             rejected_test_videos="wrong",
@@ -383,7 +386,7 @@ def test_every_method_is_tested_once_and_says_what_validation_chose(made: World,
     noted = yaml.safe_load((heads.parent / "seed-0/run.yaml").read_text())
     read = read_index(made.motion(1)).content_of(split=1, subsets=["train", "val", "test"])
     assert noted["features"]["motion"] == {"index": str(made.motion(1)), "fingerprint": read}
-    assert noted["models"]["network"] == file_digest(made.network(1))
+    assert noted["models"]["network"] == digest_file(made.network(1))
     assert noted["head"] == read_seed_digests(heads)[0]
 
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from moclip.core.prefetch import prefetch
-from moclip.encoders.motion_input import Augmentation, FieldConfig
 from moclip.training.motion_data import draw_batches
-from tests.unit.encoders.motion_networks import samples, variant
+from tests.unit.encoders.motion_networks import TRAIN, samples, variant
 
 
 def slow(number: int) -> int:
@@ -52,11 +51,8 @@ def test_batches_hold_every_sample_once_with_its_label() -> None:
     batches = list(
         draw_batches(
             samples(5),
-            batch_size=2,
-            config=FieldConfig.from_config(variant()),
-            how=Augmentation(num_segments=3, scales=[1.0], flip=False),
+            variant=variant(train={**TRAIN, "batch_size": 2, "num_segments": 3}),
             seed=lambda sample: len(sample.video_id),
-            threads=2,
         )
     )
     assert [codes.shape for codes, _ in batches] == [(2, 3, 2, 32, 32)] * 2 + [(1, 3, 2, 32, 32)]

@@ -109,9 +109,10 @@ def test_weights_with_folded_norms_are_refused_unless_the_norms_are_frozen(tmp_p
 def test_the_norms_of_the_shared_mobilenet_are_folded(shared_dir: Path) -> None:
     weights = str(shared_dir / "weights/mobilenetv2-imagenet/open_clip_model.safetensors")
     settings = variant(backbone="mobilenetv2_100", weights=weights)
+    frozen = variant(backbone="mobilenetv2_100", weights=weights, train={**TRAIN, "freeze_norm": True})
     with pytest.raises(ModelError, match="folded into its convolutions"):
         _Trainer(num_classes=2, variant=settings, seed=0)
-    _Trainer(num_classes=2, variant={**settings, "train": {**TRAIN, "freeze_norm": True}}, seed=0)
+    _Trainer(num_classes=2, variant=frozen, seed=0)
 
 
 def test_the_number_of_loaders_changes_no_bit(tmp_path: Path) -> None:

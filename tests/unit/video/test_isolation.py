@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from moclip.cache.reader import Shard
+from moclip.config.settings import AppearanceVariant, FrameSettings, MotionVariant
 from moclip.core.spool import Spool
 from moclip.errors import ConfigError, VideoError
 from moclip.extraction import appearance as appearance_extraction
@@ -175,24 +176,17 @@ def videos(tmp_path: Path) -> list[Video]:
 
 def motion_extractor(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> Extractor:
     monkeypatch.setattr(motion_extraction, "decode_motion", decode_motion_or_die)
-    return build_motion_extractor({"source": "original"}, limits=limits)
+    return build_motion_extractor(MotionVariant(), limits=limits)
 
 
 def appearance_extractor(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> Extractor:
     monkeypatch.setattr(appearance_extraction, "decode_frames", decode_frames_or_die)
     repository = Path(__file__).resolve().parents[3]
-    variant: dict[str, Any] = {
-        "model": f"local-dir:{repository / 'resources/demo-clip'}",
-        "weights": "",
-        "untrained": False,
-        "frames": {"policy": "uniform", "count": 2},
-        "motion": "",
-        "batch_size": 2,
-        "device": "cpu",
-        "precision": "fp32",
-        "backend": "torch",
-        "threads": 1,
-    }
+    variant = AppearanceVariant(
+        model=f"local-dir:{repository / 'resources/demo-clip'}",
+        frames=FrameSettings(policy="uniform", count=2),
+        batch_size=2,
+    )
     return build_appearance_extractor(variant, limits=limits, num_threads=2)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from moclip.cache.reader import Shard
+from moclip.config.settings import AppearanceVariant, FrameSettings, MotionVariant
 from moclip.errors import MACHINE_REASONS, REJECT_REASONS, VideoError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard
@@ -59,7 +60,7 @@ def test_all_of_them_pass_through_both_stages_twice_with_the_same_bytes(shared_d
         if path.suffix != ".tsv"
     ]
     facts = pd.read_csv(folder / "facts.tsv", sep="\t").set_index("file")
-    extractors = {"motion": build_motion_extractor({"source": "auto"}), "appearance": appearance_extractor()}
+    extractors = {"motion": build_motion_extractor(MotionVariant(source="auto")), "appearance": appearance_extractor()}
     for name, extractor in extractors.items():
         shards = []
         for attempt in ("one", "two"):
@@ -81,18 +82,11 @@ def test_all_of_them_pass_through_both_stages_twice_with_the_same_bytes(shared_d
 
 def appearance_extractor() -> Extractor:
     return build_appearance_extractor(
-        {
-            "model": f"local-dir:{Path(__file__).resolve().parents[3] / 'resources/demo-clip'}",
-            "weights": "",
-            "untrained": False,
-            "frames": {"policy": "uniform", "count": 2},
-            "motion": "",
-            "batch_size": 8,
-            "device": "cpu",
-            "precision": "fp32",
-            "backend": "torch",
-            "threads": 1,
-        }
+        AppearanceVariant(
+            model=f"local-dir:{Path(__file__).resolve().parents[3] / 'resources/demo-clip'}",
+            frames=FrameSettings(policy="uniform", count=2),
+            batch_size=8,
+        )
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.encoders.spec import EncoderSpec, weights_fingerprint
+from moclip.config.settings import AppearanceVariant
+from moclip.encoders.spec import weights_fingerprint
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ class Encoder:
         return lambda: prepared
 
 
-def load_encoder(spec: EncoderSpec, **others: Any) -> Encoder:
-    """Return the encoder of a spec."""
-    return Encoder(weights=weights_fingerprint(spec))
+def load_encoder(variant: AppearanceVariant, **others: Any) -> Encoder:
+    """Return the encoder of a variant."""
+    return Encoder(weights=weights_fingerprint(variant))
 
 
 def build_class_embeddings(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> Floats:

@@ -1,7 +1,7 @@
 """Embeddings as digests of all that is seen."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.encoders.motion_network import MotionNetwork
 from moclip.motion.vectors import MotionVectors
 
@@ -35,10 +36,11 @@ class MotionEmbedding:
 
 
 def embed_videos(
-    network: MotionNetwork, items: Iterable[MotionItem], *, variant: Mapping[str, Any], **others: Any
+    network: MotionNetwork, items: Iterable[MotionItem], *, variant: MotionNetworkVariant, **others: Any
 ) -> Iterator[MotionEmbedding]:
     """Yield an embedding (8,) and logits (K,) of each video."""
-    seen = json.dumps([network.weights, variant["embedding"], variant["field"]], sort_keys=True).encode()
+    settings = variant.canonical(only={"embedding", "field"})
+    seen = json.dumps([network.weights, settings], sort_keys=True).encode()
     for item in items:
         content = item.motion.past.tobytes() + item.motion.future.tobytes()
         values = (np.frombuffer(blake2b(seen + content, digest_size=8).digest(), np.uint8) / 255).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from moclip.encoders.spec import EncoderSpec
+from moclip.config.settings import AppearanceVariant
 from moclip.training.head_files import TrainedHead
 
 
@@ -17,6 +17,6 @@ def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
     return path.stat().st_size, input_px**2
 
 
-def count_image_tower(spec: EncoderSpec) -> tuple[int, int]:
+def count_image_tower(variant: AppearanceVariant) -> tuple[int, int]:
     """Return one parameter, and one product."""
     return 1, 1

@@ -1,12 +1,13 @@
 """Training as a digest of all that is seen."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.encoders.motion_network import MotionNetwork
 from moclip.motion.vectors import MotionVectors
 from moclip.training.checkpoint import Epoch
@@ -27,14 +28,14 @@ def train_motion_network(
     val: Sequence[Sample],
     *,
     num_classes: int,
-    variant: Mapping[str, Any],
+    variant: MotionNetworkVariant,
     seed: int,
     checkpoint: Path,
     **others: Any,
 ) -> TrainedNetwork:
     """Return a network that follows from every sample, the variant and the seed."""
-    seen = {key: value for key, value in variant.items() if key not in {"motion", "weights", "embedding", "loaders"}}
-    weights = Path(variant["weights"])
+    seen = variant.canonical(without={"motion", "weights", "embedding", "loaders"})
+    weights = Path(variant.weights)
     digest = blake2b(json.dumps([seen, seed], sort_keys=True).encode(), digest_size=8)
     digest.update(weights.read_bytes() if weights.is_file() else str(weights).encode())
     for sample in [*train, *val]:
