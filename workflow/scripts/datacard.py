@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.report.datacard import write_datacard
 
 with stage(snakemake):
     write_datacard(
         Path(snakemake.output.datacard),
-        dataset_name=snakemake.config["dataset"]["name"],
+        dataset_name=Settings.model_validate(snakemake.config).dataset.name,
         manifest=Path(snakemake.input.manifest),
         indexes=[Path(path) for path in snakemake.input.indexes],
     )

@@ -27,8 +27,8 @@ exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or
 def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `draw` to the commands of a parser."""
     title = "draw the motion of videos: block vectors over frames, and the fields a network sees"
-    draw = add_command(commands, "draw", summary=title, text=_TEXT)
-    draw.usage = "moclip draw VIDEO... (--output PAGE.html | --png FOLDER) [options]"
+    usage = "moclip draw VIDEO... (--output PAGE.html | --png FOLDER) [options]"
+    draw = add_command(commands, "draw", summary=title, text=_TEXT, run=_draw, usage=usage)
     draw.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
     draw.add_argument("--output", type=Path, metavar="PAGE.html", help="write one page that opens offline")
     draw.add_argument("--png", type=Path, metavar="FOLDER", help="write every picture as a PNG file")
@@ -49,7 +49,6 @@ def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
     draw.add_argument("--stride", type=int, choices=(1, 2, 4, 8), default=1, help="px between samples (default: 1)")
     draw.add_argument("--compensate-camera", action="store_true", help="take the motion of the camera off the fields")
     draw.add_argument("--upright", action="store_true", help="turn pictures and fields as the file says")
-    draw.set_defaults(run=_draw)
 
 
 def _draw(options: argparse.Namespace) -> None:

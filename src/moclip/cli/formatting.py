@@ -4,17 +4,25 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
 def add_command(
-    commands: "argparse._SubParsersAction[Any]", name: str, *, summary: str, text: str
+    commands: "argparse._SubParsersAction[Any]",
+    name: str,
+    *,
+    summary: str,
+    text: str,
+    run: Callable[[argparse.Namespace], None],
+    usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Return the parser of a new command; `text` opens its help: examples, then what it does."""
+    """Return the parser of a new command that calls `run`. Its help starts with `text`: examples first."""
+    layout = argparse.RawDescriptionHelpFormatter
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        name, help=summary, description=text, usage=usage, formatter_class=layout
     )
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

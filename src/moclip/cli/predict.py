@@ -44,8 +44,8 @@ both encoders, each compared with torch to 1e-4. `moclip predict` needs nothing 
 
 def add_predict_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `predict` and `export` to the commands of a parser."""
-    predict = add_command(commands, "predict", summary="label new videos with a finished run", text=_PREDICT)
-    predict.usage = "moclip predict RUN VIDEO... [options]"
+    title, usage = "label new videos with a finished run", "moclip predict RUN VIDEO... [options]"
+    predict = add_command(commands, "predict", summary=title, text=_PREDICT, run=_predict, usage=usage)
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run or of a bundle")
     predict.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="file, folder, 'pattern', or -")
     predict.add_argument("--top", type=int, default=3, metavar="K", help="classes to list (default: 3)")
@@ -54,14 +54,12 @@ def add_predict_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     predict.add_argument("--device", choices=("cpu", "cuda", "auto"), default="", help="default: that of the run")
     predict.add_argument("--threads", type=int, default=1, metavar="N", help="that decode frames (default: 1)")
     add_output_options(predict)
-    predict.set_defaults(run=_predict)
-    export = add_command(commands, "export", summary="write a finished run as one folder to copy", text=_EXPORT)
-    export.usage = "moclip export RUN BUNDLE [options]"
+    title, usage = "write a finished run as one folder to copy", "moclip export RUN BUNDLE [options]"
+    export = add_command(commands, "export", summary=title, text=_EXPORT, run=_export, usage=usage)
     export.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a finished run")
     export.add_argument("bundle", type=Path, metavar="BUNDLE", help="a new or an empty folder")
     export.add_argument("--onnx", action="store_true", help="write ONNX too, compared with torch (extra `export`)")
     export.add_argument("--licence", default="", metavar="TEXT", help="licence of the encoder's weights, for the card")
-    export.set_defaults(run=_export)
 
 
 def _export(options: argparse.Namespace) -> None:

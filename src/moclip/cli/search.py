@@ -39,7 +39,15 @@ exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the co
 
 def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `search` and `classify` to the commands of a parser."""
-    search = _add(commands, "search", "find moments in videos by words or by an example", _SEARCH)
+    search = add_command(
+        commands,
+        "search",
+        summary="find moments in videos by words or by an example",
+        text=_SEARCH,
+        run=_search,
+        usage="moclip search DATASET (WORDS | --video FILE) [options]",
+    )
+    _add_source(search)
     search.add_argument("sentence", nargs="?", metavar="WORDS", help="what to look for")
     search.add_argument("--video", type=Path, metavar="FILE", help="look for more like this video instead")
     search.add_argument("--top", type=int, default=10, metavar="K", help="moments to list (default: 10)")
@@ -47,19 +55,22 @@ def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     search.add_argument("--html", type=Path, metavar="PAGE.html", help="write a contact sheet that opens offline")
     search.add_argument("--root", type=Path, metavar="FOLDER", help="folder of the videos, for --html")
     search.add_argument("--cache-dir", type=Path, metavar="FOLDER", help="default: DATASET/../.cache")
-    search.usage = "moclip search DATASET (WORDS | --video FILE) [options]"
-    search.set_defaults(run=_search)
-    classify = _add(commands, "classify", "label videos with classes in your own words (zero-shot)", _CLASSIFY)
+    classify = add_command(
+        commands,
+        "classify",
+        summary="label videos with classes in your own words (zero-shot)",
+        text=_CLASSIFY,
+        run=_classify,
+        usage='moclip classify DATASET [VIDEO ...] --classes "A, B, C" [options]',
+    )
+    _add_source(classify)
     classify.add_argument("videos", nargs="*", type=Path, metavar="VIDEO", help="new videos; none: all cached ones")
     classify.add_argument("--classes", required=True, metavar='"A, B, C"', help="the classes, with commas between")
     classify.add_argument("--templates", type=Path, metavar="FILE", help="sentences with a {}, a line each, or YAML")
     classify.add_argument("--top", type=int, default=3, metavar="K", help="classes to list (default: 3)")
-    classify.usage = 'moclip classify DATASET [VIDEO ...] --classes "A, B, C" [options]'
-    classify.set_defaults(run=_classify)
 
 
-def _add(commands: "argparse._SubParsersAction[Any]", name: str, summary: str, text: str) -> argparse.ArgumentParser:
-    parser = add_command(commands, name, summary=summary, text=text)
+def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of results, such as results/demo")
     parser.add_argument("--variant", default="", metavar="NAME", help="appearance variant, where there are several")
     parser.add_argument(
@@ -67,7 +78,6 @@ def _add(commands: "argparse._SubParsersAction[Any]", name: str, summary: str, t
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="", help="default: that of the variant")
     add_output_options(parser)
-    return parser
 
 
 def _source(options: argparse.Namespace) -> "AppearanceSource":

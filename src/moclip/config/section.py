@@ -16,12 +16,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
-    def canonical(self) -> dict[str, Any]:
-        """Return the section as JSON values: the form that enters params, row keys and digests.
+    def canonical(self, *, only: set[str] | None = None, without: set[str] | None = None) -> dict[str, Any]:
+        """Return the section, or some of its keys, as JSON values: the form that enters params, row keys and digests.
 
         All spellings of a number give one form. A whole number is an int, so `20.0` is 20 and `-0.0` is 0.
         """
-        unified: dict[str, Any] = unify_numbers(self.model_dump(mode="json"))
+        unified: dict[str, Any] = unify_numbers(self.model_dump(mode="json", include=only, exclude=without))
         return unified
 
 

@@ -1,10 +1,9 @@
 """Write the summary, the table of rejected videos, and the report from the results of all runs."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -63,7 +62,7 @@ def write_report(
     runs: Sequence[Path],
     networks: Sequence[Path],
     mistakes: Path | None,
-    config: Mapping[str, Any],
+    settings: Settings,
 ) -> None:
     """Write the page over all runs; `runs` and `networks` are their folders, `mistakes` that of `report.mistakes`.
 
@@ -73,7 +72,7 @@ def write_report(
         rejected = list(csv.DictReader(file, dialect="excel-tab"))
     noted = yaml.safe_load((runs[0] / "run.yaml").read_text(encoding="utf-8"))
     page = build_report(
-        config["dataset"]["name"],
+        settings.dataset.name,
         manifest=[
             {str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")
         ],
@@ -83,16 +82,16 @@ def write_report(
         runs=[_report_run(folder) for folder in runs],
         networks=[_report_network(folder) for folder in networks],
         mistakes=read_mistakes(mistakes) if mistakes else None,
-        provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": dict(config)},
-        links=_links_of(config),
+        provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": settings.canonical()},
+        links=_links_of(settings),
     )
     with replace_atomically(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
+def _links_of(settings: Settings) -> dict[str, str]:
     # The pages of motion pictures are at `motion_pictures/{variant}.html`, relative to the report.
-    variants = list_used(Settings(**config), "motion_network") if config["report"]["pictures"] else ()
+    variants = list_used(settings, "motion_network") if settings.report.pictures else ()
     names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
     return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}
 

@@ -5,16 +5,15 @@ machine: the workflow writes the seconds of each job to `benchmarks/`, and its l
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from moclip.cache.pool import list_row_keys
 from moclip.cache.reader import Shard
-from moclip.config.settings import Dataset
+from moclip.config.settings import Settings
 from moclip.dataset.fingerprints import memo_file
 from moclip.dataset.manifest import list_known_videos
 from moclip.errors import ShardError
@@ -63,7 +62,7 @@ class CostPlan:
         return sum(stage.num_bytes for stage in self.stages)
 
 
-def plan_cost(config: Mapping[str, Any]) -> CostPlan:
+def plan_cost(settings: Settings) -> CostPlan:
     """Return the cost of the rows that the next run would extract. Training time is not estimated.
 
     A video whose bytes were never read counts as one whose rows are all missing.
@@ -71,14 +70,14 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
     Raises:
         DatasetError: The lists are wrong.
     """
-    dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
-    known = list_known_videos(Dataset(**dataset), memo=memo_file(cache_dir, dataset=dataset["name"]))
+    dataset, cache_dir = settings.dataset, Path(settings.cache_dir)
+    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset.name))
     videos = [
-        Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
+        Video(video_id=video_id, path=Path(dataset.root) / path, fingerprint=fingerprint)
         for video_id, path, fingerprint in known
     ]
-    sets = list_feature_sets(config)
-    stages = [_cost_of(entry, videos=videos, config=config) for entry in sets]
+    sets = list_feature_sets(settings)
+    stages = [_cost_of(entry, videos=videos, settings=settings) for entry in sets]
     return CostPlan(
         num_videos=len(videos),
         num_new=sum(not video.fingerprint for video in videos),
@@ -87,10 +86,10 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
     )
 
 
-def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mapping[str, Any]) -> StageCost:
-    pool = feature_set.pool(Path(config["cache_dir"]))
+def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Settings) -> StageCost:
+    pool = feature_set.pool(Path(settings.cache_dir))
     missing = _count_missing(feature_set, videos=videos, pool=pool)
-    rates = list(_measured_rates(feature_set, dataset=config["dataset"]["name"]))
+    rates = list(_measured_rates(feature_set, dataset=settings.dataset.name))
     sizes = list(_row_sizes(pool)) if pool is not None else []
     seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
     return StageCost(

@@ -1,13 +1,13 @@
 """The feature sets that the experiments of a configuration use, and the rows that their shards must hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moclip.cache.index import read_index
 from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
+from moclip.config.settings import Settings
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
@@ -41,13 +41,13 @@ class FeatureSet:
         )
 
 
-def list_feature_sets(config: Mapping[str, Any]) -> list[FeatureSet]:
-    """Return every feature set that some experiment of a checked configuration uses, those of motion first.
+def list_feature_sets(settings: Settings) -> list[FeatureSet]:
+    """Return every feature set that some experiment uses, those of motion first.
 
     Raises:
         ModelError: The weights of an image encoder are not there.
     """
-    plan = Plan(config)
+    plan = Plan(settings)
     rules = ("motion_index", "appearance_index", "motion_embedding_index")
     return [_feature_set(job, plan=plan) for rule in rules for job in plan.jobs if job.rule == rule]
 
@@ -57,20 +57,20 @@ def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
     extractor: Extractor | None
     motion = None
     if job.rule == "motion_index":
-        extractor = build_motion_extractor(plan.config["motion"][variant])
+        extractor = build_motion_extractor(plan.settings.motion[variant].canonical())
     elif job.rule == "appearance_index":
-        extractor = build_appearance_extractor(plan.config["appearance"][variant])
+        extractor = build_appearance_extractor(plan.settings.appearance[variant].canonical())
     else:
         motion, model = (Path(job.input_files(name)[0]) for name in ("motion", "model"))
-        entry = plan.config["motion_network"][variant]
+        entry = plan.settings.motion_network[variant].canonical()
         extractor = build_motion_embedding_extractor(entry, model=model) if model.is_file() else None
     name = folder.relative_to(plan.paths.results).as_posix()
     return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)
 
 
-def list_outputs(config: Mapping[str, Any]) -> list[Path]:
-    """Return the outputs of a checked configuration that are made from artifacts, relative to the working folder."""
-    return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(config).jobs if job.rule in _NOTED]
+def list_outputs(settings: Settings) -> list[Path]:
+    """Return the outputs that are made from artifacts, relative to the working folder."""
+    return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(settings).jobs if job.rule in _NOTED]
 
 
 def list_shard_videos(

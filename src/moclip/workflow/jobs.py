@@ -119,7 +119,7 @@ class Job:
 
 
 def to_json(value: Any) -> str:
-    """Return a part of the configuration as sorted JSON."""
+    """Return parts of the canonical settings as sorted JSON."""
     return json.dumps(value, sort_keys=True)
 
 

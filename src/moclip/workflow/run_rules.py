@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 def streams_of(plan: "Plan", run: Run) -> dict[str, Output]:
     """Return the indexes of the feature sets that a run reads, by stream."""
-    entry, place = plan.config["experiments"][run.experiment], {"split": run.split, "seed": run.seed}
+    entry, place = plan.settings.experiments[run.experiment], {"split": run.split, "seed": run.seed}
     found = {}
-    if reads(entry["methods"], "motion"):
-        found["motion"] = plan.output("motion_embedding_index", "index", variant=entry["motion_network"], **place)
-    if reads(entry["methods"], "appearance"):
-        found["appearance"] = plan.output("appearance_index", "index", variant=entry["appearance"])
+    if reads(entry.methods, "motion"):
+        found["motion"] = plan.output("motion_embedding_index", "index", variant=entry.motion_network, **place)
+    if reads(entry.methods, "appearance"):
+        found["appearance"] = plan.output("appearance_index", "index", variant=entry.appearance)
     return found
 
 
 def models_of(plan: "Plan", run: Run) -> dict[str, Output]:
     """Return the motion network and the class embeddings behind a run, as far as it reads them."""
-    entry, place = plan.config["experiments"][run.experiment], {"split": run.split, "seed": run.seed}
+    entry, place = plan.settings.experiments[run.experiment], {"split": run.split, "seed": run.seed}
     found = {}
-    if reads(entry["methods"], "motion"):
-        found["network"] = plan.output("motion_network", "model", variant=entry["motion_network"], **place)
-    if reads(entry["methods"], "text"):
-        found["text"] = plan.output("text", "classes", variant=entry["text"])
+    if reads(entry.methods, "motion"):
+        found["network"] = plan.output("motion_network", "model", variant=entry.motion_network, **place)
+    if reads(entry.methods, "text"):
+        found["text"] = plan.output("text", "classes", variant=entry.text)
     return found
 
 
@@ -41,16 +41,16 @@ def heads_of(plan: "Plan", run: Run, output: str = "heads") -> Output:
 
 def head(plan: "Plan", experiment: str, split: str) -> JobSpec:
     """Train the heads of all seeds: depends on settings, and on labels, features and models behind train and val."""
-    entry, runs = plan.config["experiments"][experiment], plan.seeds(experiment, split)
+    entry, runs = plan.settings.experiments[experiment], plan.seeds(experiment, split)
     streams = {run.seed: streams_of(plan, run) for run in runs}
     models = {run.seed: models_of(plan, run) for run in runs}
     indexes, below = (
         list(dict.fromkeys(output for found in of.values() for output in found.values())) for of in (streams, models)
     )
     described = {
-        "methods": entry["methods"],
-        "head": plan.config["head"][entry["head"]] if list_heads(entry["methods"]) else {},
-        "shots": entry["shots"],
+        "methods": entry.methods,
+        "head": plan.settings.head[entry.head].canonical() if list_heads(entry.methods) else {},
+        "shots": entry.shots,
         "seeds": {
             seed: {name: output.file for name, output in {**streams[seed], **models[seed]}.items()} for seed in streams
         },
@@ -70,12 +70,11 @@ def head(plan: "Plan", experiment: str, split: str) -> JobSpec:
 
 def resolve_run(plan: "Plan", experiment: str) -> dict[str, Any]:
     """Return the part of the configuration that a run depends on, every variant resolved."""
-    entry = plan.config["experiments"][experiment]
-    parts = ("appearance", "motion_network", "text", "head")
-    resolved = {part: plan.config[part][entry[part]] for part in parts if entry.get(part)}
+    entry = plan.settings.experiments[experiment]
+    named = {part: getattr(entry, part) for part in ("appearance", "motion_network", "text", "head")}
+    resolved = {part: getattr(plan.settings, part)[name].canonical() for part, name in named.items() if name}
     # Its other splits and seeds do not matter: another seed tests no run again.
-    own = {key: value for key, value in entry.items() if key not in {"splits", "seeds"}}
-    return {"experiment": own, **resolved}
+    return {"experiment": entry.canonical(without={"splits", "seeds"}), **resolved}
 
 
 def evaluate(plan: "Plan", experiment: str, split: str, seed: str) -> JobSpec:
@@ -87,7 +86,7 @@ def evaluate(plan: "Plan", experiment: str, split: str, seed: str) -> JobSpec:
         files = list_files(indexes.values())
         return {
             "cfg": to_json(resolve_run(plan, experiment)),
-            "policy": plan.config["dataset"]["rejected_test_videos"],
+            "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.labels(split, ["test"], names=True),
             "classes": plan.signatures.classes(),
             "features": plan.signatures.subset_rows(files, split=split, subsets=["test"]),

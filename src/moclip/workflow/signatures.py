@@ -6,13 +6,14 @@ A file is read once for each state (size, mtime, inode) that it is found in.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.cache.index import FeatureIndex, read_index
+from moclip.config.settings import AppearanceVariant
 from moclip.core.digests import FileDigests
 from moclip.dataset.manifest import read_manifest
 from moclip.encoders.spec import build_encoder_spec, tokenizer_fingerprint, weights_fingerprint
@@ -233,16 +234,16 @@ class Contents:
         except OSError as error:
             return f"unreadable: {error.strerror}"
 
-    def encoder(self, variant: Mapping[str, Any]) -> str:
+    def encoder(self, variant: AppearanceVariant) -> str:
         """Return a text that differs between the encoders of two appearance variants.
 
         A missing or invalid file gives its message: the job that loads the encoder reports it.
         """
-        return _or_message(lambda: weights_fingerprint(build_encoder_spec(variant), digest=self._digest))
+        return _or_message(lambda: weights_fingerprint(build_encoder_spec(variant.canonical()), digest=self._digest))
 
-    def tokenizer(self, variant: Mapping[str, Any]) -> str:
+    def tokenizer(self, variant: AppearanceVariant) -> str:
         """Return a text that differs between the tokenizers of two appearance variants."""
-        return _or_message(lambda: tokenizer_fingerprint(build_encoder_spec(variant)))
+        return _or_message(lambda: tokenizer_fingerprint(build_encoder_spec(variant.canonical())))
 
 
 def _or_message(read: Callable[[], Any]) -> str:

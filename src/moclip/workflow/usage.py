@@ -12,6 +12,7 @@ from typing import Any
 from moclip.cache.artifacts import KINDS, remove_artifact
 from moclip.cache.reader import Shard
 from moclip.cache.uses import ArtifactUse
+from moclip.config.settings import Settings
 from moclip.errors import ShardError
 from moclip.workflow.feature_sets import list_feature_sets
 
@@ -31,18 +32,18 @@ class Pool:
     used_by: tuple[str, ...]
 
 
-def list_pools(cache_dir: Path, *, configs: Sequence[Mapping[str, Any]]) -> list[Pool]:
-    """Return every pool of a cache, those that no experiment of the checked configurations uses last.
+def list_pools(cache_dir: Path, *, configs: Sequence[Settings]) -> list[Pool]:
+    """Return every pool of a cache, those that no experiment of the configurations uses last.
 
     Raises:
         ModelError: The weights of an image encoder are not there, so that its pool cannot be determined.
     """
     used: dict[Path, list[str]] = {}
-    for config in configs:
-        for feature_set in list_feature_sets(config):
+    for settings in configs:
+        for feature_set in list_feature_sets(settings):
             pool = feature_set.pool(cache_dir)
             if pool is not None:
-                used.setdefault(pool, []).append(f"{config['dataset']['name']}/{feature_set.name}")
+                used.setdefault(pool, []).append(f"{settings.dataset.name}/{feature_set.name}")
     others = {*KINDS, "uses", "training", "code"}
     folders = [
         folder for folder in sorted(cache_dir.glob("*/*")) if folder.is_dir() and folder.parent.name not in others

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from moclip.cache.pool import drop_rows
 from moclip.cache.reader import Shard
+from moclip.config.settings import Settings
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.extractor import Extractor, Video, expected_signature, list_wanted
 from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
@@ -48,30 +49,30 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify_features(config: Mapping[str, Any]) -> Verification:
-    """Read every shard that the experiments of a checked configuration use, and the rows of the cache behind them.
+def verify_features(settings: Settings) -> Verification:
+    """Read every shard that the experiments use, and the rows of the cache behind them.
 
     Raises:
         MoclipError: There is no manifest yet.
     """
-    manifest = Path(Paths(dataset=config["dataset"]["name"]).outputs("manifest")["manifest"])
+    manifest = Path(Paths(dataset=settings.dataset.name).outputs("manifest")["manifest"])
     if not manifest.is_file():
         raise MoclipError(f"{manifest}: no manifest to verify against; run the workflow first")
-    verifier = _Verifier(config, manifest=manifest)
-    findings = [finding for feature_set in list_feature_sets(config) for finding in verifier.check_set(feature_set)]
+    verifier = _Verifier(settings, manifest=manifest)
+    findings = [finding for feature_set in list_feature_sets(settings) for finding in verifier.check_set(feature_set)]
     return Verification(num_shards=verifier.num_shards, num_rows=verifier.num_rows, findings=tuple(findings))
 
 
 class _Verifier:
     """The checks of feature sets; it counts the shards and rows that it reads."""
 
-    def __init__(self, config: Mapping[str, Any], *, manifest: Path) -> None:
-        self._dataset, self._cache_dir, self._manifest = config["dataset"], Path(config["cache_dir"]), manifest
+    def __init__(self, settings: Settings, *, manifest: Path) -> None:
+        self._dataset, self._cache_dir, self._manifest = settings.dataset, Path(settings.cache_dir), manifest
         self.num_shards = self.num_rows = 0
 
     def check_set(self, feature_set: FeatureSet) -> Iterator[Finding]:
         extractor, pool, folder = feature_set.extractor, feature_set.pool(self._cache_dir), feature_set.folder
-        root, num_shards = Path(self._dataset["root"]), self._dataset["num_shards"]
+        root, num_shards = Path(self._dataset.root), self._dataset.num_shards
         try:
             videos = list_shard_videos(feature_set, manifest=self._manifest, root=root, num_shards=num_shards)
         except ShardError as error:
@@ -164,13 +165,13 @@ def _compare_keys(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]
         yield Finding(kind=kind, path=shard.path, video_id=video_id, detail=detail)
 
 
-def fix_features(config: Mapping[str, Any], *, findings: Iterable[Finding]) -> list[str]:
+def fix_features(settings: Settings, *, findings: Iterable[Finding]) -> list[str]:
     """Remove the shards and rows of the findings, and return a line for each; the next run makes them again.
 
     A declared shard is only a view of rows in the cache, so that removing it costs no row. Of the cache, only the rows
     that are damaged are removed.
     """
-    pools = [pool for entry in list_feature_sets(config) if (pool := entry.pool(Path(config["cache_dir"])))]
+    pools = [pool for entry in list_feature_sets(settings) if (pool := entry.pool(Path(settings.cache_dir)))]
     cached = {inode: path for pool in pools for path in pool.glob("*.h5") for inode in _inode(path)}
     by_path: dict[Path, list[Finding]] = {}
     for finding in findings:

@@ -151,13 +151,14 @@ def test_only_variants_that_an_experiment_uses_are_built(config: Config) -> None
 
 def test_a_head_says_what_it_cannot_do(config: Config) -> None:
     config["head"]["pooled"] = {"kind": "attention", "pooling": "first"}
-    config["head"]["near"] = {"kind": "knn", "views": True}
+    config["head"]["near"] = {"kind": "knn", "views": True, "select": "last"}
     config["head"]["mlp"]["views"] = True
     with pytest.raises(ConfigError) as raised:
         check_config(config)
     told = str(raised.value)
     assert "head.pooled.pooling: `attention` pools the frames itself" in told
     assert "head.near.views: `knn` has no epochs" in told
+    assert "head.near.neighbours: `select: last` chooses no number of neighbors; list one" in told
     assert "its head draws views of motion and there are none" in told
 
 
