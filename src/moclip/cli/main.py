@@ -5,7 +5,7 @@ import difflib
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -192,26 +192,23 @@ complete -o default -o bashdefault -F _moclip moclip
 
 def add_completion_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `completion`, which knows every command that was added before it."""
-    completion = add_command(
-        commands,
-        "completion",
-        summary="print a script that completes moclip's words",
-        text=_COMPLETION_TEXT,
-        run=lambda _: print(build_script(commands.choices), end=""),
-    )
+
+    def run(_: argparse.Namespace) -> None:
+        print(build_script(commands.choices), end="")
+
+    title = "print a script that completes moclip's words"
+    completion = add_command(commands, "completion", summary=title, text=_COMPLETION_TEXT, run=run)
     completion.add_argument("shell", choices=("bash",), help="bash; zsh reads the same script")
 
 
-def build_script(parsers: "dict[str, argparse.ArgumentParser] | Any") -> str:
-    """Return the script for bash over some parsers by the name of their command."""
-    options: list[str] = []
-    choices: list[str] = []
+def build_script(parsers: Mapping[str, argparse.ArgumentParser]) -> str:
+    """Return a bash script that completes the options of some parsers, by the name of their command."""
+    options, choices = list[str](), list[str]()
     for command, parser in parsers.items():
         words = [word for action in parser._actions for word in action.option_strings if word.startswith("--")]
         options.append(f'        {command}) options="{" ".join(words)}" ;;')
         for action in parser._actions:
             if action.choices and action.option_strings:
-                listed = " ".join(map(str, action.choices))
-                match = f'"{command} {action.option_strings[-1]}"'
+                match, listed = f'"{command} {action.option_strings[-1]}"', " ".join(map(str, action.choices))
                 choices.append(f'    {match}) COMPREPLY=($(compgen -W "{listed}" -- "$word")); return ;;')
     return _SCRIPT.format(commands=" ".join(parsers), options="\n".join(options), choices="\n".join(choices))

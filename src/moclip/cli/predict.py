@@ -88,10 +88,9 @@ def _predict(options: argparse.Namespace) -> None:
     for note in predictor.notes:
         print(f"note: {note}", file=sys.stderr)
     writer = _Writer(options, predictor=predictor)
-    found = _segments(predictor, paths, options=options) if options.segments else _whole(predictor, paths, options)
     quiet = len(paths) < 2 or not sys.stderr.isatty()
     with tqdm(total=len(paths), unit="video", disable=quiet, file=sys.stderr) as bar:
-        for path_done, outcome in found:
+        for path_done, outcome in _predict_all(predictor, paths, options=options):
             with bar.external_write_mode(file=sys.stdout):
                 writer.write(outcome)
             bar.update(path_done)
@@ -144,19 +143,16 @@ def _list_folder(folder: Path) -> list[Path]:
     return found
 
 
-def _whole(
-    predictor: "Predictor", paths: Sequence[Path], options: argparse.Namespace
-) -> "Iterator[tuple[int, Prediction]]":
-    for prediction in predictor.predict_all(paths, num_threads=options.threads):
-        yield 1, prediction
-
-
-def _segments(
+def _predict_all(
     predictor: "Predictor", paths: Sequence[Path], *, options: argparse.Namespace
 ) -> "Iterator[tuple[int, SegmentPrediction | Prediction]]":
+    # Yields the number of videos that an outcome finishes, and the outcome.
     from moclip.errors import VideoError  # noqa: PLC0415
     from moclip.inference.predictor import Prediction  # noqa: PLC0415
 
+    if not options.segments:
+        yield from ((1, prediction) for prediction in predictor.predict_all(paths, num_threads=options.threads))
+        return
     step = options.step or options.segments / 2
     for path in paths:
         try:
@@ -196,13 +192,14 @@ class _Writer:
         self._num_failed += prediction.status != "ok"
 
     def _write_row(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
-        columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if self._timed else [])]
+        timed = self._options.segments is not None
+        columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if timed else [])]
         parts = ("", "_probability", "_top5", "_calibrated")
         table = csv.writer(sys.stdout, dialect="excel-tab", lineterminator="\n")
         if not (self._num_ok or self._num_failed):
             table.writerow([*columns, *(f"{name}{part}" for name in self._methods for part in parts)])
         cells = [prediction.video, prediction.status, prediction.detail, "; ".join(prediction.notes)]
-        if self._timed:
+        if timed:
             cells += ["" if time is None else f"{time:.3f}" for time in span]
         for name in self._methods:
             vote = prediction.votes.get(name)
@@ -211,22 +208,18 @@ class _Writer:
         table.writerow(cells)
         sys.stdout.flush()
 
-    @property
-    def _timed(self) -> bool:
-        return self._options.segments is not None
-
     def _write_text(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
         from moclip.inference.search import format_time  # noqa: PLC0415
 
         name = _plain(prediction.video)
         times = "" if span[0] is None or span[1] is None else f" {format_time(span[0])}-{format_time(span[1])}"
-        print(f"{name}{times}: {_say_best(prediction, num_best=self._options.top)}")
-        if len(prediction.votes) > 1:
-            print(
-                "  votes: " + ", ".join(f"{method} {_say(vote.top(1)[0])}" for method, vote in prediction.votes.items())
-            )
-        if prediction.votes and prediction.status != "ok":
-            print(f"  without {_missing(prediction, self._methods)}: {prediction.status}: {_plain(prediction.detail)}")
+        reason, votes = f"{prediction.status}: {_plain(prediction.detail)}", prediction.votes
+        best = ", ".join(map(_say, prediction.vote.top(self._options.top))) if votes else reason
+        print(f"{name}{times}: {best}")
+        if len(votes) > 1:
+            print("  votes: " + ", ".join(f"{method} {_say(vote.top(1)[0])}" for method, vote in votes.items()))
+        if votes and prediction.status != "ok":
+            print(f"  without {', '.join(method for method in self._methods if method not in votes)}: {reason}")
         for note in prediction.notes:
             print(f"  note: {note}")
         sys.stdout.flush()
@@ -237,18 +230,8 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _say_best(prediction: "Prediction", *, num_best: int) -> str:
-    if not prediction.votes:
-        return f"{prediction.status}: {_plain(prediction.detail)}"
-    return ", ".join(map(_say, prediction.vote.top(num_best)))
-
-
 def _say(entry: tuple[str, float]) -> str:
     return f"{_plain(entry[0])} {100 * entry[1]:.1f} %"
-
-
-def _missing(prediction: "Prediction", methods: Sequence[str]) -> str:
-    return ", ".join(name for name in methods if name not in prediction.votes)
 
 
 def _as_document(prediction: "Prediction", *, num_best: int) -> dict[str, Any]:

@@ -139,13 +139,11 @@ def _row_sizes(pool: Path) -> Iterator[float]:
 def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
     # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
     for feature_set in sets:
-        for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
-            try:
-                with Shard(path) as shard:
-                    rows = [shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys))]
-            except ShardError:  # damaged, or of an earlier format
-                continue
-            counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
-            if counts:
-                return round(sum(counts) / len(counts) * num_videos)
+        first = sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else []
+        for path in first:
+            with suppress(ShardError), Shard(path) as shard:  # damaged, or of an earlier format
+                rows = (shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys)))
+                counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
+                if counts:
+                    return round(sum(counts) / len(counts) * num_videos)
     return None

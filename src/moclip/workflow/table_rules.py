@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moclip.config.experiments import Run, list_used
 from moclip.workflow.feature_rules import manifest_of, motion_of
 from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, list_files, to_json
-from moclip.workflow.run_rules import heads_of, models_of, streams_of
+from moclip.workflow.run_rules import heads_of, sources_of
 
 if TYPE_CHECKING:
     from moclip.workflow.plan import Plan
@@ -60,32 +60,31 @@ def summary(plan: "Plan") -> JobSpec:
 
 
 def _describe_cost(plan: "Plan", run: Run) -> dict[str, Any]:
-    entry, streams = plan.settings.experiments[run.experiment], streams_of(plan, run)
-    features, variants = {}, {}
-    if "appearance" in streams:
-        features["appearance"] = streams["appearance"].file
-        variants["appearance"] = plan.settings.appearance[entry.appearance].canonical()
-    if "motion" in streams:
-        features["motion_embedding"] = streams["motion"].file
-        features["motion"] = motion_of(plan, entry.motion_network).file
-        variants["motion_network"] = plan.settings.motion_network[entry.motion_network].canonical()
-    return {
-        **variants,
-        **{name: output.file for name, output in models_of(plan, run).items() if name == "network"},
+    entry, sources = plan.settings.experiments[run.experiment], sources_of(plan, run)
+    described: dict[str, Any] = {
         "experiment": run.experiment,
         "methods": entry.methods,
         "head": heads_of(plan, run).file,
         "seed": run.seed,
-        "features": features,
+        "features": {},
     }
+    if "appearance" in sources:
+        described["features"]["appearance"] = sources["appearance"].file
+        described["appearance"] = plan.settings.appearance[entry.appearance].canonical()
+    if "motion" in sources:
+        described["features"]["motion_embedding"] = sources["motion"].file
+        described["features"]["motion"] = motion_of(plan, entry.motion_network).file
+        described["motion_network"] = plan.settings.motion_network[entry.motion_network].canonical()
+        described["network"] = sources["network"].file
+    return described
 
 
 def costs(plan: "Plan") -> JobSpec:
     """Measure what each method costs: depends on the first run of each experiment, and on the feature sets."""
     runs = [next(run for run in plan.runs if run.experiment == name) for name in plan.settings.experiments]
     heads = [heads_of(plan, run) for run in runs]
-    below = (models_of(plan, run) for run in runs)
-    networks = list(dict.fromkeys(found["network"] for found in below if "network" in found))
+    sources = (sources_of(plan, run) for run in runs)
+    networks = list(dict.fromkeys(found["network"] for found in sources if "network" in found))
     indexes = _all_indexes(plan)
 
     def params() -> Params:

@@ -285,7 +285,7 @@ def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None
 
 def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
     run = made.run(methods=("motion_head",), config=HeadConfig.from_config({**HEAD, "views": True}))
-    with pytest.raises(ShardError, match=r"set `motion_network.<name>.test.views.count`"):
+    with pytest.raises(ShardError, match=r"set `motion_network.<name>.embedding.views.count`"):
         made.train("no-views", run, cache="no-views")
 
 
@@ -369,9 +369,9 @@ def test_neighbors_are_the_runs_that_read_the_same_variants_on_the_split(made: W
     experiments = {
         "first": {**both, "methods": ["fusion"]},
         "few": {**both, "methods": ["fusion"], "shots": 2, "seeds": [1, 2]},
-        "other split": {**both, "methods": ["fusion"], "splits": [2]},
-        "other frames": {**both, "methods": ["fusion"], "appearance": "moving"},
-        "no heads": {**both, "methods": ["zero_shot"], "text": "demo-prompts"},
+        "other-split": {**both, "methods": ["fusion"], "splits": [2]},
+        "other-frames": {**both, "methods": ["fusion"], "appearance": "moving"},
+        "no-heads": {**both, "methods": ["motion"]},
     }
     settings = Settings.model_validate({**config, "experiments": experiments})
     own = HeadConfig.from_config(config["head"]["mlp"])
