@@ -23,7 +23,7 @@ examples:
   moclip explain results/demo/report.html
   moclip explain results/mine/summary.tsv --configfile mine.yaml
 
-Asks a dry run of the workflow, and says in words what it answers. {_HERE}
+Starts a dry run of the workflow and explains its output. {_HERE}
 """
 
 _VERIFY = f"""\
@@ -32,7 +32,7 @@ examples:
   moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
 
 Names every row that is stale, missing, foreign or damaged. {_HERE}
-exit code: 0 all in order, or fixed, 1 something was found, 2 the command is at fault
+exit code: 0 all in order, or fixed, 1 something was found, 2 the command is wrong
 """
 
 _CACHE = f"""\
@@ -49,7 +49,7 @@ examples:
   moclip plan
   moclip plan --configfile mine.yaml
 
-Counts the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}
+Counts the rows that the cache lacks, with their time and size. Computes nothing. {_HERE}
 """
 
 
@@ -58,7 +58,7 @@ Counts the rows that the cache lacks, and what they will take. Nothing is comput
 
 def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `explain`, `verify`, `cache` and `plan` to the commands of a parser."""
-    summary = "why a file is stale or fresh: which key, input or code, old and new value"
+    summary = "explain why a file is stale or fresh: the key, input or code, old and new value"
     explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN, run=_explain)
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
     explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
@@ -67,12 +67,12 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     verify = add_command(commands, "verify", summary=summary, text=_VERIFY, run=_verify)
     verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
     _add_config(verify)
-    summary = "what the row cache holds, its size, and what no experiment uses"
+    summary = "list the contents of the cache, their sizes, and unused parts"
     cache = add_command(commands, "cache", summary=summary, text=_CACHE, run=_cache)
-    meaning = "remove what no experiment of the named configurations uses; name all that share the cache"
+    meaning = "remove parts that no experiment of the named configurations uses; name all that share the cache"
     cache.add_argument("--remove-unused", action="store_true", help=meaning)
     _add_config(cache, meaning="one or several configurations, one file each")
-    summary = "what the next run would cost: videos, frames, minutes, GB"
+    summary = "estimate the next run: videos, frames, minutes, GB"
     _add_config(add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan))
 
 

@@ -20,7 +20,7 @@ examples:
   moclip draw *.mp4 --png pictures --at 12,40,80 --window 8
 
 Draws block vectors over frames, raw and accumulated fields, and the pixel code of a network.
-exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or the command is at fault
+exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or the command is wrong
 """
 
 
@@ -47,8 +47,8 @@ def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
         "--window", type=int, default=0, help="frames to accumulate over; 0: since the keyframe (default)"
     )
     draw.add_argument("--stride", type=int, choices=(1, 2, 4, 8), default=1, help="px between samples (default: 1)")
-    draw.add_argument("--compensate-camera", action="store_true", help="take the motion of the camera off the fields")
-    draw.add_argument("--upright", action="store_true", help="turn pictures and fields as the file says")
+    draw.add_argument("--compensate-camera", action="store_true", help="subtract the motion of the camera")
+    draw.add_argument("--upright", action="store_true", help="apply the rotation in the file to pictures and fields")
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -24,8 +24,8 @@ examples:
   moclip search results/demo "a person doing lunges"
   moclip draw video.mp4 --output motion.html
 
-Look at what the workflow made, use it on new videos, and see what it sees of a video. `moclip COMMAND --help` has more
-examples; docs/tutorial.md goes through all of it.
+Inspect results, run a trained model on new videos, and visualize motion vectors. `moclip COMMAND --help` has more
+examples, docs/tutorial.md explains all of them.
 """
 
 _SUMMARY = """\
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = parse_arguments(arguments)
         options.run(options)
-    except BrokenPipeError:  # `moclip summary ... | head` is no fault
+    except BrokenPipeError:  # `moclip summary ... | head` is not an error
         sys.stderr.close()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -196,7 +196,7 @@ def add_completion_command(commands: "argparse._SubParsersAction[Any]") -> None:
     def run(_: argparse.Namespace) -> None:
         print(build_script(commands.choices), end="")
 
-    title = "print a script that completes moclip's words"
+    title = "print a script that completes commands and options"
     completion = add_command(commands, "completion", summary=title, text=_COMPLETION_TEXT, run=run)
     completion.add_argument("shell", choices=("bash",), help="bash; zsh reads the same script")
 

@@ -26,9 +26,9 @@ examples:
   moclip predict RUN match.mp4 --segments 4 --step 2
 
 RUN is the folder of a run or of a bundle. A VIDEO is a file, a folder, a 'pattern', or - for a list on stdin.
-Probabilities are calibrated by a temperature fitted on the run's validation videos; where there are none, a note says
-so. A codec without motion vectors is transcoded in memory, and a note says so.
-exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is at fault
+Probabilities are calibrated by a temperature fitted on the run's validation videos. A note marks runs without them, and
+videos whose codec exports no motion vectors: these are transcoded in memory.
+exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is wrong
 """
 
 _EXPORT = """\
@@ -101,7 +101,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.top < 1 or options.threads < 1:
         raise MoclipError("--top, --threads: expected 1 or more")
     if options.step is not None and options.segments is None:
-        raise MoclipError("--step: expected --segments SECONDS beside it, found none")
+        raise MoclipError("--step: expected --segments SECONDS too, found none")
     for name in ("segments", "step"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e6:
@@ -111,7 +111,7 @@ def _check(options: argparse.Namespace) -> None:
 def list_inputs(words: Sequence[Path], *, listed: "Iterator[str] | Sequence[str] | Any" = ()) -> list[Path]:
     """Return the files that the arguments name: files as they are, the videos of folders, sorted matches of patterns.
 
-    `-` stands for the lines of `listed`. A file that is not there stays, so that the output says so.
+    `-` is replaced by the lines of `listed`. A missing file is kept, so that the output reports it.
 
     Raises:
         MoclipError: A folder or a pattern names no video at all.
@@ -163,7 +163,7 @@ def _predict_all(
 
 
 class _Writer:
-    """Prints predictions one by one, and counts what failed."""
+    """Prints predictions one by one, and counts failures."""
 
     def __init__(self, options: argparse.Namespace, *, predictor: "Predictor") -> None:
         self._options, self._methods = options, predictor.parts.methods
@@ -226,7 +226,7 @@ class _Writer:
 
 
 def _plain(text: str) -> str:
-    # A name or a message of a file's is shown without what would move the cursor.
+    # Names and messages are printed without control characters.
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

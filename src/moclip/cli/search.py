@@ -32,8 +32,8 @@ examples:
   moclip classify results/mine --classes "a cat, a dog" --templates templates.txt new.mp4 --tsv
 
 Without a VIDEO, every video with cached features is labelled. The probabilities are CLIP's softmax over your classes:
-they compare your classes with each other, are not calibrated, and cannot say "none of these".
-exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is at fault
+they compare your classes with each other, are not calibrated, and have no class "none of these".
+exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is wrong
 """
 
 
@@ -43,7 +43,7 @@ def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     usage = "moclip search DATASET (WORDS | --video FILE) [options]"
     search = add_command(commands, "search", summary=title, text=_SEARCH, run=_search, usage=usage)
     _add_source(search)
-    search.add_argument("sentence", nargs="?", metavar="WORDS", help="what to look for")
+    search.add_argument("sentence", nargs="?", metavar="WORDS", help="a description of the moments to find")
     search.add_argument("--video", type=Path, metavar="FILE", help="look for more like this video instead")
     search.add_argument("--top", type=int, default=10, metavar="K", help="moments to list (default: 10)")
     search.add_argument("--per-video", type=int, default=1, metavar="N", help="of one video at most (default: 1)")

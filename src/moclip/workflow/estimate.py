@@ -22,7 +22,7 @@ from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_sha
 
 _COMPUTED = re.compile(r"(\d+) rows computed")
 
-# Where no job of a stage has run here yet: seconds and bytes a row that are taken instead, and said to be so.
+# Seconds and bytes of a row where no job of a stage has run on this machine yet. The output marks them as assumed.
 ASSUMED: dict[str, tuple[float, float]] = {
     "motion": (0.05, 45_000.0),
     "appearance": (0.2, 2_300.0),
@@ -32,7 +32,7 @@ ASSUMED: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """What one feature set still needs: rows, seconds on one core, bytes; and where the rate is from."""
+    """The missing rows of one feature set, their seconds on one core and bytes, and the source of the rate."""
 
     name: str
     num_videos: int
@@ -44,7 +44,7 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """What the next run would cost; `num_frames` is None while no video of the dataset has been decoded."""
+    """The cost of the next run. `num_frames` is None while no video of the dataset has been decoded."""
 
     num_videos: int
     num_new: int
@@ -107,7 +107,7 @@ def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Pa
     if extractor is None or pool is None:
         return len(videos)
     if feature_set.motion is not None:
-        # Its rows are computed from those of motion, which stand for the videos. Of new videos there are none yet.
+        # Its rows are computed from motion rows, which replace the videos here. New videos have none yet.
         try:
             shards = list_shard_videos(feature_set, manifest=Path(), root=Path(), num_shards=0)
         except ShardError:

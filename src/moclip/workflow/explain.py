@@ -33,7 +33,7 @@ _OTHER_REASONS = {
     "Forced execution": "it was asked for with --force",
 }
 
-# What the digests among the params stand for.
+# The meaning of the digests among the params.
 _DIGESTS = {
     "code": "the code that the rule runs",
     "sig": "the videos, labels, features or models that the rule reads",

@@ -32,7 +32,7 @@ def demo_dataset(plan: "Plan") -> JobSpec:
 
 def manifest(plan: "Plan") -> JobSpec:
     """List the videos: depends on the dataset's settings, and on the content of its videos and lists."""
-    # Not what becomes of bad videos, nor where the videos are stored.
+    # The handling of bad videos and the place of the videos do not change the list.
     others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
     cfg = to_json({"dataset": plan.settings.dataset.canonical(without=others)})
     inputs: Inputs = {"complete": plan.output("demo_dataset", "complete")} if plan.complete else {}
@@ -67,7 +67,7 @@ def _followed(plan: "Plan", variant: str) -> list[Output]:
 
 
 def _appearance(plan: "Plan", variant: str) -> dict[str, Any]:
-    # The encoder's content stands for its place.
+    # The encoder counts by its content, the followed motion by its rows.
     return plan.settings.appearance[variant].canonical(without={"model", "weights", "motion"})
 
 

@@ -1,6 +1,6 @@
 """The plan: every job of a configuration, the files that it reads and writes, and the signature that it is made for.
 
-A *gate* is a job whose output summarizes what is above it: the manifest, an index, a model. When a gate finishes, the
+A *gate* is a job whose output summarizes the jobs above it: the manifest, an index, a model. When a gate finishes, the
 engine evaluates the params of its direct dependents again. So every job has all gates above it as direct inputs: it
 waits until none of them can change any more, and everything it reads is final when it starts.
 """

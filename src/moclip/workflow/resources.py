@@ -41,7 +41,7 @@ class _Work:
 
 
 class JobResources:
-    """What the jobs of a plan ask for, by rule and wildcards."""
+    """The requests of the jobs of a plan, by rule and wildcards."""
 
     def __init__(self, plan: Plan, *, is_local: Callable[[], bool]) -> None:
         """Take the plan, and a function that returns whether jobs run on this machine."""

@@ -80,7 +80,7 @@ def _describe_cost(plan: "Plan", run: Run) -> dict[str, Any]:
 
 
 def costs(plan: "Plan") -> JobSpec:
-    """Measure what each method costs: depends on the first run of each experiment, and on the feature sets."""
+    """Measure the cost of each method: depends on the first run of each experiment, and on the feature sets."""
     runs = [next(run for run in plan.runs if run.experiment == name) for name in plan.settings.experiments]
     heads = [heads_of(plan, run) for run in runs]
     sources = (sources_of(plan, run) for run in runs)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Pool:
 
 
 def list_pools(cache_dir: Path, *, configs: Sequence[Settings]) -> list[Pool]:
-    """Return every pool of a cache, those that no experiment of the configurations uses last.
+    """Return every pool of a cache. Pools that no experiment of the configurations uses come last.
 
     Raises:
         ModelError: The weights of an image encoder are not there, so that its pool cannot be determined.
@@ -57,12 +57,9 @@ def _read_pool(folder: Path, *, used_by: Sequence[str]) -> Pool:
     extractor, parameters = folder.parent.name, dict[str, Any]()
     for path in sorted(folder.glob("*.h5")):
         num_bytes += path.stat().st_size
-        try:
-            with Shard(path) as shard:
-                num_rows += len(shard.row_keys)
-                extractor, parameters = f"{shard.extractor} {shard.extractor_version}", shard.parameters
-        except ShardError:  # `moclip verify` names it; here its bytes count
-            continue
+        with suppress(ShardError), Shard(path) as shard:  # `moclip verify` names a damaged one; here its bytes count
+            num_rows += len(shard.row_keys)
+            extractor, parameters = f"{shard.extractor} {shard.extractor_version}", shard.parameters
     return Pool(
         folder=folder,
         extractor=extractor,

@@ -8,6 +8,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,34 +84,27 @@ class _Verifier:
             return
         seen: set[tuple[int, int]] = set()
         for name, wanted in videos.items():
-            yield from self._check_shard(folder / name, extractor=extractor, videos=wanted)
+            if (folder / name).is_file():
+                yield from self._check_file(folder / name, extractor=extractor, videos=wanted)
+            else:
+                detail = f"expected a shard of {len(wanted)} videos, found none"
+                yield Finding(kind="missing", path=folder / name, detail=detail)
             seen |= _inode(folder / name)
         for path in sorted(folder.glob("shard-*.h5")):
             if path.name not in videos:
                 yield Finding(kind="foreign", path=path, detail="the configuration has no shard of this number")
         for path in sorted(pool.glob("*.h5")):
             if not _inode(path) & seen:  # a declared shard is a link to its file of the pool, which has been read
-                yield from self._check_rows(path)
+                yield from self._check_file(path)
 
-    def _check_shard(self, path: Path, *, extractor: Extractor, videos: Sequence[Video]) -> Iterator[Finding]:
-        if not path.is_file():
-            yield Finding(kind="missing", path=path, detail=f"expected a shard of {len(videos)} videos, found none")
-            return
+    def _check_file(
+        self, path: Path, *, extractor: Extractor | None = None, videos: Sequence[Video] = ()
+    ) -> Iterator[Finding]:
+        # With an extractor, the shard must also hold its rows of these videos.
         try:
             with Shard(path) as shard:
-                findings = [*_compare_header(shard, extractor=extractor)]
-                findings += _compare_keys(shard, extractor=extractor, videos=videos)
-                if not findings and shard.signature != expected_signature(extractor, videos):
-                    findings.append(Finding(kind="stale", path=path, detail="its signature is not that of its rows"))
-        except ShardError as error:
-            yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
-            return
-        yield from findings
-        yield from self._check_rows(path)
-
-    def _check_rows(self, path: Path) -> Iterator[Finding]:
-        try:
-            with Shard(path) as shard:
+                if extractor is not None:
+                    yield from _compare(shard, extractor=extractor, videos=videos)
                 self.num_shards += 1
                 self.num_rows += len(shard.row_keys)
                 for index, (video_id, key) in enumerate(zip(shard.video_ids, shard.row_keys, strict=True)):
@@ -122,19 +116,24 @@ class _Verifier:
 
 
 def _is_whole(shard: Shard, index: int) -> bool:
-    try:
+    with suppress(ShardError):
         shard.read_row_at(index, load=False)
-    except ShardError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _inode(path: Path) -> set[tuple[int, int]]:
-    try:
+    with suppress(FileNotFoundError):
         status = path.stat()
-    except FileNotFoundError:
-        return set()
-    return {(status.st_dev, status.st_ino)}
+        return {(status.st_dev, status.st_ino)}
+    return set()
+
+
+def _compare(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]) -> list[Finding]:
+    findings = [*_compare_header(shard, extractor=extractor), *_compare_keys(shard, extractor=extractor, videos=videos)]
+    if not findings and shard.signature != expected_signature(extractor, videos):
+        findings.append(Finding(kind="stale", path=shard.path, detail="its signature is not that of its rows"))
+    return findings
 
 
 def _compare_header(shard: Shard, *, extractor: Extractor) -> Iterator[Finding]:
