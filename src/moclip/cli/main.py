@@ -113,7 +113,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.refuse(words[0], takes_videos=False)
         named = [word for word in words if word.startswith("-") and "=" not in word and Path(word).suffix]
         if named and "required: VIDEO" in str(error):
-            raise MoclipError(f"{error}{_explain_dash(named[0])}") from None
+            message = f"{error}{_explain_dash(named[0])}"
+            raise MoclipError(message) from None
         raise
     takes_videos = hasattr(options, "videos")
     place = more.index("--") if "--" in more else len(more)

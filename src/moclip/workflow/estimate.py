@@ -88,7 +88,7 @@ def plan_cost(settings: Settings) -> CostPlan:
 
 def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Settings) -> StageCost:
     pool = feature_set.pool(Path(settings.cache_dir))
-    missing = _count_missing(feature_set, videos=videos, pool=pool)
+    missing = _count_missing(feature_set, videos=videos, pool=pool, settings=settings)
     rates = list(_measured_rates(feature_set, dataset=settings.dataset.name))
     sizes = list(_row_sizes(pool)) if pool is not None else []
     seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
@@ -102,14 +102,14 @@ def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Sett
     )
 
 
-def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None) -> int:
+def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None, settings: Settings) -> int:
     extractor, wanted = feature_set.extractor, {video.video_id: video for video in videos}
     if extractor is None or pool is None:
         return len(videos)
     if feature_set.motion is not None:
         # Its rows are computed from motion rows, which replace the videos here. New videos have none yet.
         try:
-            shards = list_shard_videos(feature_set, manifest=Path(), root=Path(), num_shards=0)
+            shards = list_shard_videos(feature_set, settings=settings)
         except ShardError:
             return len(videos)
         read = {video.video_id: video for shard in shards.values() for video in shard}

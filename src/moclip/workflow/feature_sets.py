@@ -13,6 +13,7 @@ from moclip.extraction.extractor import Extractor, Video, group_videos, shard_fi
 from moclip.extraction.motion import build_motion_extractor
 from moclip.extraction.motion_embedding import build_motion_embedding_extractor, list_motion
 from moclip.workflow.jobs import Job
+from moclip.workflow.paths import Paths
 from moclip.workflow.plan import Plan
 
 # The rules whose outputs are made from artifacts of the cache, and the output that notes which.
@@ -73,9 +74,7 @@ def list_outputs(settings: Settings) -> list[Path]:
     return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(settings).jobs if job.rule in _NOTED]
 
 
-def list_shard_videos(
-    feature_set: FeatureSet, *, manifest: Path, root: Path, num_shards: int
-) -> dict[str, Sequence[Video]]:
+def list_shard_videos(feature_set: FeatureSet, *, settings: Settings) -> dict[str, Sequence[Video]]:
     """Return the videos of every shard of a feature set, by the name of its file.
 
     Raises:
@@ -83,7 +82,8 @@ def list_shard_videos(
         ShardError: The motion that it is computed from is missing, damaged or stale.
     """
     if feature_set.motion is None:
-        grouped = group_videos(manifest, root=root)
-        return {shard_file(shard): grouped.get(shard, []) for shard in range(num_shards)}
+        manifest = Path(Paths(dataset=settings.dataset.name).outputs("manifest")["manifest"])
+        grouped = group_videos(manifest, root=Path(settings.dataset.root))
+        return {shard_file(shard): grouped.get(shard, []) for shard in range(settings.dataset.num_shards)}
     groups = group_motion_shards(len(read_index(feature_set.motion).shards))
     return {shard_file(number): list_motion(feature_set.motion, shards=shards) for number, shards in enumerate(groups)}

@@ -59,7 +59,7 @@ def verify_features(settings: Settings) -> Verification:
     manifest = Path(Paths(dataset=settings.dataset.name).outputs("manifest")["manifest"])
     if not manifest.is_file():
         raise MoclipError(f"{manifest}: no manifest to verify against; run the workflow first")
-    verifier = _Verifier(settings, manifest=manifest)
+    verifier = _Verifier(settings)
     findings = [finding for feature_set in list_feature_sets(settings) for finding in verifier.check_set(feature_set)]
     return Verification(num_shards=verifier.num_shards, num_rows=verifier.num_rows, findings=tuple(findings))
 
@@ -67,15 +67,15 @@ def verify_features(settings: Settings) -> Verification:
 class _Verifier:
     """The checks of feature sets; it counts the shards and rows that it reads."""
 
-    def __init__(self, settings: Settings, *, manifest: Path) -> None:
-        self._dataset, self._cache_dir, self._manifest = settings.dataset, Path(settings.cache_dir), manifest
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.num_shards = self.num_rows = 0
 
     def check_set(self, feature_set: FeatureSet) -> Iterator[Finding]:
-        extractor, pool, folder = feature_set.extractor, feature_set.pool(self._cache_dir), feature_set.folder
-        root, num_shards = Path(self._dataset.root), self._dataset.num_shards
+        extractor, folder = feature_set.extractor, feature_set.folder
+        pool = feature_set.pool(Path(self._settings.cache_dir))
         try:
-            videos = list_shard_videos(feature_set, manifest=self._manifest, root=root, num_shards=num_shards)
+            videos = list_shard_videos(feature_set, settings=self._settings)
         except ShardError as error:
             yield Finding(kind="missing", path=folder, detail=f"cannot be checked: {error}")
             return
