@@ -18,7 +18,7 @@ def stop(message):
     sys.exit(2)
 
 
-def check_settings():
+def read_settings():
     """Return the settings and the digest of the dataset's listing. A wrong configuration ends the run here."""
     try:
         settings = check_config(config)
@@ -34,7 +34,7 @@ def check_settings():
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
-SETTINGS, LISTING = check_settings()
+SETTINGS, LISTING = read_settings()
 config.clear()
 config.update(SETTINGS.canonical())
 plan = open_plan(SETTINGS, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)

@@ -118,12 +118,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise
     takes_videos = hasattr(options, "videos")
     place = more.index("--") if "--" in more else len(more)
-    for word in more[:place]:
-        if word.startswith("-") or not takes_videos:
-            options.parser.refuse(word, takes_videos=takes_videos)
+    before, files = more[:place], more[place + 1 :]
+    for word in [word for word in before if word.startswith("-")] if takes_videos else before + files:
+        options.parser.refuse(word, takes_videos=takes_videos)
     # argparse takes the first row of files only: those that come after an option are added to it.
-    if more:
-        options.videos = [*options.videos, *map(Path, more[:place] + more[place + 1 :])]
+    if takes_videos:
+        options.videos = [*options.videos, *map(Path, before + files)]
     return options
 
 

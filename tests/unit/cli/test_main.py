@@ -38,6 +38,7 @@ def test_an_error_of_the_module_is_one_line_with_exit_code_2(tmp_path: Path) -> 
         ([*DRAW, "a.mp4", "--source", "orignal"], "expected one of original, transcode, auto; found 'orignal'"),
         (["summary", "results/demo", "--jsn"], "moclip summary: unknown option --jsn; see `moclip summary --help`"),
         (["summary", "results/demo", "more"], "moclip summary: unexpected argument more"),
+        (["summary", "results/demo", "--", "more"], "moclip summary: unexpected argument more"),
         (["verify", "--fxi"], "moclip verify: unknown option --fxi; did you mean --fix?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

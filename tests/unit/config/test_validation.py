@@ -197,3 +197,10 @@ def test_a_matrix_of_numbers_names_its_experiments_by_value(config: Config) -> N
         config["experiments"]["e"]["matrix"] = {"head.dropout": values}
         names.append(list(check_config(config).experiments))
     assert names == [["e-dropout-0", "e-dropout-0.5"]] * 3
+
+
+def test_parts_of_a_section_are_the_same_values_as_in_the_whole(config: Config) -> None:
+    dataset = check_config(config).dataset
+    whole = dataset.canonical()
+    assert dataset.canonical(only={"root", "limits"}) == {key: whole[key] for key in ("root", "limits")}
+    assert dataset.canonical(without={"root"}) == {key: value for key, value in whole.items() if key != "root"}
