@@ -161,17 +161,17 @@ def write_dataset(num_videos: int, *, num_splits: int) -> None:
     memo.write_text("".join(sorted(notes)))
 
 
-def write_features(config: dict[str, object]) -> None:
+def write_features(settings: Settings) -> None:
     """Write the shards of both streams through the row cache, from rows that say that there are no features."""
     grouped = group_videos(Path("results/scale/manifest.tsv"), root=Path("videos"))
-    num_shards = config["dataset"]["num_shards"]  # type: ignore[index]
-    for feature_set in list_feature_sets(config):
+    num_shards = settings.dataset.num_shards
+    for feature_set in list_feature_sets(settings):
         if feature_set.motion is not None or feature_set.extractor is None:
             continue
         extractor = replace(feature_set.extractor, extract=_rejecting(feature_set.extractor), reads_videos=False)
         for shard in range(num_shards):
             output = feature_set.folder / f"shard-{shard}.h5"
-            job = ShardJob.from_settings(Settings.model_validate(config), shard=shard, output=output)
+            job = ShardJob.from_settings(settings, shard=shard, output=output)
             extract_shard(extractor, videos=grouped.get(shard, []), job=job)
         index_shards(
             extractor,
@@ -196,9 +196,9 @@ def _rejecting(extractor: Extractor) -> Callable[[Sequence[Video]], Iterator[Row
     return extract
 
 
-def write_rest(config: dict[str, object]) -> None:
+def write_rest(settings: Settings) -> None:
     """Write a small file in place of every output that does not exist, and the record of every job."""
-    plan = open_plan(config, scripts=REPOSITORY / "workflow/scripts")
+    plan = open_plan(settings, scripts=REPOSITORY / "workflow/scripts")
     contents = {
         "motion_embedding_index": Path("results/scale/motion/original/index.json").read_bytes(),
     }
@@ -262,8 +262,8 @@ def build(num_videos: int, *, config: dict[str, object], num_splits: int, whole:
         from tests.workflow.checkout import build_checkout  # noqa: PLC0415
 
         build_checkout(Path("code"))
-    config = check_config(config).canonical()
-    Path("config.yaml").write_text(yaml.safe_dump(config))
+    settings = check_config(config)
+    Path("config.yaml").write_text(yaml.safe_dump(settings.canonical()))
     write_dataset(num_videos, num_splits=num_splits)
     if whole:
         report("first run", run_snakemake("--quiet"))
@@ -271,8 +271,8 @@ def build(num_videos: int, *, config: dict[str, object], num_splits: int, whole:
         return
     run_measured([sys.executable, "-c", MANIFEST])
     with Path("progress.txt").open("w") as file, redirect_stderr(file):
-        write_features(config)
-    write_rest(config)
+        write_features(settings)
+    write_rest(settings)
     run_snakemake("--touch", "--forceall", "--quiet", "all")
     Path("built").touch()
 

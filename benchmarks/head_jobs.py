@@ -131,7 +131,7 @@ def build_project(code: Path, *, num_splits: int) -> None:
     settings = check_config(config)
     frame = build_manifest(settings.dataset, memo=Path("results/.cache/fingerprints/heads.tsv"))
     write_manifest(frame, Path("results/heads/manifest.tsv"))
-    plan = open_plan(settings.canonical(), scripts=code / "workflow/scripts")
+    plan = open_plan(settings, scripts=code / "workflow/scripts")
     by_rule: dict[str, list[Job]] = {}
     for job in plan.jobs:
         by_rule.setdefault(job.rule, []).append(job)

@@ -58,7 +58,7 @@ def list_imports(path: Path) -> set[str]:
 def read_edges() -> Edges:
     """Return the rules of the demo, each with the rules that it reads."""
     settings = check_config(yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8")))
-    plan = Plan(settings.canonical())
+    plan = Plan(settings)
     edges: Edges = {}
     for job in plan.jobs:
         edges.setdefault(job.rule, set()).update(above.rule for above in job.above)

@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "63960cdae7b2ae8b"),
-    "FRAMES_VERSION": (4, "44d170461897d569"),
-    "MOTION_EMBEDDING_VERSION": (3, "76688f08384bef59"),
-    "MOTION_VERSION": (4, "cb5992a63fbbe5e1"),
-    "TEXT_VERSION": (2, "7a469f0b82e15003"),
+    "APPEARANCE_VERSION": (3, "7c7bfc8b7ed7a461"),
+    "FRAMES_VERSION": (4, "e8131aa202d748aa"),
+    "MOTION_EMBEDDING_VERSION": (3, "d83d2617b24cc6c8"),
+    "MOTION_VERSION": (4, "1f0e662dd4cd2e62"),
+    "TEXT_VERSION": (2, "40a69da50de73662"),
 }
 
 

@@ -30,6 +30,7 @@ ORDER = (
     "report",
     "inference",
     "cli",
+    "__main__",
 )
 # The packages whose modules may import a heavy package, or the only modules that may.
 DOORS: dict[str, set[str]] = {

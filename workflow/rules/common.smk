@@ -18,14 +18,14 @@ def stop(message):
     sys.exit(2)
 
 
-def checked_config():
-    """The configuration, checked, and the digest of the dataset's listing; a wrong configuration ends the run here."""
+def read_settings():
+    """Return the settings and the digest of the dataset's listing. A wrong configuration ends the run here."""
     try:
         settings = check_config(config)
         rendered = settings.dataset.generate != "none"
         # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
         listed = workflow.is_main_process and not rendered
-        return settings.canonical(), dataset_signature(settings.dataset) if listed else None
+        return settings, dataset_signature(settings.dataset) if listed else None
     except MoclipError as error:
         stop(error)
 
@@ -34,10 +34,10 @@ def checked_config():
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # Scripts read `snakemake.config`: they see the checked configuration, its defaults filled in.
-CONFIG, LISTING = checked_config()
+SETTINGS, LISTING = read_settings()
 config.clear()
-config.update(CONFIG)
-plan = open_plan(CONFIG, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)
+config.update(SETTINGS.canonical())
+plan = open_plan(SETTINGS, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)
 paths = plan.paths
 rules_of_plan = Rules(
     plan,

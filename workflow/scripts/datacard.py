@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.report.datacard import write_datacard
 
@@ -9,7 +10,7 @@ with stage(snakemake):
     write_datacard(
         Path(snakemake.output.datacard),
         card=Path(snakemake.output.card),
-        dataset_name=snakemake.config["dataset"]["name"],
+        dataset_name=Settings.model_validate(snakemake.config).dataset.name,
         manifest=Path(snakemake.input.manifest),
         indexes=[Path(path) for path in snakemake.input.indexes],
     )

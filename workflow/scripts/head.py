@@ -10,6 +10,14 @@ from moclip.training.head_stage import train_heads
 with stage(snakemake):
     runs = list_head_runs(json.loads(snakemake.params.cfg))
     experiment, split = snakemake.wildcards.experiment, int(snakemake.wildcards.split)
+
+    def neighbors():
+        # Imported here: parsing settings takes a quarter of the time of a job whose heads are all cached.
+        from moclip.config.settings import Settings  # noqa: PLC0415
+
+        settings = Settings.model_validate(snakemake.config)
+        return list_neighbors(settings, experiment=experiment, split=split, runs=runs)
+
     train_heads(
         runs,
         output=Path(snakemake.output.heads),
@@ -17,5 +25,5 @@ with stage(snakemake):
         manifest=Path(snakemake.input.manifest),
         split=split,
         cache_dir=Path(snakemake.config["cache_dir"]),
-        neighbors=list_neighbors(snakemake.config, experiment=experiment, split=split, runs=runs),
+        neighbors=neighbors,
     )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.report.draw import write_motion_pictures
 
@@ -12,6 +13,6 @@ with stage(snakemake):
         manifest=Path(snakemake.input.manifest),
         motion_index=Path(snakemake.input.motion),
         variant=snakemake.wildcards.variant,
-        config=snakemake.config,
+        settings=Settings.model_validate(snakemake.config),
         splits=json.loads(snakemake.params.cfg)["splits"],
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.report.results import ReportTables, write_report
 
@@ -21,5 +22,5 @@ with stage(snakemake):
         runs=[Path(path) for path in snakemake.input.metrics],
         networks=[Path(path) for path in snakemake.input.networks],
         mistakes=next(map(Path, snakemake.input.mistakes), None),
-        config=snakemake.config,
+        settings=Settings.model_validate(snakemake.config),
     )

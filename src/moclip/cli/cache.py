@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from moclip.cli.formatting import add_command
 from moclip.config.settings import Settings
 from moclip.config.validation import check_config, merge_configs
-from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
     from moclip.workflow.estimate import CostPlan
@@ -26,7 +23,7 @@ examples:
   moclip explain results/demo/report.html
   moclip explain results/mine/summary.tsv --configfile mine.yaml
 
-Asks a dry run of the workflow, and says in words what it answers. {_HERE}
+Starts a dry run of the workflow and explains its output. {_HERE}
 """
 
 _VERIFY = f"""\
@@ -35,7 +32,7 @@ examples:
   moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
 
 Names every row that is stale, missing, foreign or damaged. {_HERE}
-exit code: 0 all in order, or fixed, 1 something was found, 2 the command is at fault
+exit code: 0 all in order, or fixed, 1 something was found, 2 the command is wrong
 """
 
 _CACHE = f"""\
@@ -52,7 +49,7 @@ examples:
   moclip plan
   moclip plan --configfile mine.yaml
 
-Counts the rows that the cache lacks, and what they will take. Nothing is computed. {_HERE}
+Counts the rows that the cache lacks, with their time and size. Computes nothing. {_HERE}
 """
 
 
@@ -61,43 +58,22 @@ Counts the rows that the cache lacks, and what they will take. Nothing is comput
 
 def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `explain`, `verify`, `cache` and `plan` to the commands of a parser."""
-    _add_explain(commands)
-    _add_verify(commands)
-    _add_cache(commands)
-    summary = "what the next run would cost: videos, frames, minutes, GB"
-    plan = add_command(commands, "plan", summary=summary, text=_PLAN)
-    _add_config(plan)
-    plan.set_defaults(run=_plan)
-
-
-def _add_explain(commands: "argparse._SubParsersAction[Any]") -> None:
-    summary = "why a file is stale or fresh: which key, input or code, old and new value"
-    explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN)
+    summary = "explain why a file is stale or fresh: the key, input or code, old and new value"
+    explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN, run=_explain)
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
     explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
     explain.add_argument("--snakefile", type=Path, help="as for snakemake")
-    explain.set_defaults(run=_explain)
-
-
-def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
-    verify = add_command(
-        commands, "verify", summary="read every shard against manifest, keys and digests", text=_VERIFY
-    )
+    summary = "read every shard against manifest, keys and digests"
+    verify = add_command(commands, "verify", summary=summary, text=_VERIFY, run=_verify)
     verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
     _add_config(verify)
-    verify.set_defaults(run=_verify)
-
-
-def _add_cache(commands: "argparse._SubParsersAction[Any]") -> None:
-    summary = "what the row cache holds, its size, and what no experiment uses"
-    cache = add_command(commands, "cache", summary=summary, text=_CACHE)
-    cache.add_argument(
-        "--remove-unused",
-        action="store_true",
-        help="remove what no experiment of the named configurations uses; name all that share the cache",
-    )
+    summary = "list the contents of the cache, their sizes, and unused parts"
+    cache = add_command(commands, "cache", summary=summary, text=_CACHE, run=_cache)
+    meaning = "remove parts that no experiment of the named configurations uses; name all that share the cache"
+    cache.add_argument("--remove-unused", action="store_true", help=meaning)
     _add_config(cache, meaning="one or several configurations, one file each")
-    cache.set_defaults(run=_cache)
+    summary = "estimate the next run: videos, frames, minutes, GB"
+    _add_config(add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan))
 
 
 def _add_config(parser: argparse.ArgumentParser, *, meaning: str = "the configuration, as for snakemake") -> None:
@@ -115,16 +91,11 @@ def load_config(paths: Sequence[Path]) -> Settings:
     """Return the settings of some files, merged as the workflow merges them: a later file wins.
 
     Raises:
-        ConfigError: A key or value is wrong.
-        MoclipError: A file is missing or not YAML.
+        ConfigError: A key or value is wrong, or a file is missing or is not YAML.
     """
-    documents = []
-    for path in paths:
-        try:
-            documents.append(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError) as error:
-            raise MoclipError(f"{path}: expected a YAML file; run in the project's folder ({error})") from None
-    return check_config(documents[0] if len(documents) == 1 else merge_configs(documents))
+    from moclip.extraction.text import read_yaml  # noqa: PLC0415
+
+    return check_config(merge_configs(map(read_yaml, paths)))
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -139,11 +110,11 @@ def _explain(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
 
-    config = load_config(options.configfile).canonical()
-    verification = verify_features(config)
+    settings = load_config(options.configfile)
+    verification = verify_features(settings)
     print(format_verification(verification))
     if options.fix:
-        for line in fix_features(config, findings=verification.findings):
+        for line in fix_features(settings, findings=verification.findings):
             print(line)
     elif verification.findings:
         sys.exit(1)
@@ -156,17 +127,15 @@ def _cache(options: argparse.Namespace) -> None:
     from moclip.workflow.plan import Plan  # noqa: PLC0415
     from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
 
-    configs = [load_config([path]).canonical() for path in options.configfile]
-    plans = [Plan(config) for config in configs]
-    orphans = list_orphans(plans)
+    configs = [load_config([path]) for path in options.configfile]
+    orphans = list_orphans([Plan(settings) for settings in configs])
     if orphans:
         print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")
     if options.remove_unused and orphans:
         print("\n".join(remove_orphans(orphans)))
-    folders = {Path(config["cache_dir"]) for config in configs}
-    for folder in sorted(folders):
-        own = [config for config in configs if Path(config["cache_dir"]) == folder]
-        outputs = [output for config in own for output in list_outputs(config)]
+    for folder in sorted({Path(settings.cache_dir) for settings in configs}):
+        own = [settings for settings in configs if Path(settings.cache_dir) == folder]
+        outputs = [output for settings in own for output in list_outputs(settings)]
         pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
         print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
         if options.remove_unused:
@@ -177,7 +146,7 @@ def _cache(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from moclip.workflow.estimate import plan_cost  # noqa: PLC0415
 
-    print(_format_plan(plan_cost(load_config(options.configfile).canonical())))
+    print(_format_plan(plan_cost(load_config(options.configfile))))
 
 
 def _format_plan(plan: "CostPlan") -> str:

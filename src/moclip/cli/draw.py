@@ -21,15 +21,15 @@ examples:
   moclip draw *.mp4 --png pictures --at 12,40,80 --window 8
 
 Draws block vectors over frames, raw and accumulated fields, and the pixel code of a network.
-exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or the command is at fault
+exit code: 0 all drawn, 1 some not (named on stderr and on the page), 2 none, or the command is wrong
 """
 
 
 def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `draw` to the commands of a parser."""
     title = "draw the motion of videos: block vectors over frames, and the fields a network sees"
-    draw = add_command(commands, "draw", summary=title, text=_TEXT)
-    draw.usage = "moclip draw VIDEO... (--output PAGE.html | --png FOLDER) [options]"
+    usage = "moclip draw VIDEO... (--output PAGE.html | --png FOLDER) [options]"
+    draw = add_command(commands, "draw", summary=title, text=_TEXT, run=_draw, usage=usage)
     draw.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
     draw.add_argument("--output", type=Path, metavar="PAGE.html", help="write one page that opens offline")
     draw.add_argument("--png", type=Path, metavar="FOLDER", help="write every picture as a PNG file")
@@ -48,9 +48,8 @@ def add_draw_command(commands: "argparse._SubParsersAction[Any]") -> None:
         "--window", type=int, default=0, help="frames to accumulate over; 0: since the keyframe (default)"
     )
     draw.add_argument("--stride", type=int, choices=(1, 2, 4, 8), default=1, help="px between samples (default: 1)")
-    draw.add_argument("--compensate-camera", action="store_true", help="take the motion of the camera off the fields")
-    draw.add_argument("--upright", action="store_true", help="turn pictures and fields as the file says")
-    draw.set_defaults(run=_draw)
+    draw.add_argument("--compensate-camera", action="store_true", help="subtract the motion of the camera")
+    draw.add_argument("--upright", action="store_true", help="apply the rotation in the file to pictures and fields")
 
 
 def _draw(options: argparse.Namespace) -> None:
@@ -112,14 +111,13 @@ style `paper` in results/<dataset>/figures.
 def add_figures_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `figures` to the commands of a parser."""
     title = "draw the figures of results as PDF and PNG, for a paper or for slides"
-    figures = add_command(commands, "figures", summary=title, text=_FIGURES_TEXT)
+    figures = add_command(commands, "figures", summary=title, text=_FIGURES_TEXT, run=_draw_figures)
     figures.add_argument("results", type=Path, help="folder of a dataset's results, such as results/demo")
     figures.add_argument("--style", choices=("paper", "slides"), default="paper", help="sizes (default: paper)")
     figures.add_argument("--output", type=Path, default=Path("figures"), metavar="FOLDER", help="default: figures")
     figures.add_argument("--font", default="", metavar="NAME", help="font of the text (default: DejaVu Sans)")
     figures.add_argument("--points", type=float, metavar="N", help="size of the text in points (paper: 7.5)")
     figures.add_argument("--column", type=float, metavar="INCHES", help="width of a column (paper: 3.35)")
-    figures.set_defaults(run=_draw_figures)
 
 
 def _draw_figures(options: argparse.Namespace) -> None:

@@ -26,9 +26,9 @@ examples:
   moclip predict RUN match.mp4 --segments 4 --step 2
 
 RUN is the folder of a run or of a bundle. A VIDEO is a file, a folder, a 'pattern', or - for a list on stdin.
-Probabilities are calibrated by a temperature fitted on the run's validation videos; where there are none, a note says
-so. A codec without motion vectors is transcoded in memory, and a note says so.
-exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is at fault
+Probabilities are calibrated by a temperature fitted on the run's validation videos. A note marks runs without them, and
+videos whose codec exports no motion vectors: these are transcoded in memory.
+exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is wrong
 """
 
 _EXPORT = """\
@@ -44,8 +44,8 @@ both encoders, each compared with torch to 1e-4. `moclip predict` needs nothing 
 
 def add_predict_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `predict` and `export` to the commands of a parser."""
-    predict = add_command(commands, "predict", summary="label new videos with a finished run", text=_PREDICT)
-    predict.usage = "moclip predict RUN VIDEO... [options]"
+    title, usage = "label new videos with a finished run", "moclip predict RUN VIDEO... [options]"
+    predict = add_command(commands, "predict", summary=title, text=_PREDICT, run=_predict, usage=usage)
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run or of a bundle")
     predict.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="file, folder, 'pattern', or -")
     predict.add_argument("--top", type=int, default=3, metavar="K", help="classes to list (default: 3)")
@@ -54,14 +54,12 @@ def add_predict_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     predict.add_argument("--device", choices=("cpu", "cuda", "auto"), default="", help="default: that of the run")
     predict.add_argument("--threads", type=int, default=1, metavar="N", help="that decode frames (default: 1)")
     add_output_options(predict)
-    predict.set_defaults(run=_predict)
-    export = add_command(commands, "export", summary="write a finished run as one folder to copy", text=_EXPORT)
-    export.usage = "moclip export RUN BUNDLE [options]"
+    title, usage = "write a finished run as one folder to copy", "moclip export RUN BUNDLE [options]"
+    export = add_command(commands, "export", summary=title, text=_EXPORT, run=_export, usage=usage)
     export.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a finished run")
     export.add_argument("bundle", type=Path, metavar="BUNDLE", help="a new or an empty folder")
     export.add_argument("--onnx", action="store_true", help="write ONNX too, compared with torch (extra `export`)")
     export.add_argument("--licence", default="", metavar="TEXT", help="licence of the encoder's weights, for the card")
-    export.set_defaults(run=_export)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -90,10 +88,9 @@ def _predict(options: argparse.Namespace) -> None:
     for note in predictor.notes:
         print(f"note: {note}", file=sys.stderr)
     writer = _Writer(options, predictor=predictor)
-    found = _segments(predictor, paths, options=options) if options.segments else _whole(predictor, paths, options)
     quiet = len(paths) < 2 or not sys.stderr.isatty()
     with tqdm(total=len(paths), unit="video", disable=quiet, file=sys.stderr) as bar:
-        for path_done, outcome in found:
+        for path_done, outcome in _predict_all(predictor, paths, options=options):
             with bar.external_write_mode(file=sys.stdout):
                 writer.write(outcome)
             bar.update(path_done)
@@ -104,7 +101,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.top < 1 or options.threads < 1:
         raise MoclipError("--top, --threads: expected 1 or more")
     if options.step is not None and options.segments is None:
-        raise MoclipError("--step: expected --segments SECONDS beside it, found none")
+        raise MoclipError("--step: expected --segments SECONDS too, found none")
     for name in ("segments", "step"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e6:
@@ -114,7 +111,7 @@ def _check(options: argparse.Namespace) -> None:
 def list_inputs(words: Sequence[Path], *, listed: "Iterator[str] | Sequence[str] | Any" = ()) -> list[Path]:
     """Return the files that the arguments name: files as they are, the videos of folders, sorted matches of patterns.
 
-    `-` stands for the lines of `listed`. A file that is not there stays, so that the output says so.
+    `-` is replaced by the lines of `listed`. A missing file is kept, so that the output reports it.
 
     Raises:
         MoclipError: A folder or a pattern names no video at all.
@@ -146,19 +143,16 @@ def _list_folder(folder: Path) -> list[Path]:
     return found
 
 
-def _whole(
-    predictor: "Predictor", paths: Sequence[Path], options: argparse.Namespace
-) -> "Iterator[tuple[int, Prediction]]":
-    for prediction in predictor.predict_all(paths, num_threads=options.threads):
-        yield 1, prediction
-
-
-def _segments(
+def _predict_all(
     predictor: "Predictor", paths: Sequence[Path], *, options: argparse.Namespace
 ) -> "Iterator[tuple[int, SegmentPrediction | Prediction]]":
+    # Yields the number of videos that an outcome finishes, and the outcome.
     from moclip.errors import VideoError  # noqa: PLC0415
     from moclip.inference.predictor import Prediction  # noqa: PLC0415
 
+    if not options.segments:
+        yield from ((1, prediction) for prediction in predictor.predict_all(paths, num_threads=options.threads))
+        return
     step = options.step or options.segments / 2
     for path in paths:
         try:
@@ -169,7 +163,7 @@ def _segments(
 
 
 class _Writer:
-    """Prints predictions one by one, and counts what failed."""
+    """Prints predictions one by one, and counts failures."""
 
     def __init__(self, options: argparse.Namespace, *, predictor: "Predictor") -> None:
         self._options, self._methods = options, predictor.parts.methods
@@ -198,13 +192,14 @@ class _Writer:
         self._num_failed += prediction.status != "ok"
 
     def _write_row(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
-        columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if self._timed else [])]
+        timed = self._options.segments is not None
+        columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if timed else [])]
         parts = ("", "_probability", "_top5", "_calibrated")
         table = csv.writer(sys.stdout, dialect="excel-tab", lineterminator="\n")
         if not (self._num_ok or self._num_failed):
             table.writerow([*columns, *(f"{name}{part}" for name in self._methods for part in parts)])
         cells = [prediction.video, prediction.status, prediction.detail, "; ".join(prediction.notes)]
-        if self._timed:
+        if timed:
             cells += ["" if time is None else f"{time:.3f}" for time in span]
         for name in self._methods:
             vote = prediction.votes.get(name)
@@ -213,44 +208,30 @@ class _Writer:
         table.writerow(cells)
         sys.stdout.flush()
 
-    @property
-    def _timed(self) -> bool:
-        return self._options.segments is not None
-
     def _write_text(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
         from moclip.inference.search import format_time  # noqa: PLC0415
 
         name = _plain(prediction.video)
         times = "" if span[0] is None or span[1] is None else f" {format_time(span[0])}-{format_time(span[1])}"
-        print(f"{name}{times}: {_say_best(prediction, num_best=self._options.top)}")
-        if len(prediction.votes) > 1:
-            print(
-                "  votes: " + ", ".join(f"{method} {_say(vote.top(1)[0])}" for method, vote in prediction.votes.items())
-            )
-        if prediction.votes and prediction.status != "ok":
-            print(f"  without {_missing(prediction, self._methods)}: {prediction.status}: {_plain(prediction.detail)}")
+        reason, votes = f"{prediction.status}: {_plain(prediction.detail)}", prediction.votes
+        best = ", ".join(map(_say, prediction.vote.top(self._options.top))) if votes else reason
+        print(f"{name}{times}: {best}")
+        if len(votes) > 1:
+            print("  votes: " + ", ".join(f"{method} {_say(vote.top(1)[0])}" for method, vote in votes.items()))
+        if votes and prediction.status != "ok":
+            print(f"  without {', '.join(method for method in self._methods if method not in votes)}: {reason}")
         for note in prediction.notes:
             print(f"  note: {note}")
         sys.stdout.flush()
 
 
 def _plain(text: str) -> str:
-    # A name or a message of a file's is shown without what would move the cursor.
+    # Names and messages are printed without control characters.
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _say_best(prediction: "Prediction", *, num_best: int) -> str:
-    if not prediction.votes:
-        return f"{prediction.status}: {_plain(prediction.detail)}"
-    return ", ".join(map(_say, prediction.vote.top(num_best)))
 
 
 def _say(entry: tuple[str, float]) -> str:
     return f"{_plain(entry[0])} {100 * entry[1]:.1f} %"
-
-
-def _missing(prediction: "Prediction", methods: Sequence[str]) -> str:
-    return ", ".join(name for name in methods if name not in prediction.votes)
 
 
 def _as_document(prediction: "Prediction", *, num_best: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moclip.cli.formatting import add_command, add_output_options, print_json, print_table
+from moclip.cli.formatting import add_command, add_output_options, print_results
 from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
@@ -32,42 +32,41 @@ examples:
   moclip classify results/mine --classes "a cat, a dog" --templates templates.txt new.mp4 --tsv
 
 Without a VIDEO, every video with cached features is labelled. The probabilities are CLIP's softmax over your classes:
-they compare your classes with each other, are not calibrated, and cannot say "none of these".
-exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is at fault
+they compare your classes with each other, are not calibrated, and have no class "none of these".
+exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is wrong
 """
 
 
 def add_search_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `search` and `classify` to the commands of a parser."""
-    search = _add(commands, "search", "find moments in videos by words or by an example", _SEARCH)
-    search.add_argument("sentence", nargs="?", metavar="WORDS", help="what to look for")
+    title = "find moments in videos by words or by an example"
+    usage = "moclip search DATASET (WORDS | --video FILE) [options]"
+    search = add_command(commands, "search", summary=title, text=_SEARCH, run=_search, usage=usage)
+    _add_source(search)
+    search.add_argument("sentence", nargs="?", metavar="WORDS", help="a description of the moments to find")
     search.add_argument("--video", type=Path, metavar="FILE", help="look for more like this video instead")
     search.add_argument("--top", type=int, default=10, metavar="K", help="moments to list (default: 10)")
     search.add_argument("--per-video", type=int, default=1, metavar="N", help="of one video at most (default: 1)")
     search.add_argument("--html", type=Path, metavar="PAGE.html", help="write a contact sheet that opens offline")
     search.add_argument("--root", type=Path, metavar="FOLDER", help="folder of the videos, for --html")
     search.add_argument("--cache-dir", type=Path, metavar="FOLDER", help="default: DATASET/../.cache")
-    search.usage = "moclip search DATASET (WORDS | --video FILE) [options]"
-    search.set_defaults(run=_search)
-    classify = _add(commands, "classify", "label videos with classes in your own words (zero-shot)", _CLASSIFY)
+    title = "label videos with classes in your own words (zero-shot)"
+    usage = 'moclip classify DATASET [VIDEO ...] --classes "A, B, C" [options]'
+    classify = add_command(commands, "classify", summary=title, text=_CLASSIFY, run=_classify, usage=usage)
+    _add_source(classify)
     classify.add_argument("videos", nargs="*", type=Path, metavar="VIDEO", help="new videos; none: all cached ones")
     classify.add_argument("--classes", required=True, metavar='"A, B, C"', help="the classes, with commas between")
     classify.add_argument("--templates", type=Path, metavar="FILE", help="sentences with a {}, a line each, or YAML")
     classify.add_argument("--top", type=int, default=3, metavar="K", help="classes to list (default: 3)")
-    classify.usage = 'moclip classify DATASET [VIDEO ...] --classes "A, B, C" [options]'
-    classify.set_defaults(run=_classify)
 
 
-def _add(commands: "argparse._SubParsersAction[Any]", name: str, summary: str, text: str) -> argparse.ArgumentParser:
-    parser = add_command(commands, name, summary=summary, text=text)
+def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of results, such as results/demo")
     parser.add_argument("--variant", default="", metavar="NAME", help="appearance variant, where there are several")
-    parser.add_argument(
-        "--configfile", type=Path, metavar="FILE", nargs="+", default=[], help="settings of the encoder that no run has"
-    )
+    meaning = "settings of the encoder that no run has"
+    parser.add_argument("--configfile", type=Path, metavar="FILE", nargs="+", default=[], help=meaning)
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="", help="default: that of the variant")
     add_output_options(parser)
-    return parser
 
 
 def _source(options: argparse.Namespace) -> "AppearanceSource":
@@ -102,24 +101,19 @@ def _search(options: argparse.Namespace) -> None:
     else:
         query = embed_sentence(source, options.sentence, device=options.device)
     hits = search_frames(frames, query, limit=options.top, per_video=options.per_video)
-    _print_hits(hits_as_rows(hits), options=options)
+    rows = hits_as_rows(hits)
+    print_results(rows, rows=rows, lines=map(_describe_hit, rows), options=options)
     if options.html:
         facts = (f"{len(frames.vectors):,} frames of {len(frames.video_ids):,} videos", f"encoder {source.name}")
         _write_sheet(hits, facts=facts, options=options)
 
 
-def _print_hits(rows: Sequence[Mapping[str, Any]], *, options: argparse.Namespace) -> None:
-    if options.json:
-        print_json(rows)
-    elif options.tsv:
-        print_table(rows)
-    else:
-        from moclip.inference.search import format_time  # noqa: PLC0415
+def _describe_hit(row: Mapping[str, Any]) -> str:
+    from moclip.inference.search import format_time  # noqa: PLC0415
 
-        for row in rows:
-            times = [float("nan") if row[f"{at}_seconds"] is None else row[f"{at}_seconds"] for at in ("start", "stop")]
-            span = " - ".join(dict.fromkeys(map(format_time, times)))
-            print(f"{row['rank']:>3}  {row['similarity']:.4f}  {span:<19}  {row['video_id']}")
+    times = [float("nan") if row[f"{at}_seconds"] is None else row[f"{at}_seconds"] for at in ("start", "stop")]
+    span = " - ".join(dict.fromkeys(map(format_time, times)))
+    return f"{row['rank']:>3}  {row['similarity']:.4f}  {span:<19}  {row['video_id']}"
 
 
 def _write_sheet(hits: "Sequence[Hit]", *, facts: Sequence[str], options: argparse.Namespace) -> None:
@@ -154,21 +148,20 @@ def _classify(options: argparse.Namespace) -> None:
         found = classify_cached(source, names, classes=classes, num_best=options.top)
     order = {str(path): place for place, path in enumerate(options.videos)}
     labels = sorted(found, key=lambda label: order.get(label.video_id, 0))
-    _print_labels(labels, options=options)
+    print_results(
+        [_as_document(label) for label in labels],
+        rows=[_as_row(label, num_best=options.top) for label in labels],
+        lines=map(_as_line, labels),
+        options=options,
+    )
     num_failed = sum(bool(label.reason) for label in labels)
     if num_failed:
         sys.exit(1 if num_failed < len(labels) else 2)
 
 
-def _print_labels(labels: "Sequence[OwnLabel]", *, options: argparse.Namespace) -> None:
-    if options.json:
-        print_json([_as_document(label) for label in labels])
-    elif options.tsv:
-        print_table([_as_row(label, num_best=options.top) for label in labels])
-    else:
-        for label in labels:
-            best = ", ".join(f"{name} {100 * value:.1f} %" for name, value in label.top)
-            print(f"{label.video_id}: {best or f'{label.reason} {label.detail}'.strip()}")
+def _as_line(label: "OwnLabel") -> str:
+    best = ", ".join(f"{name} {100 * value:.1f} %" for name, value in label.top)
+    return f"{label.video_id}: {best or f'{label.reason} {label.detail}'.strip()}"
 
 
 def _as_document(label: "OwnLabel") -> dict[str, Any]:

@@ -218,6 +218,8 @@ def _check_heads(settings: Settings) -> Iterator[str]:
             yield f"head.{name}.pooling: `attention` pools the frames itself; leave `mean`"
         if head.kind == "knn" and head.views:
             yield f"head.{name}.views: `knn` has no epochs to draw views in; leave `false`"
+        if head.kind == "knn" and head.select == "last" and len(head.neighbours) > 1:
+            yield f"head.{name}.neighbours: `select: last` chooses no number of neighbors; list one"
     for name, experiment in settings.experiments.items():
         used, network = settings.head.get(experiment.head), settings.motion_network.get(experiment.motion_network)
         if used and network and used.views and not network.embedding.views.count:

@@ -11,6 +11,8 @@ from typing import Any
 
 from moclip.cache.index import locate_videos
 from moclip.cache.reader import Shard
+from moclip.config.network_settings import FieldSettings
+from moclip.config.settings import Settings
 from moclip.core.files import replace_atomically
 from moclip.dataset.manifest import read_manifest
 from moclip.errors import DatasetError, MoclipError
@@ -109,7 +111,7 @@ def _write_page(path: Path, page: str) -> None:
 
 
 def write_motion_pictures(
-    output: Path, *, manifest: Path, motion_index: Path, variant: str, config: Mapping[str, Any], splits: Sequence[int]
+    output: Path, *, manifest: Path, motion_index: Path, variant: str, settings: Settings, splits: Sequence[int]
 ) -> None:
     """Write the page of a few training videos as a motion network variant sees them, from their cached vectors.
 
@@ -118,23 +120,23 @@ def write_motion_pictures(
     Raises:
         DatasetError: The manifest has no such split.
     """
-    entry, report = config["motion_network"][variant], config["report"]
+    entry, report = settings.motion_network[variant], settings.report
     spec = DrawingSpec(
-        field=field_spec_of(entry["field"]),
-        max_px=entry["max_px"],
-        num_frames=report["picture_frames"],
-        coded=entry["field"]["kind"],
+        field=field_spec_of(entry.field),
+        max_px=entry.max_px,
+        num_frames=report.picture_frames,
+        coded=entry.field.kind,
     )
     rows = _list_training(manifest, splits=splits)
     places = locate_videos(motion_index, video_ids=[row["video_id"] for row in rows])
-    chosen = choose_videos([row for row in rows if row["video_id"] in places], number=report["pictures"])
-    root = Path(config["dataset"]["root"])
+    chosen = choose_videos([row for row in rows if row["video_id"] in places], number=report.pictures)
+    root = Path(settings.dataset.root)
     drawn = _draw_all([_cached_subject(row, root=root, shard=places[row["video_id"]]) for row in chosen], spec=spec)
     for video in drawn.failed:
         _log.warning("%s", video.reason)
     word, named = ("split" if len(splits) == 1 else "splits"), ", ".join(map(str, splits))
     page = build_motion_page(
-        f"Motion pictures of {config['dataset']['name']}",
+        f"Motion pictures of {settings.dataset.name}",
         sections=drawn.sections,
         failed=drawn.failed,
         spec=spec,
@@ -183,11 +185,11 @@ def _digest(video_id: str) -> bytes:
     return blake2b(video_id.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def field_spec_of(field: Mapping[str, Any]) -> FieldSpec:
+def field_spec_of(field: FieldSettings) -> FieldSpec:
     """Return the accumulated field of the section `field` of a motion network; a window of 0 goes to the keyframe."""
     return FieldSpec(
-        window=field["window"] or None,
-        stride=field["stride"],
-        compensate_camera=field["compensate_camera"],
-        upright=field["upright"],
+        window=field.window or None,
+        stride=field.stride,
+        compensate_camera=field.compensate_camera,
+        upright=field.upright,
     )

@@ -291,7 +291,7 @@ def write_report(
     runs: Sequence[Path],
     networks: Sequence[Path],
     mistakes: Path | None,
-    config: Mapping[str, Any],
+    settings: Settings,
 ) -> None:
     """Write the page over all runs, and each of `figures` as PDF, PNG and TSV.
 
@@ -306,15 +306,15 @@ def write_report(
     with rejects.open(encoding="utf-8", newline="") as file:
         rejected = list(csv.DictReader(file, dialect="excel-tab"))
     page = build_report(
-        config["dataset"]["name"],
+        settings.dataset.name,
         results=results,
         manifest=[
             {str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")
         ],
         rejects=rejected,
         mistakes=read_mistakes(mistakes) if mistakes else None,
-        provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": dict(config)},
-        links=_links_of(config),
+        provenance={"commit": noted["commit"], "libraries": noted["libraries"], "configuration": settings.canonical()},
+        links=_links_of(settings),
     )
     drawn = list_figures(results)
     for path in dict.fromkeys(path.with_suffix("") for path in figures):
@@ -346,9 +346,9 @@ def write_figures(folder: Path, *, results: Path, style: Style) -> list[str]:
     return [figure.name for figure in drawn]
 
 
-def _links_of(config: Mapping[str, Any]) -> dict[str, str]:
+def _links_of(settings: Settings) -> dict[str, str]:
     # The pages of motion pictures are at `motion_pictures/{variant}.html`, relative to the report.
-    variants = list_used(Settings(**config), "motion_network") if config["report"]["pictures"] else ()
+    variants = list_used(settings, "motion_network") if settings.report.pictures else ()
     names = ["Motion pictures"] if len(variants) == 1 else [f"Motion pictures ({variant})" for variant in variants]
     return {name: f"motion_pictures/{variant}.html" for name, variant in zip(names, variants, strict=True)}
 

@@ -70,8 +70,6 @@ class HeadConfig:
         for key, words in choices.items():
             if getattr(config, key) not in words:
                 raise ConfigError(f"head.{key}: expected one of {', '.join(words)}; found {getattr(config, key)!r}")
-        if config.kind == "knn" and config.select == "last" and len(config.neighbours) > 1:
-            raise ConfigError("head.neighbours: `select: last` chooses nothing; give one number of neighbours")
         return config
 
 

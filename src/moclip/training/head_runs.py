@@ -3,21 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moclip.config.methods import METHODS, list_heads
+from moclip.training.head_files import HeadConfig
+
+if TYPE_CHECKING:
+    from moclip.config.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadRun:
     """One run whose heads are to be trained.
 
-    `variant` is its entry under `head`. `motion` and `appearance` are the indexes of its streams, `network` its motion
-    network, `text` its class embeddings; None where it reads none.
+    `config` has the settings of its heads. `motion` and `appearance` are the indexes of its streams, `network` is its
+    motion network, `text` its class embeddings; None where it reads none.
     """
 
     methods: tuple[str, ...]
-    variant: Mapping[str, Any]
+    config: HeadConfig
     shots: int
     seed: int
     motion: Path | None = None
@@ -39,29 +43,34 @@ class HeadRun:
 
 def list_head_runs(described: Mapping[str, Any]) -> list[HeadRun]:
     """Return the runs of an experiment, a run for each seed, that an engine describes with texts and numbers alone."""
-    common = {"methods": tuple(described["methods"]), "variant": described["head"], "shots": described["shots"]}
-    runs = []
-    for seed, named in described["seeds"].items():
-        files: dict[str, Any] = {name: Path(file) for name, file in named.items()}
-        runs.append(HeadRun(**common, **files, seed=int(seed)))
-    return runs
+    methods, config, shots = tuple(described["methods"]), HeadConfig.from_config(described["head"]), described["shots"]
+    return [
+        HeadRun(
+            methods=methods, config=config, shots=shots, seed=int(seed), **{name: Path(named[name]) for name in named}
+        )
+        for seed, named in described["seeds"].items()
+    ]
 
 
-def list_neighbors(config: Mapping[str, Any], *, experiment: str, split: int, runs: Sequence[HeadRun]) -> list[HeadRun]:
+def list_neighbors(settings: "Settings", *, experiment: str, split: int, runs: Sequence[HeadRun]) -> list[HeadRun]:
     """Return the runs of other experiments on a split that read the same variants as some runs of one experiment."""
-    experiments = config["experiments"]
-    variants = ("appearance", "motion_network", "text")
+    own = settings.experiments[experiment]
     others = [
         entry
-        for name, entry in experiments.items()
+        for name, entry in settings.experiments.items()
         if name != experiment
-        and split in entry["splits"]
-        and list_heads(entry["methods"])
-        and all(entry.get(key) == experiments[experiment].get(key) for key in variants)
+        and split in entry.splits
+        and list_heads(entry.methods)
+        and (entry.appearance, entry.motion_network, entry.text) == (own.appearance, own.motion_network, own.text)
     ]
     return [
-        replace(run, methods=tuple(entry["methods"]), variant=config["head"][entry["head"]], shots=entry["shots"])
+        replace(
+            run,
+            methods=entry.methods,
+            config=HeadConfig.from_config(settings.head[entry.head].canonical()),
+            shots=entry.shots,
+        )
         for entry in others
         for run in runs
-        if run.seed in entry["seeds"]
+        if run.seed in entry.seeds
     ]

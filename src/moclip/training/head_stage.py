@@ -115,12 +115,12 @@ def train_heads(
     manifest: Path,
     split: int,
     cache_dir: Path,
-    neighbors: Sequence[HeadRun] = (),
+    neighbors: Callable[[], Sequence[HeadRun]] = tuple,
 ) -> None:
     """Write the heads of some seeds of an experiment on one split, and their learning curves.
 
-    Each head is the same, bit for bit, as if it had been trained alone. If a head had to be trained, the missing heads
-    of `neighbors` are trained into the cache as well: PyTorch and the features are loaded already.
+    Each head is the same, bit for bit, as if it had been trained alone. If a head had to be trained, PyTorch and the
+    features are loaded, and the missing heads of the runs that `neighbors` returns are trained into the cache as well.
 
     Raises:
         ModelError: A motion network was trained for another split, or is not the one behind its embeddings.
@@ -136,7 +136,7 @@ def train_heads(
         write_history(history, files)
         note_use(cache_dir, output=output, kind=HEADS, keys=sorted({trainer.key(wanted) for wanted in found}))
         if trainer.num_trained:
-            trainer.train_neighbors(neighbors)
+            trainer.train_neighbors(neighbors())
         _log.info("%d heads trained, %d taken from the cache", trainer.num_trained, num_cached)
 
 
@@ -275,7 +275,7 @@ class _Trainer:
         uses_text = run.text is not None and "text" in METHODS[method].needs
         text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
-        config = asdict(HeadConfig.from_config(run.variant))
+        config = asdict(run.config)
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
@@ -283,7 +283,7 @@ class _Trainer:
         # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
         from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
 
-        config = HeadConfig.from_config(run.variant)
+        config = run.config
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
         num_frames = self._num_frames(streams)
         folds: list[Fold] = []
@@ -316,7 +316,7 @@ class _Trainer:
         if "motion" not in streams:
             return None
         views = self._load.views(run.indexes["motion"])
-        config, num_frames = HeadConfig.from_config(run.variant), self._num_frames(streams)
+        config, num_frames = run.config, self._num_frames(streams)
 
         def inputs(epoch: int) -> Floats:
             seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}

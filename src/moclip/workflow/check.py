@@ -24,7 +24,7 @@ _KEPT_NAMES = frozenset({"calibration.json"})
 _REASONS = {
     "edited": "changed after they were made",
     "other": "made for other settings or inputs",
-    "unknown": "without a record of what they were made for",
+    "unknown": "without a record of their settings and inputs",
     "forgotten": "of which Snakemake has no note",
 }
 # The triggers without which a change is not seen.
@@ -93,7 +93,7 @@ def _find_reason(job: Job, *, present: Sequence[str]) -> str:
 
 
 def _has_read(job: Job, *, noted: Mapping[str, str]) -> bool:
-    # Whether the inputs are those that it was made from; a missing one is made first, and starts the job then.
+    # Returns whether the inputs have the recorded content. A missing one is made first, and then starts the job.
     present = [file for file in job.read_files() if Path(file).exists()]
     return all(noted.get(file) == digest_file(Path(file)) for file in present)
 

@@ -12,12 +12,12 @@ Of = Callable[..., Any]
 
 
 class Rules:
-    """The plan as rules ask for it: each name of an input, param or resource with its function of wildcards."""
+    """The inputs, params and resources of rules by name, each as a function of wildcards."""
 
     def __init__(
         self, plan: Plan, *, ancient: Callable[[str], Any], before: Callable[[], None], is_local: Callable[[], bool]
     ) -> None:
-        """Take the plan and what the engine provides.
+        """Take the plan, and functions of the engine.
 
         `ancient` marks an input whose time does not count, `before` is called before any input is looked at, and
         `is_local` returns whether jobs run on this machine.

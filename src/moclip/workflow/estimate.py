@@ -5,16 +5,15 @@ machine: the workflow writes the seconds of each job to `benchmarks/`, and its l
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from moclip.cache.pool import list_row_keys
 from moclip.cache.reader import Shard
-from moclip.config.settings import Dataset
+from moclip.config.settings import Settings
 from moclip.dataset.fingerprints import memo_file
 from moclip.dataset.manifest import list_known_videos
 from moclip.errors import ShardError
@@ -23,7 +22,7 @@ from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_sha
 
 _COMPUTED = re.compile(r"(\d+) rows computed")
 
-# Where no job of a stage has run here yet: seconds and bytes a row that are taken instead, and said to be so.
+# Seconds and bytes of a row where no job of a stage has run on this machine yet. The output marks them as assumed.
 ASSUMED: dict[str, tuple[float, float]] = {
     "motion": (0.05, 45_000.0),
     "appearance": (0.2, 2_300.0),
@@ -33,7 +32,7 @@ ASSUMED: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """What one feature set still needs: rows, seconds on one core, bytes; and where the rate is from."""
+    """The missing rows of one feature set, their seconds on one core and bytes, and the source of the rate."""
 
     name: str
     num_videos: int
@@ -45,7 +44,7 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """What the next run would cost; `num_frames` is None while no video of the dataset has been decoded."""
+    """The cost of the next run. `num_frames` is None while no video of the dataset has been decoded."""
 
     num_videos: int
     num_new: int
@@ -63,7 +62,7 @@ class CostPlan:
         return sum(stage.num_bytes for stage in self.stages)
 
 
-def plan_cost(config: Mapping[str, Any]) -> CostPlan:
+def plan_cost(settings: Settings) -> CostPlan:
     """Return the cost of the rows that the next run would extract. Training time is not estimated.
 
     A video whose bytes were never read counts as one whose rows are all missing.
@@ -71,14 +70,14 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
     Raises:
         DatasetError: The lists are wrong.
     """
-    dataset, cache_dir = config["dataset"], Path(config["cache_dir"])
-    known = list_known_videos(Dataset(**dataset), memo=memo_file(cache_dir, dataset=dataset["name"]))
+    dataset, cache_dir = settings.dataset, Path(settings.cache_dir)
+    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset.name))
     videos = [
-        Video(video_id=video_id, path=Path(dataset["root"]) / path, fingerprint=fingerprint)
+        Video(video_id=video_id, path=Path(dataset.root) / path, fingerprint=fingerprint)
         for video_id, path, fingerprint in known
     ]
-    sets = list_feature_sets(config)
-    stages = [_cost_of(entry, videos=videos, config=config) for entry in sets]
+    sets = list_feature_sets(settings)
+    stages = [_cost_of(entry, videos=videos, settings=settings) for entry in sets]
     return CostPlan(
         num_videos=len(videos),
         num_new=sum(not video.fingerprint for video in videos),
@@ -87,10 +86,10 @@ def plan_cost(config: Mapping[str, Any]) -> CostPlan:
     )
 
 
-def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mapping[str, Any]) -> StageCost:
-    pool = feature_set.pool(Path(config["cache_dir"]))
-    missing = _count_missing(feature_set, videos=videos, pool=pool)
-    rates = list(_measured_rates(feature_set, dataset=config["dataset"]["name"]))
+def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Settings) -> StageCost:
+    pool = feature_set.pool(Path(settings.cache_dir))
+    missing = _count_missing(feature_set, videos=videos, pool=pool, settings=settings)
+    rates = list(_measured_rates(feature_set, dataset=settings.dataset.name))
     sizes = list(_row_sizes(pool)) if pool is not None else []
     seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
     return StageCost(
@@ -103,14 +102,14 @@ def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], config: Mappin
     )
 
 
-def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None) -> int:
+def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None, settings: Settings) -> int:
     extractor, wanted = feature_set.extractor, {video.video_id: video for video in videos}
     if extractor is None or pool is None:
         return len(videos)
     if feature_set.motion is not None:
-        # Its rows are computed from those of motion, which stand for the videos. Of new videos there are none yet.
+        # Its rows are computed from motion rows, which replace the videos here. New videos have none yet.
         try:
-            shards = list_shard_videos(feature_set, manifest=Path(), root=Path(), num_shards=0)
+            shards = list_shard_videos(feature_set, settings=settings)
         except ShardError:
             return len(videos)
         read = {video.video_id: video for shard in shards.values() for video in shard}
@@ -140,13 +139,11 @@ def _row_sizes(pool: Path) -> Iterator[float]:
 def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
     # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
     for feature_set in sets:
-        for path in sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else ():
-            try:
-                with Shard(path) as shard:
-                    rows = [shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys))]
-            except ShardError:  # damaged, or of an earlier format
-                continue
-            counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
-            if counts:
-                return round(sum(counts) / len(counts) * num_videos)
+        first = sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else []
+        for path in first:
+            with suppress(ShardError), Shard(path) as shard:  # damaged, or of an earlier format
+                rows = (shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys)))
+                counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
+                if counts:
+                    return round(sum(counts) / len(counts) * num_videos)
     return None

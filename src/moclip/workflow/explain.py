@@ -14,26 +14,32 @@ from typing import Any
 
 from moclip.errors import MoclipError
 
+# Parts of a dry run's output.
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
-
 _KEY = re.compile(r"^    (\w+): (.*)$")
-
 _PARAMS = re.compile(r"before: (.*?) now: (.*?)(?=before: |$)")
-
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-
 _FILES = re.compile(r"(Missing output files|Updated input files|Input files updated by another job): ([^;]*)")
 
 _NOTHING = "<nothing exclusive>"
+# Names of the engine's notes are cut into folders of this length.
+_MAX_NAME = 254
+_FILE_WORDS = {"Missing output files": "missing", "Updated input files": "changed on disk"}
+_OTHER_REASONS = {
+    "Set of input files has changed": "the list of its input files changed",
+    "Incomplete output files": "a run was stopped while it was written",
+    "Software environment definition has changed": "environment.yml changed",
+    "Code has changed": "its script changed",
+    "Forced execution": "it was asked for with --force",
+}
 
-# What the digests that rules carry as params stand for.
+# The meaning of the digests among the params.
 _DIGESTS = {
     "code": "the code that the rule runs",
     "sig": "the videos, labels, features or models that the rule reads",
     "encoder": "the image encoder",
     "weights": "the weights that training starts from",
 }
-
 _NAMED = re.compile(r"([a-z]+):(.*)", flags=re.DOTALL)
 
 
@@ -48,46 +54,29 @@ class PlannedJob:
 
 
 def parse_dry_run(text: str) -> tuple[PlannedJob, ...]:
-    """Return the jobs that a dry run lists, in its order; `all` aside."""
+    """Return the jobs that a dry run lists, in its order, without `all`."""
     blocks: list[tuple[str, dict[str, str]]] = []
     for line in text.splitlines():
         if found := _JOB.match(line):
             blocks.append((found[1], {}))
         elif blocks and (found := _KEY.match(line)):
             blocks[-1][1].setdefault(found[1], found[2])
-    return tuple(
-        PlannedJob(
-            rule=rule,
-            inputs=_files(block.get("input", "")),
-            outputs=_files(block.get("output", "")),
-            reason=block.get("reason", ""),
-        )
-        for rule, block in blocks
-        if rule != "all"
-    )
-
-
-def _files(listed: str) -> tuple[str, ...]:
-    return tuple(listed.split(", ")) if listed else ()
+    jobs = []
+    for rule, block in blocks:
+        inputs, outputs = (tuple(filter(None, block.get(key, "").split(", "))) for key in ("input", "output"))
+        jobs.append(PlannedJob(rule=rule, inputs=inputs, outputs=outputs, reason=block.get("reason", "")))
+    return tuple(job for job in jobs if job.rule != "all")
 
 
 def explain_reason(reason: str) -> list[str]:
     """Return the reason of a job in words, a line for each change: which key, old and new value."""
     lines = []
     for kind, files in _FILES.findall(reason):
-        word = {"Missing output files": "missing", "Updated input files": "changed on disk"}.get(kind, "made again")
-        lines += [f"{word}: {name}" for name in files.strip().split(", ")]
+        lines += [f"{_FILE_WORDS.get(kind, 'made again')}: {name}" for name in files.strip().split(", ")]
     if "Params have changed" in reason:
         for before, now in _PARAMS.findall(reason.split("Params have changed", 1)[1]):
             lines += explain_params(_texts(before), _texts(now))
-    others = {
-        "Set of input files has changed": "the list of its input files is another",
-        "Incomplete output files": "a run was stopped while it was written",
-        "Software environment definition has changed": "environment.yml changed",
-        "Code has changed": "its script changed",
-        "Forced execution": "it was asked for with --force",
-    }
-    return lines + [words for mark, words in others.items() if mark in reason]
+    return lines + [words for mark, words in _OTHER_REASONS.items() if mark in reason]
 
 
 def _texts(listed: str) -> list[str]:
@@ -144,34 +133,24 @@ def _show(flat: Mapping[str, Any], key: str) -> str:
     return json.dumps(flat[key]) if key in flat else "nothing"
 
 
-def trace_target(target: str, *, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
-    """Return the jobs that make a target stale, the one that makes it first, then those that make its inputs."""
-    return _trace([target], jobs=jobs, above=lambda name: ())
-
-
-def _trace(
-    names: Sequence[str], *, jobs: Sequence[PlannedJob], above: Callable[[str], Sequence[str]]
+def trace(
+    names: Sequence[str], *, jobs: Sequence[PlannedJob], above: Callable[[str], Sequence[str]] = lambda name: ()
 ) -> list[PlannedJob]:
-    """Return the jobs above some files in the order of a breadth-first search.
+    """Return the jobs that make some files, then those that make their inputs, in the order of a breadth-first search.
 
-    `above` returns the inputs of a file that no job makes.
+    `above` returns the inputs of a file that none of the jobs makes.
     """
     makers = {name: job for job in jobs for name in job.outputs}
     found: dict[PlannedJob, None] = {}
-    seen: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop(0)
-        if name not in seen:
-            seen.add(name)
-            job = makers.get(name)
-            waiting += above(name) if job is None else () if job in found else job.inputs
-            found |= {job: None} if job is not None else {}
+    waiting, seen = list(names), set(names)
+    for name in waiting:  # grows while it is read
+        job = makers.get(name)
+        inputs = above(name) if job is None else job.inputs
+        new = [other for other in dict.fromkeys(inputs) if other not in seen]
+        waiting += new
+        seen.update(new)
+        found |= {job: None} if job is not None else {}
     return list(found)
-
-
-# Names of the engine's notes are cut into folders of this length.
-_MAX_NAME = 254
 
 
 def run_dry(targets: Sequence[str], *, arguments: Sequence[str]) -> str:
@@ -197,7 +176,7 @@ def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path
         MoclipError: No rule makes the file, or the dry run fails.
     """
     jobs = parse_dry_run(run_dry([target], arguments=arguments))
-    chain = trace_target(target, jobs=jobs)
+    chain = trace([target], jobs=jobs)
     if chain:
         head = f"{target}: stale; the next run makes it with the rule {chain[0].rule}, because"
         return "\n".join([head, *_indent(explain_reason(chain[0].reason)), *_explain_jobs(chain[1:])])
@@ -210,7 +189,7 @@ def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path
         return found["input"] if found else ()
 
     # Jobs above a file that does not take part in the dry run: it waits for the content of their outputs.
-    above = _trace(note["input"], jobs=[replace(job, inputs=()) for job in jobs], above=inputs_of)
+    above = trace(note["input"], jobs=[replace(job, inputs=()) for job in jobs], above=inputs_of)
     if above:
         head = f"{target}: not decided yet; it is made again if the content of the files below changes"
         return "\n".join([head, *_explain_jobs(above)])

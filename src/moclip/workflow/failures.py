@@ -79,7 +79,7 @@ def is_locked() -> bool:
 
 
 def explain_lock() -> str:
-    """Return what to do about the lock of the working directory, in a line, or "" if it is free."""
+    """Return a line about the lock of the working directory and how to release it, or "" if it is free."""
     try:
         if not is_locked():
             return ""

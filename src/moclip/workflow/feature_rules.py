@@ -21,32 +21,31 @@ def manifest_of(plan: "Plan") -> Output:
 
 def motion_of(plan: "Plan", network: str) -> Output:
     """Return the index of the motion features that a motion network variant reads."""
-    return plan.output("motion_index", "index", variant=plan.config["motion_network"][network]["motion"])
+    return plan.output("motion_index", "index", variant=plan.settings.motion_network[network].motion)
 
 
 def demo_dataset(plan: "Plan") -> JobSpec:
     """Render the demo videos: depends on where they go."""
-    dataset = plan.config["dataset"]
-    return JobSpec(inputs={}, params=lambda: {"cfg": to_json({key: dataset[key] for key in ("root", "lists")})})
+    cfg = to_json(plan.settings.dataset.canonical(only={"root", "lists"}))
+    return JobSpec(inputs={}, params=lambda: {"cfg": cfg})
 
 
 def manifest(plan: "Plan") -> JobSpec:
     """List the videos: depends on the dataset's settings, and on the content of its videos and lists."""
-    # Not what becomes of bad videos, nor where the videos are stored.
+    # The handling of bad videos and the place of the videos do not change the list.
     others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
-    dataset = plan.config["dataset"]
-    cfg = to_json({"dataset": {key: dataset[key] for key in dataset if key not in others}})
+    cfg = to_json({"dataset": plan.settings.dataset.canonical(without=others)})
     inputs: Inputs = {"complete": plan.output("demo_dataset", "complete")} if plan.complete else {}
     return JobSpec(inputs=inputs, params=lambda: {"cfg": cfg, "sig": plan.listing()})
 
 
 def _bad_videos(plan: "Plan") -> dict[str, Any]:
-    return {key: plan.config["dataset"][key] for key in ("on_bad_video", "limits")}
+    return plan.settings.dataset.canonical(only={"on_bad_video", "limits"})
 
 
 def motion_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
     """Decode the motion vectors of a shard: depends on the variant and on the shard's videos."""
-    cfg = to_json({"motion": plan.config["motion"][variant], **_bad_videos(plan)})
+    cfg = to_json({"motion": plan.settings.motion[variant].canonical(), **_bad_videos(plan)})
     return JobSpec(
         inputs={"manifest": manifest_of(plan)}, params=lambda: {"cfg": cfg, "sig": plan.signatures.videos(shard)}
     )
@@ -54,7 +53,7 @@ def motion_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
 
 def motion_index(plan: "Plan", variant: str) -> JobSpec:
     """Index motion shards: depends on the variant, and on the manifest's videos and subsets."""
-    cfg = to_json({"motion": plan.config["motion"][variant]})
+    cfg = to_json({"motion": plan.settings.motion[variant].canonical()})
     shards = [plan.output("motion_shard", "shard", variant=variant, shard=shard) for shard in plan.shards]
     return JobSpec(
         inputs={"manifest": manifest_of(plan), "shards": shards},
@@ -63,14 +62,13 @@ def motion_index(plan: "Plan", variant: str) -> JobSpec:
 
 
 def _followed(plan: "Plan", variant: str) -> list[Output]:
-    motion = plan.config["appearance"][variant]["motion"]
+    motion = plan.settings.appearance[variant].motion
     return [plan.output("motion_index", "index", variant=motion)] if motion else []
 
 
 def _appearance(plan: "Plan", variant: str) -> dict[str, Any]:
-    # The encoder's content stands for its place.
-    entry = plan.config["appearance"][variant]
-    return {key: value for key, value in entry.items() if key not in {"model", "weights", "motion"}}
+    # The encoder counts by its content, the followed motion by its rows.
+    return plan.settings.appearance[variant].canonical(without={"model", "weights", "motion"})
 
 
 def _encoder(plan: "Plan", variant: str) -> str:
@@ -113,18 +111,18 @@ def appearance_index(plan: "Plan", variant: str) -> JobSpec:
 
 def text(plan: "Plan", variant: str) -> JobSpec:
     """Embed the classes: depends on the parsed prompts, the encoder and its tokenizer, and the class names."""
-    entry = plan.config["text"][variant]
-    appearance = plan.settings.appearance[entry["appearance"]]
+    entry = plan.settings.text[variant]
+    appearance = plan.settings.appearance[entry.appearance]
 
     def read_prompts(file: str) -> str:
         return file if file == "from_class_names" else parse_content(Path(file), parse=yaml.safe_load)
 
     def params() -> Params:
-        prompts = {key: read_prompts(entry[key]) for key in ("templates", "phrases")}
+        prompts = {"templates": read_prompts(entry.templates), "phrases": read_prompts(entry.phrases)}
         encoder = appearance.canonical(only={"untrained", "device", "precision"})
         return {
             "cfg": to_json({"text": prompts, "encoder": encoder}),
-            "encoder": f"{_encoder(plan, entry['appearance'])} {plan.contents.tokenizer(appearance)}",
+            "encoder": f"{_encoder(plan, entry.appearance)} {plan.contents.tokenizer(appearance)}",
             "sig": plan.signatures.classes(),
         }
 
@@ -133,15 +131,15 @@ def text(plan: "Plan", variant: str) -> JobSpec:
 
 def motion_network(plan: "Plan", variant: str, split: str, seed: str) -> JobSpec:
     """Train a motion network: depends on its recipe and initial weights, and on labels and motion of train and val."""
-    entry, motion = plan.config["motion_network"][variant], motion_of(plan, variant)
-    # Not how the network is tested, nor who loads.
-    recipe = {key: value for key, value in entry.items() if key not in {"embedding", "loaders", "motion", "weights"}}
+    entry, motion = plan.settings.motion_network[variant], motion_of(plan, variant)
+    # Neither how the network embeds videos, nor how many threads load batches.
+    recipe = entry.canonical(without={"embedding", "loaders", "motion", "weights"})
 
     def params() -> Params:
         return {
             "cfg": to_json({"motion_network": recipe}),
             "run": f"run:split {split}, seed {seed}",
-            "weights": f"weights:{plan.contents.weights(entry['weights'])}",
+            "weights": f"weights:{plan.contents.weights(entry.weights)}",
             "sig": plan.signatures.labels(split, LEARNED, names=False),
             "classes": plan.signatures.num_classes(),
             "motion": plan.signatures.subset_rows([motion.file], split=split, subsets=LEARNED),

@@ -1,18 +1,19 @@
 """The feature sets that the experiments of a configuration use, and the rows that their shards must hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moclip.cache.index import read_index
 from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
+from moclip.config.settings import Settings
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
 from moclip.extraction.motion_embedding import build_motion_embedding_extractor, list_motion
 from moclip.workflow.jobs import Job
+from moclip.workflow.paths import Paths
 from moclip.workflow.plan import Plan
 
 # The rules whose outputs are made from artifacts of the cache, and the output that notes which.
@@ -41,13 +42,13 @@ class FeatureSet:
         )
 
 
-def list_feature_sets(config: Mapping[str, Any]) -> list[FeatureSet]:
-    """Return every feature set that some experiment of a checked configuration uses, those of motion first.
+def list_feature_sets(settings: Settings) -> list[FeatureSet]:
+    """Return every feature set that some experiment uses, those of motion first.
 
     Raises:
         ModelError: The weights of an image encoder are not there.
     """
-    plan = Plan(config)
+    plan = Plan(settings)
     rules = ("motion_index", "appearance_index", "motion_embedding_index")
     return [_feature_set(job, plan=plan) for rule in rules for job in plan.jobs if job.rule == rule]
 
@@ -68,14 +69,12 @@ def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
     return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)
 
 
-def list_outputs(config: Mapping[str, Any]) -> list[Path]:
-    """Return the outputs of a checked configuration that are made from artifacts, relative to the working folder."""
-    return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(config).jobs if job.rule in _NOTED]
+def list_outputs(settings: Settings) -> list[Path]:
+    """Return the outputs that are made from artifacts, relative to the working folder."""
+    return [Path(job.outputs[_NOTED[job.rule]]) for job in Plan(settings).jobs if job.rule in _NOTED]
 
 
-def list_shard_videos(
-    feature_set: FeatureSet, *, manifest: Path, root: Path, num_shards: int
-) -> dict[str, Sequence[Video]]:
+def list_shard_videos(feature_set: FeatureSet, *, settings: Settings) -> dict[str, Sequence[Video]]:
     """Return the videos of every shard of a feature set, by the name of its file.
 
     Raises:
@@ -83,7 +82,8 @@ def list_shard_videos(
         ShardError: The motion that it is computed from is missing, damaged or stale.
     """
     if feature_set.motion is None:
-        grouped = group_videos(manifest, root=root)
-        return {shard_file(shard): grouped.get(shard, []) for shard in range(num_shards)}
+        manifest = Path(Paths(dataset=settings.dataset.name).outputs("manifest")["manifest"])
+        grouped = group_videos(manifest, root=Path(settings.dataset.root))
+        return {shard_file(shard): grouped.get(shard, []) for shard in range(settings.dataset.num_shards)}
     groups = group_motion_shards(len(read_index(feature_set.motion).shards))
     return {shard_file(number): list_motion(feature_set.motion, shards=shards) for number, shards in enumerate(groups)}

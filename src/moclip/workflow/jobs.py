@@ -86,10 +86,10 @@ class Job:
         return [file for name in names for file in self.input_files(name)]
 
     def follows(self, name: str) -> bool:
-        """Return whether the job starts whenever those behind an input have run.
+        """Return whether the job starts whenever the jobs behind an input have run.
 
-        Of the outputs of gates only the content counts, through params. The demo videos are the exception: what they
-        are rendered from is not part of the manifest's params.
+        Outputs of gates count by their content, through params. The demo videos are the exception: the manifest's
+        params do not include the settings that they are rendered from.
         """
         return name == "complete" or any(source.job.rule not in GATES for source in self.sources(name))
 
@@ -113,7 +113,7 @@ class Job:
         return tuple(found)
 
     def shares_seed(self, other: "Job") -> bool:
-        """Return whether two jobs are of the same seed, or one of them of none or of all."""
+        """Return whether two jobs have the same seed, or at least one of them has none."""
         seeds = {job.wildcards["seed"] for job in (self, other) if "seed" in job.wildcards}
         return len(seeds) < 2
 
@@ -124,7 +124,7 @@ class Job:
 
 
 def to_json(value: Any) -> str:
-    """Return a part of the configuration as sorted JSON."""
+    """Return parts of the canonical settings as sorted JSON."""
     return json.dumps(value, sort_keys=True)
 
 

@@ -97,7 +97,7 @@ def locate(path: Path, rule: str, output: str) -> tuple[Path, dict[str, str]]:
     (PosixPath('results/demo'), {'variant': 'original'})
 
     Raises:
-        ValueError: The path is none of this output.
+        ValueError: The path does not belong to this output.
     """
     pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(_OUTPUTS[rule][output]))
     found = re.fullmatch(rf"(?P<results>.*)/{pattern}", Path(path).as_posix())

@@ -1,6 +1,6 @@
 """The plan: every job of a configuration, the files that it reads and writes, and the signature that it is made for.
 
-A *gate* is a job whose output summarizes what is above it: the manifest, an index, a model. When a gate finishes, the
+A *gate* is a job whose output summarizes the jobs above it: the manifest, an index, a model. When a gate finishes, the
 engine evaluates the params of its direct dependents again. So every job has all gates above it as direct inputs: it
 waits until none of them can change any more, and everything it reads is final when it starts.
 """
@@ -29,30 +29,28 @@ _RULES: Mapping[str, Callable[..., JobSpec]] = {
 
 
 class Plan:
-    """All jobs of a checked configuration."""
+    """All jobs of a configuration."""
 
     def __init__(
-        self, config: Mapping[str, Any], *, code: Callable[[str], str] = str, listing: Callable[[], str] = str
+        self, settings: Settings, *, code: Callable[[str], str] = str, listing: Callable[[], str] = str
     ) -> None:
-        """Take the configuration, and the sources of signatures that are not part of it.
+        """Take the settings, and the sources of signatures that are not part of them.
 
         `code` returns the digest of a rule's code, `listing` that of the dataset's videos and lists. Without them the
         plan has the right files, and params without these parts.
         """
-        self.config, self.paths = config, Paths(dataset=config["dataset"]["name"])
+        dataset = settings.dataset
+        self.settings, self.paths = settings, Paths(dataset=dataset.name)
         self.signatures = Signatures(self.paths.outputs("manifest")["manifest"])
-        self.contents = Contents(config["cache_dir"])
+        self.contents = Contents(settings.cache_dir)
         self.code, self.listing = code, listing
         self._jobs: dict[tuple[str, ...], Job] = {}
-        dataset = config["dataset"]
-        self.shards = range(dataset["num_shards"])
-        self.embedded = group_motion_shards(dataset["num_shards"])
-        self.complete = str(Path(dataset["root"]).parent / "complete.json") if dataset["generate"] == "demo" else ""
-        self.settings = Settings(**config)
-        self.runs = list_runs(self.settings)
-        self.network_runs = list_network_runs(self.settings)
+        self.shards = range(dataset.num_shards)
+        self.embedded = group_motion_shards(dataset.num_shards)
+        self.complete = str(Path(dataset.root).parent / "complete.json") if dataset.generate == "demo" else ""
+        self.runs, self.network_runs = list_runs(settings), list_network_runs(settings)
         # The misclassified videos of the first experiment are shown.
-        self.mistaken = next(iter(config["experiments"])) if config["report"]["mistakes"] else ""
+        self.mistaken = next(iter(settings.experiments)) if settings.report.mistakes else ""
 
     def job(self, rule: str, **wildcards: Any) -> Job:
         """Return the job of a rule with these wildcards."""
@@ -95,10 +93,9 @@ class Plan:
             yield self.job("motion_network_curve", variant=run.experiment, split=run.split, seed=run.seed)
         for run in self.runs:
             yield self.job("evaluate", experiment=run.experiment, split=run.split, seed=run.seed)
-        if self.config["report"]["pictures"]:
-            yield from (
-                self.job("motion_pictures", variant=name) for name in list_used(self.settings, "motion_network")
-            )
+        if self.settings.report.pictures:
+            networks = list_used(self.settings, "motion_network")
+            yield from (self.job("motion_pictures", variant=name) for name in networks)
         yield from (self.job("text", variant=name) for name in list_used(self.settings, "text"))
         yield self.job("report")
 
@@ -111,17 +108,17 @@ class Plan:
         return [run for run in self.runs if run.experiment == experiment and run.split == int(split)]
 
 
-def open_plan(config: Mapping[str, Any], *, scripts: Path, listing: str | None = None) -> Plan:
-    """Return the plan of a checked configuration whose rules run the scripts of a folder.
+def open_plan(settings: Settings, *, scripts: Path, listing: str | None = None) -> Plan:
+    """Return the plan of checked settings whose rules run the scripts of a folder.
 
     `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
     """
-    digests = script_digests(scripts, memo=Path(config["cache_dir"], "code"))
+    digests = script_digests(scripts, memo=Path(settings.cache_dir, "code"))
 
     def sign_listing() -> str:
         if listing is None and plan.complete and not Path(plan.complete).is_file():
             return PENDING  # rendered videos that do not exist yet
-        return f"sig:{listing or dataset_signature(plan.settings.dataset)}"
+        return f"sig:{listing or dataset_signature(settings.dataset)}"
 
-    plan = Plan(config, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
+    plan = Plan(settings, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
     return plan

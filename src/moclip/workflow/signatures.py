@@ -45,7 +45,7 @@ class Signatures:
         self._values: dict[tuple[Path, Any], tuple[State, Any]] = {}
 
     def _read(self, path: Path, key: Any, read: Callable[[], Any]) -> Any:
-        # Returns what `read` gives for the present state of a file, or None if the file does not exist.
+        # Returns the value of `read` for the present state of a file, or None if the file does not exist.
         try:
             status = path.stat()
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class Signatures:
         return known[1]
 
     def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
-        # Returns what a function computes from the manifest, or `sig:pending` before it exists.
+        # Returns the value of a function of the manifest, or `sig:pending` before it exists.
         def read() -> Any:
             frame = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
             return None if frame is None else compute(frame)
@@ -70,7 +70,7 @@ class Signatures:
         return str(self._of_table(("columns", *columns), lambda frame: _sign_columns(frame, columns)))
 
     def features(self, columns: Sequence[str] = ("video_id", "shard", "fingerprint")) -> str:
-        """Return the signature of what an index reads of the manifest: columns, and the subsets of every split."""
+        """Return the signature of the parts of the manifest that an index reads: columns, and the subsets of splits."""
 
         def compute(frame: "pd.DataFrame") -> str:
             return _sign_columns(frame, [*columns, *(name for name in map(str, frame) if name.startswith("split_"))])
@@ -141,13 +141,7 @@ class Signatures:
         return shards.get(int(shard), ("", 0))[1]
 
     def _index(self, path: str) -> FeatureIndex | None:
-        def read() -> FeatureIndex | None:
-            try:
-                return read_index(Path(path))
-            except MoclipError:  # damaged, or of an older format: the job that reads it says so
-                return None
-
-        found: FeatureIndex | None = self._read(Path(path), "index", read)
+        found: FeatureIndex | None = self._read(Path(path), "index", partial(_try_read, read_index, path, damaged=None))
         return found
 
     def rows(self, indexes: Sequence[str]) -> str:
@@ -171,14 +165,7 @@ class Signatures:
 
     def head(self, path: str, *, seed: int) -> str:
         """Return the signature of the heads of one seed in a file of the heads of several."""
-
-        def read() -> dict[int, str]:
-            try:
-                return read_seed_digests(Path(path))
-            except MoclipError:  # damaged: the job that writes it runs again
-                return {}
-
-        digests = self._read(Path(path), "heads", read)
+        digests = self._read(Path(path), "heads", partial(_try_read, read_seed_digests, path, damaged={}))
         return PENDING if digests is None else f"sig:{digests.get(seed, 'absent')}"
 
     def model(self, path: str) -> str:
@@ -196,6 +183,14 @@ class Signatures:
         """Return the signature of the bytes of some files."""
         found = [self._read(Path(path), "bytes", partial(_sign_file, Path(path))) for path in paths]
         return sign("\n".join(found)) if all(found) else PENDING
+
+
+def _try_read(read: Callable[[Path], Any], path: str, *, damaged: Any) -> Any:
+    # A file that is damaged, or of an older format, is reported or replaced by the job that reads or writes it.
+    try:
+        return read(Path(path))
+    except MoclipError:
+        return damaged
 
 
 def _sign_file(path: Path) -> str:
@@ -221,7 +216,7 @@ def parse_content(path: Path, *, parse: Callable[[str], Any]) -> str:
 
 
 class Contents:
-    """Texts that stand for the content of files: independent of the place and the times of the files."""
+    """Texts that identify the content of files, independent of their paths and times."""
 
     def __init__(self, cache_dir: str | Path) -> None:
         """Take the folder of the cache, where digests are remembered."""

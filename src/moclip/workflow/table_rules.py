@@ -4,14 +4,13 @@ The runs that they read are no gates: the engine does not evaluate params again 
 not depend on files of runs. The record of a table holds their digests.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from moclip.config.experiments import Run, list_used
 from moclip.config.methods import list_heads
 from moclip.workflow.feature_rules import manifest_of, motion_of
 from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, list_files, to_json
-from moclip.workflow.run_rules import heads_of, models_of, streams_of
+from moclip.workflow.run_rules import heads_of, sources_of
 
 if TYPE_CHECKING:
     from moclip.workflow.plan import Plan
@@ -45,8 +44,8 @@ def comparisons(plan: "Plan") -> JobSpec:
 
     def params() -> Params:
         return {
-            "cfg": json.dumps(list_files(predictions)),
-            "policy": plan.config["dataset"]["rejected_test_videos"],
+            "cfg": to_json(list_files(predictions)),
+            "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:predictions",
         }
@@ -57,38 +56,36 @@ def comparisons(plan: "Plan") -> JobSpec:
 def summary(plan: "Plan") -> JobSpec:
     """Summarize the runs: depends on their metrics."""
     metrics = _of_runs(plan, "metrics")
-    cfg = json.dumps(list_files(metrics))
+    cfg = to_json(list_files(metrics))
     return JobSpec(inputs={"metrics": metrics}, params=lambda: {"cfg": cfg, "reads": "reads:metrics"})
 
 
 def _describe_cost(plan: "Plan", run: Run) -> dict[str, Any]:
-    entry, streams = plan.config["experiments"][run.experiment], streams_of(plan, run)
-    features, variants = {}, {}
-    if "appearance" in streams:
-        features["appearance"] = streams["appearance"].file
-        variants["appearance"] = plan.config["appearance"][entry["appearance"]]
-    if "motion" in streams:
-        features["motion_embedding"] = streams["motion"].file
-        features["motion"] = motion_of(plan, entry["motion_network"]).file
-        variants["motion_network"] = plan.config["motion_network"][entry["motion_network"]]
-    return {
-        **variants,
-        **{name: output.file for name, output in models_of(plan, run).items() if name == "network"},
+    entry, sources = plan.settings.experiments[run.experiment], sources_of(plan, run)
+    described: dict[str, Any] = {
         "experiment": run.experiment,
-        "methods": entry["methods"],
+        "methods": entry.methods,
         "head": heads_of(plan, run).file,
         "seed": run.seed,
-        "features": features,
+        "features": {},
     }
+    if "appearance" in sources:
+        described["features"]["appearance"] = sources["appearance"].file
+        described["appearance"] = plan.settings.appearance[entry.appearance].canonical()
+    if "motion" in sources:
+        described["features"]["motion_embedding"] = sources["motion"].file
+        described["features"]["motion"] = motion_of(plan, entry.motion_network).file
+        described["motion_network"] = plan.settings.motion_network[entry.motion_network].canonical()
+        described["network"] = sources["network"].file
+    return described
 
 
 def costs(plan: "Plan") -> JobSpec:
-    """Measure what each method costs: depends on the first run of each experiment, and on the feature sets."""
-    names = plan.config["experiments"]
-    runs = [next(run for run in plan.runs if run.experiment == name) for name in names]
+    """Measure the cost of each method: depends on the first run of each experiment, and on the feature sets."""
+    runs = [next(run for run in plan.runs if run.experiment == name) for name in plan.settings.experiments]
     heads = [heads_of(plan, run) for run in runs]
-    below = (models_of(plan, run) for run in runs)
-    networks = list(dict.fromkeys(found["network"] for found in below if "network" in found))
+    sources = (sources_of(plan, run) for run in runs)
+    networks = list(dict.fromkeys(found["network"] for found in sources if "network" in found))
     indexes = _all_indexes(plan)
 
     def params() -> Params:
@@ -111,15 +108,15 @@ def rejects(plan: "Plan") -> JobSpec:
     indexes = _indexes(plan, "motion", "appearance")
     files = list_files(indexes)
     return JobSpec(
-        inputs={"indexes": indexes}, params=lambda: {"cfg": json.dumps(files), "sig": plan.signatures.rows(files)}
+        inputs={"indexes": indexes}, params=lambda: {"cfg": to_json(files), "sig": plan.signatures.rows(files)}
     )
 
 
 def motion_pictures(plan: "Plan", variant: str) -> JobSpec:
     """Draw training videos of a motion network: depends on the field settings and on the motion of train."""
     motion = motion_of(plan, variant)
-    entry = {key: plan.config["motion_network"][variant][key] for key in ("field", "max_px")}
-    shown = {key: plan.config["report"][key] for key in ("pictures", "picture_frames")}
+    entry = plan.settings.motion_network[variant].canonical(only={"field", "max_px"})
+    shown = plan.settings.report.canonical(only={"pictures", "picture_frames"})
     splits = sorted({run.split for run in plan.network_runs if run.experiment == variant})
 
     def params() -> Params:
@@ -152,12 +149,12 @@ def mistakes(plan: "Plan") -> JobSpec:
     """Draw misclassified videos: depends on predictions, the manifest's videos and the motion rows."""
     predictions = _of_runs(plan, "predictions", experiment=plan.mistaken)
     # The vectors that are drawn are those that the experiment saw, or any.
-    network = plan.config["experiments"][plan.mistaken].get("motion_network")
+    network = plan.settings.experiments[plan.mistaken].motion_network
     motion = [motion_of(plan, network)] if network else _indexes(plan, "motion")[:1]
 
     def params() -> Params:
         return {
-            "cfg": json.dumps({"number": plan.config["report"]["mistakes"]}),
+            "cfg": to_json({"number": plan.settings.report.mistakes}),
             "experiment": plan.mistaken,
             "sig": plan.signatures.columns(["video_id", "path", "class_name", "fingerprint"]),
             "motion": plan.signatures.rows(list_files(motion)),
@@ -171,10 +168,10 @@ def mistakes(plan: "Plan") -> JobSpec:
 def list_figures(plan: "Plan") -> list[str]:
     """Return the names of the figures that the report draws."""
     names = ["comparisons", "costs"]
-    for experiment, entry in plan.config["experiments"].items():
+    for experiment, entry in plan.settings.experiments.items():
         kinds = ["classes", "confusion", "reliability"]
-        kinds += ["gains"] if "fusion" in entry["methods"] else []
-        kinds += ["heads"] if list_heads(entry["methods"]) else []
+        kinds += ["gains"] if "fusion" in entry.methods else []
+        kinds += ["heads"] if list_heads(entry.methods) else []
         names += [f"{kind}-{experiment}" for kind in kinds]
     names += [f"network-{variant}" for variant in list_used(plan.settings, "motion_network")]
     return names + [f"datacard-{variant}" for variant in list_used(plan.settings, "motion")]
@@ -193,19 +190,19 @@ def report(plan: "Plan") -> JobSpec:
         for run in plan.network_runs
     ]
     tables["mistakes"] = [plan.output("mistakes", "mistakes")] if plan.mistaken else []
-    pages = list_used(plan.settings, "motion_network") if plan.config["report"]["pictures"] else ()
+    pages = list_used(plan.settings, "motion_network") if plan.settings.report.pictures else ()
     histories = list(dict.fromkeys(heads_of(plan, run, "history") for run in plan.runs))
     indexes, manifest = _all_indexes(plan), manifest_of(plan)
 
     def params() -> Params:
         return {
-            "cfg": json.dumps(plan.config, sort_keys=True),
-            "order": json.dumps([*plan.config["experiments"]]),
+            "cfg": to_json(plan.settings.canonical()),
+            "order": to_json([*plan.settings.experiments]),
             "sig": plan.signatures.files([manifest.file]),
             "features": plan.signatures.rows(list_files(indexes)),
             "heads": plan.signatures.files(list_files(histories)),
             "reads": f"reads:{' '.join(tables)}",
-            "pages": json.dumps(list(pages)),
+            "pages": to_json(list(pages)),
         }
 
     inputs: Inputs = {"manifest": manifest, **tables, "heads": histories, "indexes": indexes}

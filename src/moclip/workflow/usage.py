@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from moclip.cache.artifacts import KINDS, remove_artifact
 from moclip.cache.reader import Shard
 from moclip.cache.uses import ArtifactUse
+from moclip.config.settings import Settings
 from moclip.errors import ShardError
 from moclip.workflow.feature_sets import list_feature_sets
 
@@ -31,18 +32,18 @@ class Pool:
     used_by: tuple[str, ...]
 
 
-def list_pools(cache_dir: Path, *, configs: Sequence[Mapping[str, Any]]) -> list[Pool]:
-    """Return every pool of a cache, those that no experiment of the checked configurations uses last.
+def list_pools(cache_dir: Path, *, configs: Sequence[Settings]) -> list[Pool]:
+    """Return every pool of a cache. Pools that no experiment of the configurations uses come last.
 
     Raises:
         ModelError: The weights of an image encoder are not there, so that its pool cannot be determined.
     """
     used: dict[Path, list[str]] = {}
-    for config in configs:
-        for feature_set in list_feature_sets(config):
+    for settings in configs:
+        for feature_set in list_feature_sets(settings):
             pool = feature_set.pool(cache_dir)
             if pool is not None:
-                used.setdefault(pool, []).append(f"{config['dataset']['name']}/{feature_set.name}")
+                used.setdefault(pool, []).append(f"{settings.dataset.name}/{feature_set.name}")
     others = {*KINDS, "uses", "training", "code"}
     folders = [
         folder for folder in sorted(cache_dir.glob("*/*")) if folder.is_dir() and folder.parent.name not in others
@@ -56,12 +57,9 @@ def _read_pool(folder: Path, *, used_by: Sequence[str]) -> Pool:
     extractor, parameters = folder.parent.name, dict[str, Any]()
     for path in sorted(folder.glob("*.h5")):
         num_bytes += path.stat().st_size
-        try:
-            with Shard(path) as shard:
-                num_rows += len(shard.row_keys)
-                extractor, parameters = f"{shard.extractor} {shard.extractor_version}", shard.parameters
-        except ShardError:  # `moclip verify` names it; here its bytes count
-            continue
+        with suppress(ShardError), Shard(path) as shard:  # `moclip verify` names a damaged one; here its bytes count
+            num_rows += len(shard.row_keys)
+            extractor, parameters = f"{shard.extractor} {shard.extractor_version}", shard.parameters
     return Pool(
         folder=folder,
         extractor=extractor,

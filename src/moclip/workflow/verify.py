@@ -8,12 +8,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from moclip.cache.pool import drop_rows
 from moclip.cache.reader import Shard
+from moclip.config.settings import Settings
 from moclip.errors import MoclipError, ShardError
 from moclip.extraction.extractor import Extractor, Video, expected_signature, list_wanted
 from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
@@ -48,32 +50,32 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify_features(config: Mapping[str, Any]) -> Verification:
-    """Read every shard that the experiments of a checked configuration use, and the rows of the cache behind them.
+def verify_features(settings: Settings) -> Verification:
+    """Read every shard that the experiments use, and the rows of the cache behind them.
 
     Raises:
         MoclipError: There is no manifest yet.
     """
-    manifest = Path(Paths(dataset=config["dataset"]["name"]).outputs("manifest")["manifest"])
+    manifest = Path(Paths(dataset=settings.dataset.name).outputs("manifest")["manifest"])
     if not manifest.is_file():
         raise MoclipError(f"{manifest}: no manifest to verify against; run the workflow first")
-    verifier = _Verifier(config, manifest=manifest)
-    findings = [finding for feature_set in list_feature_sets(config) for finding in verifier.check_set(feature_set)]
+    verifier = _Verifier(settings)
+    findings = [finding for feature_set in list_feature_sets(settings) for finding in verifier.check_set(feature_set)]
     return Verification(num_shards=verifier.num_shards, num_rows=verifier.num_rows, findings=tuple(findings))
 
 
 class _Verifier:
     """The checks of feature sets; it counts the shards and rows that it reads."""
 
-    def __init__(self, config: Mapping[str, Any], *, manifest: Path) -> None:
-        self._dataset, self._cache_dir, self._manifest = config["dataset"], Path(config["cache_dir"]), manifest
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.num_shards = self.num_rows = 0
 
     def check_set(self, feature_set: FeatureSet) -> Iterator[Finding]:
-        extractor, pool, folder = feature_set.extractor, feature_set.pool(self._cache_dir), feature_set.folder
-        root, num_shards = Path(self._dataset["root"]), self._dataset["num_shards"]
+        extractor, folder = feature_set.extractor, feature_set.folder
+        pool = feature_set.pool(Path(self._settings.cache_dir))
         try:
-            videos = list_shard_videos(feature_set, manifest=self._manifest, root=root, num_shards=num_shards)
+            videos = list_shard_videos(feature_set, settings=self._settings)
         except ShardError as error:
             yield Finding(kind="missing", path=folder, detail=f"cannot be checked: {error}")
             return
@@ -82,34 +84,27 @@ class _Verifier:
             return
         seen: set[tuple[int, int]] = set()
         for name, wanted in videos.items():
-            yield from self._check_shard(folder / name, extractor=extractor, videos=wanted)
+            if (folder / name).is_file():
+                yield from self._check_file(folder / name, extractor=extractor, videos=wanted)
+            else:
+                detail = f"expected a shard of {len(wanted)} videos, found none"
+                yield Finding(kind="missing", path=folder / name, detail=detail)
             seen |= _inode(folder / name)
         for path in sorted(folder.glob("shard-*.h5")):
             if path.name not in videos:
                 yield Finding(kind="foreign", path=path, detail="the configuration has no shard of this number")
         for path in sorted(pool.glob("*.h5")):
             if not _inode(path) & seen:  # a declared shard is a link to its file of the pool, which has been read
-                yield from self._check_rows(path)
+                yield from self._check_file(path)
 
-    def _check_shard(self, path: Path, *, extractor: Extractor, videos: Sequence[Video]) -> Iterator[Finding]:
-        if not path.is_file():
-            yield Finding(kind="missing", path=path, detail=f"expected a shard of {len(videos)} videos, found none")
-            return
+    def _check_file(
+        self, path: Path, *, extractor: Extractor | None = None, videos: Sequence[Video] = ()
+    ) -> Iterator[Finding]:
+        # With an extractor, the shard must also hold its rows of these videos.
         try:
             with Shard(path) as shard:
-                findings = [*_compare_header(shard, extractor=extractor)]
-                findings += _compare_keys(shard, extractor=extractor, videos=videos)
-                if not findings and shard.signature != expected_signature(extractor, videos):
-                    findings.append(Finding(kind="stale", path=path, detail="its signature is not that of its rows"))
-        except ShardError as error:
-            yield Finding(kind="damaged", path=path, detail=str(error).removeprefix(f"{path}: "))
-            return
-        yield from findings
-        yield from self._check_rows(path)
-
-    def _check_rows(self, path: Path) -> Iterator[Finding]:
-        try:
-            with Shard(path) as shard:
+                if extractor is not None:
+                    yield from _compare(shard, extractor=extractor, videos=videos)
                 self.num_shards += 1
                 self.num_rows += len(shard.row_keys)
                 for index, (video_id, key) in enumerate(zip(shard.video_ids, shard.row_keys, strict=True)):
@@ -121,19 +116,24 @@ class _Verifier:
 
 
 def _is_whole(shard: Shard, index: int) -> bool:
-    try:
+    with suppress(ShardError):
         shard.read_row_at(index, load=False)
-    except ShardError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _inode(path: Path) -> set[tuple[int, int]]:
-    try:
+    with suppress(FileNotFoundError):
         status = path.stat()
-    except FileNotFoundError:
-        return set()
-    return {(status.st_dev, status.st_ino)}
+        return {(status.st_dev, status.st_ino)}
+    return set()
+
+
+def _compare(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]) -> list[Finding]:
+    findings = [*_compare_header(shard, extractor=extractor), *_compare_keys(shard, extractor=extractor, videos=videos)]
+    if not findings and shard.signature != expected_signature(extractor, videos):
+        findings.append(Finding(kind="stale", path=shard.path, detail="its signature is not that of its rows"))
+    return findings
 
 
 def _compare_header(shard: Shard, *, extractor: Extractor) -> Iterator[Finding]:
@@ -164,13 +164,13 @@ def _compare_keys(shard: Shard, *, extractor: Extractor, videos: Sequence[Video]
         yield Finding(kind=kind, path=shard.path, video_id=video_id, detail=detail)
 
 
-def fix_features(config: Mapping[str, Any], *, findings: Iterable[Finding]) -> list[str]:
+def fix_features(settings: Settings, *, findings: Iterable[Finding]) -> list[str]:
     """Remove the shards and rows of the findings, and return a line for each; the next run makes them again.
 
     A declared shard is only a view of rows in the cache, so that removing it costs no row. Of the cache, only the rows
     that are damaged are removed.
     """
-    pools = [pool for entry in list_feature_sets(config) if (pool := entry.pool(Path(config["cache_dir"])))]
+    pools = [pool for entry in list_feature_sets(settings) if (pool := entry.pool(Path(settings.cache_dir)))]
     cached = {inode: path for pool in pools for path in pool.glob("*.h5") for inode in _inode(path)}
     by_path: dict[Path, list[Finding]] = {}
     for finding in findings:

@@ -11,6 +11,7 @@ import pytest
 from moclip.cache import artifacts as artifact_cache
 from moclip.cache.artifacts import artifact_lock, keep, list_artifacts, read_artifact, write_files
 from moclip.cache.uses import list_artifact_uses, note_use
+from moclip.config.settings import Settings
 from moclip.workflow.feature_sets import list_outputs
 from moclip.workflow.usage import format_artifacts, list_pools, remove_unused_artifacts
 from tests.unit.workflow.test_plan import wide_config
@@ -102,12 +103,12 @@ def test_of_two_jobs_one_makes_the_artifact_and_the_other_waits(tmp_path: Path) 
     assert len(made) == 1
 
 
-def config(name: str) -> dict[str, Any]:
+def config(name: str) -> Settings:
     wide = wide_config()
-    return wide | {"dataset": wide["dataset"] | {"name": name}}
+    return Settings.model_validate(wide | {"dataset": wide["dataset"] | {"name": name}})
 
 
-def _networks(config: dict[str, Any]) -> list[Path]:
+def _networks(config: Settings) -> list[Path]:
     return [path for path in list_outputs(config) if path.name == "model.safetensors"]
 
 

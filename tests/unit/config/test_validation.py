@@ -153,13 +153,14 @@ def test_only_variants_that_an_experiment_uses_are_built(config: Config) -> None
 
 def test_a_head_says_what_it_cannot_do(config: Config) -> None:
     config["head"]["pooled"] = {"kind": "attention", "pooling": "first"}
-    config["head"]["near"] = {"kind": "knn", "views": True}
+    config["head"]["near"] = {"kind": "knn", "views": True, "select": "last"}
     config["head"]["mlp"]["views"] = True
     with pytest.raises(ConfigError) as raised:
         check_config(config)
     told = str(raised.value)
     assert "head.pooled.pooling: `attention` pools the frames itself" in told
     assert "head.near.views: `knn` has no epochs" in told
+    assert "head.near.neighbours: `select: last` chooses no number of neighbors; list one" in told
     assert "its head draws views of motion and there are none" in told
 
 
@@ -207,3 +208,10 @@ def test_stored_sections_are_restored_as_they_were(name: str, repository: Path) 
         for variant in variants.values():
             stored = json.loads(json.dumps(variant.canonical()))
             assert restore_section(type(variant), stored, place="run.yaml") == variant
+
+
+def test_parts_of_a_section_are_the_same_values_as_in_the_whole(config: Config) -> None:
+    dataset = check_config(config).dataset
+    whole = dataset.canonical()
+    assert dataset.canonical(only={"root", "limits"}) == {key: whole[key] for key in ("root", "limits")}
+    assert dataset.canonical(without={"root"}) == {key: value for key, value in whole.items() if key != "root"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from moclip.cli.main import main
+from moclip.config.network_settings import FieldSettings
 from moclip.config.settings import Dataset, MotionVariant, Settings
 from moclip.config.validation import check_config
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
@@ -243,7 +244,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
 
 def write_page(folder: Path, config: dict[str, Any], output: Path, **changes: Any) -> Page:
     paths = {"manifest": folder / "manifest.tsv", "motion_index": folder / "motion/index.json"}
-    write_motion_pictures(output, **{**paths, "variant": "tiny", "config": config, "splits": [1], **changes})
+    write_motion_pictures(
+        output, **{**paths, "variant": "tiny", "settings": Settings.model_validate(config), "splits": [1], **changes}
+    )
     return Page(output.read_text())
 
 
@@ -290,7 +293,7 @@ def test_a_video_whose_frames_are_gone_is_named_on_the_page(
 
 
 def test_a_window_of_0_goes_back_to_the_keyframe() -> None:
-    field = {"kind": "raw", "window": 0, "stride": 4, "compensate_camera": True, "upright": True}
+    field = FieldSettings(kind="raw", window=0, stride=4, compensate_camera=True, upright=True)
     expected = FieldSpec(window=None, stride=4, compensate_camera=True, upright=True)
     assert field_spec_of(field) == expected
-    assert field_spec_of({**field, "window": 7}).window == 7
+    assert field_spec_of(field.model_copy(update={"window": 7})).window == 7

@@ -17,6 +17,7 @@ import yaml
 from moclip.cache.format import Field, Row
 from moclip.cache.index import read_index
 from moclip.cache.tables import load_stream
+from moclip.config.settings import Settings
 from moclip.core.digests import digest_file
 from moclip.core.tensors import write_tensors
 from moclip.encoders.network_notes import read_network_digest
@@ -28,6 +29,7 @@ from moclip.training.head_files import HeadConfig, HeadFile, load_heads, read_se
 from moclip.training.head_runs import HeadRun, list_neighbors
 from moclip.training.head_stage import build_inputs, train_heads
 from tests.unit.cache.test_index import build
+from tests.unit.workflow.test_plan import wide_config
 
 NUM_CLASSES, NUM_GROUPS = 3, 8
 HEAD = {"epochs": 4, "hidden": 8, "batch_size": 8, "learning_rate": 0.01}
@@ -129,7 +131,7 @@ class World:
     def run(self, *, split: int = 1, seed: int = 0, **changes: Any) -> HeadRun:
         run = HeadRun(
             methods=ALL_METHODS,
-            variant=HEAD,
+            config=HeadConfig.from_config(HEAD),
             shots=0,
             seed=seed,
             motion=self.motion(split),
@@ -151,7 +153,7 @@ class World:
             manifest=self.folder / "manifest.tsv",
             split=split,
             cache_dir=self.folder / cache,
-            neighbors=neighbors,
+            neighbors=lambda: neighbors,
         )
         return folder / "heads.safetensors"
 
@@ -213,7 +215,7 @@ def heads_of(file: HeadFile) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: World, name: str) -> None:
-    runs = [made.run(seed=seed, variant=VARIANTS[name]) for seed in (0, 1)]
+    runs = [made.run(seed=seed, config=HeadConfig.from_config(VARIANTS[name])) for seed in (0, 1)]
     together = made.train(f"together-{name}", *runs, cache=f"one-{name}")
     digests = read_seed_digests(together)
     for run in reversed(runs):
@@ -235,7 +237,9 @@ def test_one_seed_more_changes_no_digest_of_the_others(made: World, caplog: pyte
 
 
 def test_frames_are_pooled_as_the_head_says_and_no_feature_is_extracted_for_it(made: World) -> None:
-    runs = {name: made.run(variant={**HEAD, "pooling": name}) for name in ("mean", "first", "concat")}
+    runs = {
+        name: made.run(config=HeadConfig.from_config({**HEAD, "pooling": name})) for name in ("mean", "first", "concat")
+    }
     files = {name: made.train(f"pool-{name}", run, cache="pooling") for name, run in runs.items()}
     heads = {name: load_heads(path, seed=0).heads["appearance"] for name, path in files.items()}
     assert {name: head.layout.appearance for name, head in heads.items()} == {"mean": 5, "first": 5, "concat": 15}
@@ -271,9 +275,9 @@ def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None
     network = read_network_digest(made.network(1))
     folder = made.folder / "viewed"
     build_features(folder, parameters={"network": network}, num_frames=1, noise=0.1, num_views=4)
-    longer = {**HEAD, "epochs": 30}
-    plain = made.run(methods=("motion_head",), motion=folder / "index.json", variant=longer)
-    viewed = replace(plain, variant={**longer, "views": True})
+    longer = HeadConfig.from_config({**HEAD, "epochs": 30})
+    plain = made.run(methods=("motion_head",), motion=folder / "index.json", config=longer)
+    viewed = replace(plain, config=replace(longer, views=True))
     # Views of this toy say nothing of the class: the head that saw them alone can but guess.
     assert made.test(made.train("plain", plain, cache="views"), plain)["methods"]["motion_head"]["top_1"] > 0.9
     heads = made.train("viewed", viewed, cache="views")
@@ -283,7 +287,7 @@ def test_a_head_trains_on_views_and_is_tested_on_embeddings(made: World) -> None
 
 
 def test_views_that_were_never_extracted_are_asked_for_by_name(made: World) -> None:
-    run = made.run(methods=("motion_head",), variant={**HEAD, "views": True})
+    run = made.run(methods=("motion_head",), config=HeadConfig.from_config({**HEAD, "views": True}))
     with pytest.raises(ShardError, match=r"set `motion_network.<name>.embedding.views.count`"):
         made.train("no-views", run, cache="no-views")
 
@@ -295,7 +299,7 @@ def test_a_head_that_was_trained_before_is_not_trained_again(made: World, caplog
     assert "3 heads trained, 0 taken from the cache" in caplog.text
     made.train("another", made.run(methods=("appearance", "motion_head")), cache="again")
     assert "1 heads trained, 1 taken from the cache" in caplog.text
-    made.train("cached", replace(runs[0], variant={**HEAD, "learning_rate": 0.02}), runs[1], cache="again")
+    made.train("cached", replace(runs[0], config=replace(runs[0].config, learning_rate=0.02)), runs[1], cache="again")
     assert "2 heads trained, 1 taken from the cache" in caplog.text
 
 
@@ -348,35 +352,39 @@ def test_a_job_that_trains_trains_the_missing_heads_of_its_neighbors(
 ) -> None:
     caplog.set_level("INFO")
     run = made.run(methods=("fusion",))
-    other = replace(run, methods=("appearance", "motion_head", "score_fusion"), variant={**HEAD, "hidden": 4})
-    broken = replace(run, variant={**HEAD, "learning_rate": 1e30})
+    other = replace(run, methods=("appearance", "motion_head", "score_fusion"), config=replace(run.config, hidden=4))
+    broken = replace(run, config=replace(run.config, learning_rate=1e30))
     made.train("first", run, cache="neighbors", neighbors=[broken, other])
     assert "3 heads trained, 0 taken from the cache" in caplog.text
     assert "is left to its own job: head.learning_rate: training diverged" in caplog.text
     # Nothing is missing now, so that neighbors of this job are left alone.
-    heads = made.train("second", other, cache="neighbors", neighbors=[replace(run, variant={**HEAD, "hidden": 5})])
+    heads = made.train(
+        "second", other, cache="neighbors", neighbors=[replace(run, config=replace(run.config, hidden=5))]
+    )
     assert "0 heads trained, 2 taken from the cache" in caplog.text
     alone = made.train("alone", other, cache="no-neighbors")
     assert heads.read_bytes() == alone.read_bytes()
 
 
 def test_neighbors_are_the_runs_that_read_the_same_variants_on_the_split(made: World) -> None:
-    both = {"appearance": "clip", "motion_network": "tiny", "head": "mlp", "shots": 0, "splits": [1], "seeds": [0, 1]}
+    config = wide_config()
+    both = {"appearance": "demo-clip", "motion_network": "tiny", "head": "mlp", "splits": [1], "seeds": [0, 1]}
     experiments = {
         "first": {**both, "methods": ["fusion"]},
         "few": {**both, "methods": ["fusion"], "shots": 2, "seeds": [1, 2]},
-        "other split": {**both, "methods": ["fusion"], "splits": [2]},
-        "other frames": {**both, "methods": ["fusion"], "appearance": "frames"},
-        "no heads": {**both, "methods": ["zero_shot"]},
+        "other-split": {**both, "methods": ["fusion"], "splits": [2]},
+        "other-frames": {**both, "methods": ["fusion"], "appearance": "moving"},
+        "no-heads": {**both, "methods": ["motion"]},
     }
-    config = {"experiments": experiments, "head": {"mlp": HEAD}}
+    settings = Settings.model_validate({**config, "experiments": experiments})
+    own = HeadConfig.from_config(config["head"]["mlp"])
     runs = [made.run(seed=seed, methods=("fusion",)) for seed in (0, 1)]
-    assert list_neighbors(config, experiment="first", split=1, runs=runs) == [replace(runs[1], shots=2)]
+    assert list_neighbors(settings, experiment="first", split=1, runs=runs) == [replace(runs[1], shots=2, config=own)]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_method_is_tested_once_and_says_what_validation_chose(made: World, name: str) -> None:
-    run = made.run(variant=VARIANTS[name])
+    run = made.run(config=HeadConfig.from_config(VARIANTS[name]))
     heads = made.train(f"all-{name}", run)
     metrics = made.test(heads, run)
     assert set(metrics["methods"]) == set(ALL_METHODS)
@@ -396,7 +404,7 @@ def test_another_test_video_trains_the_same_heads(made: World, tmp_path: Path, n
     for longer in ((), ("c0/g0_0",), ("c0/g3_0",)):
         folder = tmp_path / str(len(heads))
         appearance = build_features(folder, parameters={}, num_frames=2, longer=longer)
-        run = made.run(methods=("fusion",), variant=VARIANTS[name], appearance=appearance)
+        run = made.run(methods=("fusion",), config=HeadConfig.from_config(VARIANTS[name]), appearance=appearance)
         heads.append(made.train(f"longer-{name}", run, cache=str(folder / "cache")).read_bytes())
     assert heads[0] == heads[1] != heads[2]
 
@@ -427,8 +435,8 @@ def test_a_head_learns_nothing_from_the_motion_of_other_videos(made: World) -> N
     hits = {"fusion": 0.0, "shuffled_motion": 0.0}
     seeds = range(6)
     for seed in seeds:
-        variant = {**HEAD, "epochs": 40}
-        run = made.run(seed=seed, methods=tuple(hits), variant=variant, motion=clear, appearance=noise)
+        config = HeadConfig.from_config({**HEAD, "epochs": 40})
+        run = made.run(seed=seed, methods=tuple(hits), config=config, motion=clear, appearance=noise)
         methods = made.test(made.train("shuffled", run), run)["methods"]
         hits = {name: number + methods[name]["top_1"] * methods[name]["n"] for name, number in hits.items()}
     num_tests = 12 * len(seeds)

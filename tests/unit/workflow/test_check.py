@@ -105,7 +105,8 @@ def test_an_output_made_for_other_params_is_found_where_the_engine_would_miss_it
 
 def test_an_output_that_the_engine_makes_again_anyway_is_left_to_it(plan: Plan) -> None:
     params = {file: noted(job) for job in plan.jobs for file in job.files}
-    plan.config["dataset"]["rejected_test_videos"] = "leave_out"  # type: ignore[index]
+    dataset = plan.settings.dataset.model_copy(update={"rejected_test_videos": "leave_out"})
+    plan.settings = plan.settings.model_copy(update={"dataset": dataset})
     found = check_results(plan, noted_params=lambda file: params[file])
     assert found == []
 

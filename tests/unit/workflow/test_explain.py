@@ -2,7 +2,7 @@
 
 import json
 
-from moclip.workflow.explain import explain_params, explain_reason, parse_dry_run, trace_target
+from moclip.workflow.explain import explain_params, explain_reason, parse_dry_run, trace
 
 BEFORE = json.dumps({"head": {"epochs": 100, "note": "the paper's", "sizes": [1, 2]}, "methods": ["fusion"]})
 NOW = json.dumps({"head": {"epochs": 50, "note": "the paper's", "sizes": [1, 2]}, "methods": ["fusion"]})
@@ -53,6 +53,6 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_a_target_is_traced_to_all_that_makes_it_stale() -> None:
-    chain = trace_target("results/toy/history.tsv", jobs=parse_dry_run(TEXT))
+    chain = trace(["results/toy/history.tsv"], jobs=parse_dry_run(TEXT))
     assert [job.rule for job in chain] == ["head", "manifest"]
-    assert trace_target("results/toy/other", jobs=parse_dry_run(TEXT)) == []
+    assert trace(["results/toy/other"], jobs=parse_dry_run(TEXT)) == []

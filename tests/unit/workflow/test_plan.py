@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from moclip.config.settings import Settings
 from moclip.config.validation import check_config
 from moclip.training.head_runs import list_head_runs, list_neighbors
 from moclip.workflow.jobs import GATES, Job
@@ -20,8 +21,8 @@ _CALL = re.compile(r'\*\*(inputs|params)\(\s*"(\w+)"((?:,\s*"\w+")*)')
 
 
 def build_plan(config: dict[str, Any], *, cache_dir: Path) -> Plan:
-    config = config | {"cache_dir": str(cache_dir)}
-    return Plan(config, code=lambda rule: f"code:{rule}", listing=lambda: "sig:listing")
+    settings = Settings.model_validate(config | {"cache_dir": str(cache_dir)})
+    return Plan(settings, code=lambda rule: f"code:{rule}", listing=lambda: "sig:listing")
 
 
 def load_config(name: str) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def test_a_job_of_heads_describes_a_run_for_each_seed_by_its_own_inputs(plan: Pl
         files = {*job.input_files("indexes"), *job.input_files("models")}
         read = [(run.motion, run.appearance, run.network, run.text) for run in runs]
         assert {str(path) for paths in read for path in paths if path} == files
-        neighbors = list_neighbors(plan.config, experiment=experiment, split=int(split), runs=runs)
+        neighbors = list_neighbors(plan.settings, experiment=experiment, split=int(split), runs=runs)
         assert {run.seed for run in neighbors} <= {run.seed for run in runs}
 
 
@@ -152,7 +153,7 @@ def test_heads_of_few_shots_have_the_heads_of_all_videos_as_neighbors(tmp_path: 
     plan = build_plan(load_config("ucf101_5"), cache_dir=tmp_path)
     job = plan.job("head", experiment="few-shots-1", split=1)
     runs = list_head_runs(json.loads(job.params()["cfg"]))
-    neighbors = list_neighbors(plan.config, experiment="few-shots-1", split=1, runs=runs)
+    neighbors = list_neighbors(plan.settings, experiment="few-shots-1", split=1, runs=runs)
     # Of 14 experiments, two read other frames.
     assert len(neighbors) == 11 * len(runs)
     assert {run.shots for run in neighbors} == {0, 2, 4, 8, 16}

@@ -120,7 +120,7 @@ def test_a_retried_decoder_has_room_for_what_one_video_may_take(
     first, second = (
         resources.ask("motion_shard", "mem_mb", attempt=attempt, variant="original", shard="0") for attempt in (1, 2)
     )
-    assert second == first + plan.config["dataset"]["limits"]["memory_mb"]
+    assert second == first + plan.settings.dataset.limits.memory_mb
 
 
 def test_every_rule_with_resources_is_a_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
