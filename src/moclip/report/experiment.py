@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from moclip.config.methods import METHODS
 from moclip.errors import DatasetError
 from moclip.evaluation.comparisons import read_rows
+from moclip.report.confusion import heatmap_panel
 from moclip.report.figures import Figure, Panel, write_svg
 from moclip.report.pages import label_of, percent, phrase_of
-from moclip.report.plots import Row, Series, classes_panel, curves_panel, heatmap_panel, reliability_panel, rows_panel
+from moclip.report.plots import Row, Series, classes_panel, curves_panel, reliability_panel, rows_panel
 
 _NUM_ENDS = 10
 

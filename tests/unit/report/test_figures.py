@@ -11,10 +11,11 @@ from PIL import Image
 
 from moclip.cli.main import main
 from moclip.errors import DatasetError
+from moclip.report.confusion import heatmap_panel
 from moclip.report.experiment import write_network_curve
 from moclip.report.figures import STYLES, Figure, Style, draw_svg, palette, write_figure, write_svg
 from moclip.report.pages import read_style
-from moclip.report.plots import Row, curves_panel, heatmap_panel, rows_panel
+from moclip.report.plots import Row, curves_panel, rows_panel
 from moclip.report.results import write_figures
 from tests.unit.report.test_plots import series
 from tests.unit.report.test_results import made_request
@@ -114,7 +115,7 @@ def test_the_curve_of_a_network_is_a_document_in_light_and_dark(tmp_path: Path) 
         (["--points", "1"], "--points: expected 3 to 72, found 1"),
         (["--column", "99"], "--column: expected 1 to 40, found 99"),
         (["--font", "No Such Font"], "--font: expected an installed font, found 'No Such Font'"),
-        (["--style", "poster"], "invalid choice"),
+        (["--style", "poster"], "expected one of paper, slides; found"),
         ([], "summary.tsv"),
         (["--output", "RESULTS/figures"], "belongs to the workflow"),
     ],

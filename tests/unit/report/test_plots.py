@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from moclip.report.confusion import heatmap_panel
 from moclip.report.figures import Figure, Panel, draw_svg
 from moclip.report.plots import (
     Point,
@@ -13,7 +14,6 @@ from moclip.report.plots import (
     Series,
     count_values,
     curves_panel,
-    heatmap_panel,
     histogram_panel,
     moment_panel,
     reliability_panel,
