@@ -1,13 +1,19 @@
 # MoCLIP-Lite: from compressed video to a tested head. `snakemake --cores N` runs config/config.yaml;
 # `snakemake --cores N --configfile mine.yaml` runs mine.yaml instead. docs/architecture.md explains the layout.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
-# Files named on the command line replace the default configuration: merged into it, they would inherit its variants.
-if not workflow.overwrite_configfiles:
+# The folder of this file, also where another workflow includes it or uses it as a module.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 
-    configfile: "config/config.yaml"
+# Files named on the command line, or by a workflow that includes this one, replace the default configuration: merged
+# into it, they would inherit its variants.
+if not workflow.overwrite_configfiles and not workflow.configfiles:
+
+    configfile: "config/config.yaml" if Path("config/config.yaml").exists() else str(HOME / "config/config.yaml")
 
 
 # What `snakemake --report` says first.

@@ -1,16 +1,15 @@
 # Shared by all rules: the checked configuration, the plan of all jobs, and what rules ask it for (moclip.workflow.engine).
 import os
 import sys
-from pathlib import Path
 
 from moclip.config.validation import check_config
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
-from moclip.workflow.engine import Rules
+from moclip.workflow.engine import Rules, environment_file, find_shipped
 from moclip.workflow.plan import open_plan
 
-# Documents the software of every rule; jobs run in the environment that snakemake itself runs in.
-ENVIRONMENT = str(Path(workflow.basedir, "environment.yml"))
+# Documents the software of every rule. Jobs run in the environment of snakemake itself, unless `--sdm conda` is given.
+ENVIRONMENT = environment_file(HOME, uses_conda=bool(workflow.deployment_settings.deployment_method))
 
 
 def stop(message):
@@ -21,7 +20,7 @@ def stop(message):
 def read_settings():
     """Return the settings and the digest of the dataset's listing. A wrong configuration ends the run here."""
     try:
-        settings = check_config(config)
+        settings = check_config(find_shipped(config, home=HOME))
         rendered = settings.dataset.generate != "none"
         # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
         listed = workflow.is_main_process and not rendered
@@ -37,7 +36,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 SETTINGS, LISTING = read_settings()
 config.clear()
 config.update(SETTINGS.canonical())
-plan = open_plan(SETTINGS, scripts=Path(workflow.basedir, "workflow/scripts"), listing=LISTING)
+plan = open_plan(SETTINGS, scripts=HOME / "workflow/scripts", listing=LISTING)
 paths = plan.paths
 rules_of_plan = Rules(
     plan,

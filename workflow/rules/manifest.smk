@@ -9,7 +9,7 @@ if plan.complete:
             f"{paths.logs}/demo_dataset.log",
         conda:
             ENVIRONMENT
-        threads: workflow.cores
+        threads: threads_of("demo_dataset")
         params:
             **params("demo_dataset", "cfg"),
         script:

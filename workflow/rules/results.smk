@@ -21,6 +21,7 @@ def check_results_once():
         return
     CHECKED.append(True)
     refuse_partial_runs(workflow.dag_settings)
+    notes = check.describe_profile(set(map(str, workflow.dag_settings.rerun_triggers)), home=HOME)
     if workflow.executor_plugin is None or is_locked():
         return
     runs = not (workflow.dryrun or workflow.touch)
@@ -28,7 +29,7 @@ def check_results_once():
     if runs:
         check.remove_outputs(findings)
         check.reset_future_times(plan)
-    notes = check.describe_findings(findings, runs=runs)
+    notes += check.describe_findings(findings, runs=runs)
     notes += check.describe_orphans(check.list_orphans([plan]), results=paths.results)
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
 

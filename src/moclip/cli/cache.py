@@ -94,8 +94,11 @@ def load_config(paths: Sequence[Path]) -> Settings:
         ConfigError: A key or value is wrong, or a file is missing or is not YAML.
     """
     from moclip.extraction.text import read_yaml  # noqa: PLC0415
+    from moclip.workflow.engine import find_shipped  # noqa: PLC0415
 
-    return check_config(merge_configs(map(read_yaml, paths)))
+    # The project's folder, where the library is installed from it; paths that exist nowhere stay as they are.
+    home = Path(__file__).resolve().parents[3]
+    return check_config(find_shipped(merge_configs(map(read_yaml, paths)), home=home))
 
 
 def _explain(options: argparse.Namespace) -> None:

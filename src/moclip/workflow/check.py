@@ -131,6 +131,17 @@ def check_settings(*, options: Mapping[str, Any], triggers: Collection[str], res
         )
 
 
+def describe_profile(triggers: Collection[str], *, home: Path) -> list[str]:
+    """Return a note for a run without the options of the default profile, which is found in the project only."""
+    if "code" not in triggers:
+        return []
+    profile = home / "workflow/profiles/default"
+    return [
+        "note: this run lacks the options of the default profile, and the time stamp of a script reruns its jobs; give "
+        f"--workflow-profile {profile}"
+    ]
+
+
 def remove_outputs(findings: Iterable[Finding]) -> None:
     """Remove the outputs of jobs, and their records."""
     for finding in findings:

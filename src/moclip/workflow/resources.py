@@ -77,7 +77,9 @@ class JobResources:
         if rule == "motion_embedding_shard":
             num_videos = sum(map(self._num_videos, self._embedded[int(shard)]))
             return self._embed_motion(self._settings.motion_network[variant], num_videos=num_videos)
-        return _Work(start_mb=3000, each_mb=0.05, num_videos=self._num_videos())
+        # Rendering takes all threads that it gets, and the engine gives a local job no more than there are.
+        threads = 8 if rule == "demo_dataset" else 1
+        return _Work(start_mb=3000, each_mb=0.05, num_videos=self._num_videos(), threads=threads)
 
     def _gpus(self, device: str) -> int:
         # One, unless the device is `cpu`, or `auto` where jobs run on this machine and it has none.
