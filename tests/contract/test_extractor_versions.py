@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "7c7bfc8b7ed7a461"),
+    "APPEARANCE_VERSION": (3, "ce0408dab729997b"),
     "FRAMES_VERSION": (4, "e8131aa202d748aa"),
     "MOTION_EMBEDDING_VERSION": (3, "d83d2617b24cc6c8"),
     "MOTION_VERSION": (4, "1f0e662dd4cd2e62"),
-    "TEXT_VERSION": (2, "40a69da50de73662"),
+    "TEXT_VERSION": (2, "5f48fcdcca5d1250"),
 }
 
 

@@ -150,6 +150,12 @@ class AppearanceVariant(Section):
     weights: Text = Field(
         "", description="An open_clip pretrained tag or the path of a checkpoint. Empty with `local-dir:`."
     )
+    preprocess: Text = Field(
+        "",
+        description="For weights in a file: the pretrained tag of the model whose mean, standard deviation, "
+        "interpolation and resize mode the weights expect. Empty reads them from the open_clip_config.json in the "
+        "folder of the file, or takes those of all tags if they agree.",
+    )
     untrained: bool = Field(
         False, description="`true` runs a model with random weights on purpose. Reports mark it as untrained."
     )

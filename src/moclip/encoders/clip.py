@@ -26,6 +26,7 @@ from moclip.encoders.spec import (
     LOCAL_DIR,
     check_encoder,
     local_weights,
+    read_preprocess,
     weights_fingerprint,
 )
 from moclip.errors import ModelError
@@ -70,6 +71,7 @@ class Encoder:
             "precision": self.variant.precision,
             "backend": self.variant.backend,
             "weights": weights_fingerprint(self.variant),
+            "preprocess": dict(self.model.visual.preprocess_cfg),
             "trained": not self.variant.untrained,
         }
 
@@ -181,6 +183,7 @@ def load_encoder(variant: AppearanceVariant) -> Encoder:
 def _create_model(
     variant: AppearanceVariant, *, device: torch.device
 ) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
+    preprocess_cfg = choose_preprocess(variant)
     # OpenVINO rounds by itself, from exact weights.
     low = device.type == "cpu" and variant.precision == "bf16" and variant.backend != "openvino"
     try:
@@ -195,6 +198,7 @@ def _create_model(
                 pretrained_text=False,
                 precision="bf16" if low else "fp32",
                 weights_only=True,
+                **{f"image_{key}": value for key, value in preprocess_cfg.items()},
             )
     except Exception as error:  # open_clip, timm, torch and safetensors raise many types
         weights = variant.weights or local_weights(variant) or "the model"
@@ -202,6 +206,48 @@ def _create_model(
             f"{variant.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
         ) from error
     return model.to(device), preprocess
+
+
+def choose_preprocess(variant: AppearanceVariant) -> dict[str, Any]:
+    """Return mean, std, interpolation and resize mode for weights in a file; empty if open_clip knows them.
+
+    Raises:
+        ModelError: The tags of the model expect different pictures, and nothing says which of them the file expects.
+    """
+    path = local_weights(variant)
+    if path is None or variant.model.startswith(LOCAL_DIR):
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(variant.model)
+    if variant.preprocess:
+        if variant.preprocess not in tags:
+            near = difflib.get_close_matches(variant.preprocess, tags, n=3, cutoff=0.0)
+            raise ModelError(
+                f"{variant.model}: preprocess: expected a pretrained tag, found `{variant.preprocess}`; "
+                f"the nearest are {', '.join(near)}"
+            )
+        return _preprocess_of_tag(variant.model, variant.preprocess)
+    if given := read_preprocess(path):
+        return given
+    by_form: dict[str, list[str]] = {}
+    for tag in tags:
+        by_form.setdefault(json.dumps(_preprocess_of_tag(variant.model, tag), sort_keys=True), []).append(tag)
+    if len(by_form) > 1:
+        forms = "; ".join(f"{', '.join(named[:3])}: {form}" for form, named in by_form.items())
+        raise ModelError(
+            f"{path}: expected `preprocess`, a tag of {variant.model} whose pictures the weights expect, since its "
+            f"tags differ ({forms}); set it, or copy the weights' {CONFIG_NAME} into the folder of the file"
+        )
+    return _preprocess_of_tag(variant.model, tags[0]) if tags else {}
+
+
+def _preprocess_of_tag(model: str, tag: str) -> dict[str, Any]:
+    found = open_clip.get_pretrained_cfg(model, tag)
+    return {
+        "mean": list(found.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+        "std": list(found.get("std") or open_clip.OPENAI_DATASET_STD),
+        "interpolation": found.get("interpolation") or "bicubic",
+        "resize_mode": found.get("resize_mode") or "shortest",
+    }
 
 
 def _one_line(error: Exception) -> str:

@@ -25,6 +25,9 @@ _LOCAL_DIR_WEIGHTS = (
     "open_clip_pytorch_model.pth",
 )
 
+# What a config says of the pictures that a model expects.
+PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
+
 # Files that the tokenizers of Hugging Face are read from.
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model")
 
@@ -52,6 +55,11 @@ def check_encoder(variant: "AppearanceVariant") -> None:
         )
     elif variant.weights and _looks_like_file(variant.weights):
         _check_file(variant)
+    if variant.preprocess and (variant.model.startswith(LOCAL_DIR) or local_weights(variant) is None):
+        raise ModelError(
+            f"{variant.model}: `preprocess: {variant.preprocess}` is for weights in a file, and a tag or a local "
+            "folder has its own; drop it"
+        )
     if variant.precision == "fp16" and variant.device == "cpu":
         raise ModelError(f"{variant.model}: fp16 needs a GPU, found `device: cpu`; set `precision: fp32`")
     if variant.backend == "openvino" and variant.device != "cpu":
@@ -140,7 +148,26 @@ def weights_fingerprint(variant: "AppearanceVariant", *, digest: Callable[[Path]
     if variant.untrained:
         return f"{model}|untrained"
     path = local_weights(variant)
-    return f"{model}|tag {variant.weights}" if path is None else f"{model}|{digest(path)}"
+    if path is None:
+        return f"{model}|tag {variant.weights}"
+    preprocess = {} if variant.model.startswith(LOCAL_DIR) else read_preprocess(path)
+    return "|".join([model, digest(path), *([json.dumps(preprocess, sort_keys=True)] if preprocess else [])])
+
+
+def read_preprocess(weights: Path) -> dict[str, Any]:
+    """Return `preprocess_cfg` of the open_clip_config.json in the folder of a file of weights; empty without one.
+
+    Raises:
+        ModelError: The config cannot be read.
+    """
+    path = weights.with_name(CONFIG_NAME)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("preprocess_cfg", {})
+        return {key: found[key] for key in PREPROCESS_KEYS if key in found}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: expected the config of an open_clip model ({error}); copy it again") from None
 
 
 def tokenizer_fingerprint(variant: "AppearanceVariant") -> list[tuple[str, str]]:

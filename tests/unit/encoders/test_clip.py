@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from moclip.config.settings import AppearanceVariant
-from moclip.encoders.clip import Encoder, build_class_embeddings, load_encoder
-from moclip.encoders.spec import CONFIG_NAME, tokenizer_fingerprint, weights_fingerprint
+from moclip.encoders.clip import Encoder, build_class_embeddings, choose_preprocess, load_encoder
+from moclip.encoders.spec import CONFIG_NAME, check_encoder, tokenizer_fingerprint, weights_fingerprint
 from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import ModelError
 
@@ -343,7 +343,8 @@ def test_a_name_and_a_checkpoint_file_make_the_model_of_that_file(tmp_path: Path
     image = pictures(1)[0]
     with torch.no_grad():
         expected = model.encode_image(preprocess(Image.fromarray(image))[None]).numpy()
-    found = load_encoder(AppearanceVariant(model="Tiny", weights=str(path))).encode_images([image])
+    variant = AppearanceVariant(model="Tiny", weights=str(path), preprocess="laion2b")
+    found = load_encoder(variant).encode_images([image])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -367,7 +368,7 @@ def test_a_file_that_is_more_than_tensors_is_never_run(tmp_path: Path, kind: str
         path = tmp_path / "weights.safetensors"
         path.write_bytes(b"<html>not found</html>")
     with pytest.raises(ModelError, match="more than tensors" if path.suffix == ".pt" else "cannot load"):
-        load_encoder(AppearanceVariant(model="Tiny", weights=str(path)))
+        load_encoder(AppearanceVariant(model="Tiny", weights=str(path), preprocess="laion2b"))
     assert not trace.exists()
 
 
@@ -517,3 +518,80 @@ def test_only_what_is_loaded_from_a_folder_counts(tmp_path: Path) -> None:
     (moved / CONFIG_NAME).write_text(json.dumps(document))
     assert weights_fingerprint(local(moved)) != before[0]
     assert [name for name, _ in tokenizer_fingerprint(local(moved))] == ["tokenizer.json"]
+
+
+# --- pictures for weights in a file
+
+
+@pytest.fixture
+def weights_file(tmp_path: Path) -> Path:
+    path = tmp_path / "weights" / "model.safetensors"
+    path.parent.mkdir()
+    path.touch()
+    return path
+
+
+def forms_of(model: str) -> dict[str, tuple[Any, ...]]:
+    """What each tag of a model expects, as open_clip's own table has it."""
+    forms = {}
+    for tag in open_clip.list_pretrained_tags_by_model(model):
+        about = open_clip.get_pretrained_cfg(model, tag)
+        mean = about.get("mean") or open_clip.OPENAI_DATASET_MEAN
+        std = about.get("std") or open_clip.OPENAI_DATASET_STD
+        forms[tag] = (
+            tuple(mean),
+            tuple(std),
+            about.get("interpolation", "bicubic"),
+            about.get("resize_mode", "shortest"),
+        )
+    return forms
+
+
+def form_of(found: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(found["mean"]), tuple(found["std"]), found["interpolation"], found["resize_mode"]
+
+
+def test_a_file_gets_the_pictures_of_its_model_or_asks_which(weights_file: Path) -> None:
+    models = [model for model in open_clip.list_models() if open_clip.list_pretrained_tags_by_model(model)]
+    num_asked = 0
+    for model in models:
+        forms = forms_of(model)
+        variant = AppearanceVariant(model=model, weights=str(weights_file))
+        if len(set(forms.values())) == 1:
+            assert form_of(choose_preprocess(variant)) == next(iter(forms.values()))
+            continue
+        num_asked += 1
+        with pytest.raises(ModelError, match=r"expected `preprocess`, a tag of .* since its tags differ"):
+            choose_preprocess(variant)
+        for tag, form in forms.items():
+            assert form_of(choose_preprocess(variant.model_copy(update={"preprocess": tag}))) == form
+    assert len(models) > 80
+    assert num_asked > 0
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_the_config_in_the_folder_of_a_file_is_followed_and_part_of_the_key(weights_file: Path, mode: str) -> None:
+    variant = AppearanceVariant(model="ViT-L-14", weights=str(weights_file))
+    plain = weights_fingerprint(variant)
+    given = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bilinear", "resize_mode": mode}
+    config = weights_file.with_name("open_clip_config.json")
+    config.write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {**given, "size": [224, 224]}}))
+    assert choose_preprocess(variant) == given
+    assert weights_fingerprint(variant) != plain
+    config.write_text("[")
+    with pytest.raises(ModelError, match="expected the config of an open_clip model"):
+        weights_fingerprint(variant)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"preprocess": "laion2b"}, r"expected a pretrained tag, found `laion2b`; the nearest are .*laion2b_s32b_b82k"),
+        ({"preprocess": "openai", "weights": "openai"}, "is for weights in a file"),
+    ],
+)
+def test_a_wrong_choice_of_pictures_is_refused(weights_file: Path, changes: dict[str, str], words: str) -> None:
+    variant = AppearanceVariant(**{"model": "ViT-L-14", "weights": str(weights_file), **changes})
+    check = check_encoder if "weights" in changes else choose_preprocess
+    with pytest.raises(ModelError, match=words):
+        check(variant)
