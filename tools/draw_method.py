@@ -7,6 +7,7 @@ Colors are those of the report, from its style sheet.
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -212,7 +213,7 @@ def draw_network() -> str:
     layers = ((4, (4, 17, 30, 43)), (28, (10, 24, 38)), (52, (17, 31)))
     edges = [
         f"M{left} {start}L{right} {end}"
-        for (left, starts), (right, ends) in zip(layers, layers[1:], strict=False)
+        for (left, starts), (right, ends) in pairwise(layers)
         for start in starts
         for end in ends
     ]
