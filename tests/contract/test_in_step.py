@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from tools.draw_architecture import insert_drawings
+from tools.draw_method import draw_all
 from tools.write_config_manual import build_manual, build_schema
 
 from moclip.cli.main import build_parser, parse_arguments
@@ -118,3 +119,8 @@ def test_help_opens_with_examples_fits_a_screen_and_its_examples_are_understood(
 def test_the_drawings_of_the_architecture_are_in_step_with_the_library(repository: Path) -> None:
     page = (repository / "docs/architecture.md").read_text()
     assert insert_drawings(page) == page, "run: python tools/draw_architecture.py"
+
+
+def test_the_pictures_of_the_method_are_in_step_with_the_style_sheet(repository: Path) -> None:
+    for name, picture in draw_all().items():
+        assert (repository / "docs/figures" / name).read_text() == picture, "run: python tools/draw_method.py"
