@@ -47,8 +47,9 @@ def test_a_rule_that_wants_a_gpu_says_how_much_time_and_memory_or_takes_the_defa
 def test_every_rule_with_requests_asks_for_them(rules: dict[str, str]) -> None:
     asking = {name for name, text in rules.items() if f'**asks("{name}")' in text}
     assert asking == set(RESOURCES)
-    # Those whose model computes in several threads, or loads its input in some.
+    # Those that render or compute in several threads, or load their input in some.
     assert {name for name, text in rules.items() if f'threads_of("{name}")' in text} == {
+        "demo_dataset",
         "appearance_shard",
         "motion_network",
         "motion_embedding_shard",
