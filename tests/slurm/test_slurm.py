@@ -55,7 +55,7 @@ def troubled(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> "Tro
     config = toy_config()
     config["appearance"]["clip"]["device"] = "cpu"  # nobody waits for a GPU
     # Slow enough to be stopped between its first rows and its last.
-    config["appearance"]["clip"]["frames"] = {"policy": "uniform", "count": 4}
+    config["appearance"]["clip"]["frames"] = {"policy": "uniform", "count": 16}
     config["text"]["hopeless"] = config["text"]["words"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     project = SlurmProject(folder=folder, cluster=cluster)
