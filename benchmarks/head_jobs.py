@@ -35,16 +35,22 @@ from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.encoders.network_notes import read_network_digest
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, group_videos, index_shards
 from moclip.workflow.jobs import Job
-
-try:
-    from moclip.workflow.plan import open_plan
-except ImportError:  # a checkout of before
-    from moclip.workflow.rules import open_plan  # type: ignore[import-not-found, no-redef]
+from moclip.workflow.plan import open_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUM_VIDEOS, NUM_CLASSES, NUM_GROUPS = 503, 5, 25
 APPEARANCE_WIDTH, MOTION_WIDTH = 1280, 256
 ENCODER = REPOSITORY / "resources/demo-clip"
+ABOVE_HEADS = {
+    "manifest",
+    "motion_shard",
+    "motion_index",
+    "appearance_shard",
+    "appearance_index",
+    "motion_network",
+    "motion_embedding_shard",
+    "motion_embedding_index",
+}
 # Runs Snakemake and writes the cost of it and of its jobs. A script's process is a child of this one.
 RUN = """
 import json, resource, sys, time
@@ -145,20 +151,14 @@ def build_project(code: Path, *, num_splits: int) -> None:
         write_features(Path(job.outputs["index"]), num_frames=frames)
     for job in by_rule["motion_index"]:
         write_features(Path(job.outputs["index"]), width=2)
-    rules = (
-        "motion_network",
-        "motion_embedding_index",
-        "appearance_index",
-        "motion_index",
-        "manifest",
-        "motion_shard",
-        "appearance_shard",
-        "motion_embedding_shard",
-    )
+    note_done([job for job in plan.jobs if job.rule in ABOVE_HEADS], code=code)
+    Path("targets.json").write_text(json.dumps([file for job in by_rule["head"] for file in job.files]))
+
+
+def note_done(jobs: Sequence[Job], *, code: Path) -> None:
+    """Write the records of jobs, and tell Snakemake that they are done."""
     targets = []
-    for job in plan.jobs:
-        if job.rule not in rules:
-            continue
+    for job in jobs:
         for path in map(Path, job.files):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,6 @@ def build_project(code: Path, *, num_splits: int) -> None:
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit((done.stdout + done.stderr)[-3000:])
-    Path("targets.json").write_text(json.dumps([file for job in by_rule["head"] for file in job.files]))
 
 
 def write_videos() -> None:

@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "ce0408dab729997b"),
+    "APPEARANCE_VERSION": (3, "b70be9e6569670c1"),
     "FRAMES_VERSION": (4, "e8131aa202d748aa"),
     "MOTION_EMBEDDING_VERSION": (3, "d83d2617b24cc6c8"),
     "MOTION_VERSION": (4, "1f0e662dd4cd2e62"),
-    "TEXT_VERSION": (2, "5f48fcdcca5d1250"),
+    "TEXT_VERSION": (2, "17668b8f75c6f923"),
 }
 
 

@@ -5,8 +5,9 @@ import sys
 from moclip.config.validation import check_config
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
-from moclip.workflow.engine import Rules, environment_file, find_shipped
+from moclip.workflow.engine import Rules
 from moclip.workflow.plan import open_plan
+from moclip.workflow.shipped import environment_file, find_shipped
 
 # Documents the software of every rule. Jobs run in the environment of snakemake itself, unless `--sdm conda` is given.
 ENVIRONMENT = environment_file(HOME, uses_conda=bool(workflow.deployment_settings.deployment_method))
@@ -20,7 +21,7 @@ def stop(message):
 def read_settings():
     """Return the settings and the digest of the dataset's listing. A wrong configuration ends the run here."""
     try:
-        settings = check_config(find_shipped(config, home=HOME))
+        settings = find_shipped(check_config(config), home=HOME)
         rendered = settings.dataset.generate != "none"
         # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
         listed = workflow.is_main_process and not rendered

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moclip.cli.formatting import add_command
 from moclip.config.settings import Settings
 from moclip.config.validation import check_config, merge_configs
+from moclip.core.files import read_yaml
 
 if TYPE_CHECKING:
     from moclip.workflow.estimate import CostPlan
@@ -93,12 +94,11 @@ def load_config(paths: Sequence[Path]) -> Settings:
     Raises:
         ConfigError: A key or value is wrong, or a file is missing or is not YAML.
     """
-    from moclip.extraction.text import read_yaml  # noqa: PLC0415
-    from moclip.workflow.engine import find_shipped  # noqa: PLC0415
+    from moclip.workflow.shipped import find_shipped  # noqa: PLC0415
 
     # The project's folder, where the library is installed from it; paths that exist nowhere stay as they are.
     home = Path(__file__).resolve().parents[3]
-    return check_config(find_shipped(merge_configs(map(read_yaml, paths)), home=home))
+    return find_shipped(check_config(merge_configs(map(read_yaml, paths))), home=home)
 
 
 def _explain(options: argparse.Namespace) -> None:

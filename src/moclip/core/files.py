@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from moclip.errors import ConfigError
+
 
 @contextmanager
 def replace_atomically(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
@@ -39,6 +43,28 @@ def _new_file_mode(path: Path) -> int:
     mode = path.stat().st_mode
     path.unlink()
     return mode
+
+
+def locate(path: str, *, home: Path) -> str:
+    """Return a path that exists only below `home` as a path from there, and every other one as it is."""
+    return str(home / path) if not Path(path).exists() and (home / path).exists() else path
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML or JSON file that contains a mapping.
+
+    Raises:
+        ConfigError: It is missing, or something else.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: expected a YAML or JSON file ({' '.join(str(error).split())}); correct it"
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}; correct it")
+    return document
 
 
 def write_json(path: Path, document: Any) -> None:

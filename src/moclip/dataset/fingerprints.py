@@ -12,7 +12,6 @@ from pathlib import Path
 
 from moclip.core.files import replace_atomically
 from moclip.dataset.lists import LabelledVideo
-from moclip.dataset.missing import missing_fingerprint
 from moclip.errors import DatasetError
 
 _log = logging.getLogger(__name__)
@@ -39,6 +38,11 @@ def memo_file(cache_dir: Path, *, dataset: str) -> Path:
 def hex_digest(*parts: object) -> str:
     """Return 32 hex digits over some values."""
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def missing_fingerprint(path: str) -> str:
+    """Return the fingerprint of a video that is not on the disk, from its path below the root."""
+    return hex_digest("missing", path)
 
 
 def find_versions(videos: Sequence[LabelledVideo], *, root: Path) -> list[Version | None]:

@@ -21,12 +21,13 @@ from moclip.dataset.fingerprints import (
     digest_videos,
     find_versions,
     hex_digest,
+    missing_fingerprint,
     read_memo,
 )
 from moclip.dataset.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 from moclip.dataset.lists import LabelledVideo
 from moclip.dataset.manifest_table import INTEGERS, read_table
-from moclip.dataset.missing import missing_fingerprint, report_missing
+from moclip.dataset.missing import report_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,9 @@ def build_manifest(dataset: "Dataset", *, memo: Path | None = None, num_threads:
     missing = [video for video, version in zip(videos, versions, strict=True) if version is None]
     report_missing(missing, videos=videos, root=root, is_allowed=dataset.on_bad_video == "skip")
     found = [version for version in versions if version is not None]
-    digests = digest_videos(found, memo=memo, num_threads=num_threads) if dataset.fingerprint == "content" else []
-    known = dict(zip(found, digests, strict=False))
+    known: dict[Version, str] = {}
+    if dataset.fingerprint == "content":
+        known = dict(zip(found, digest_videos(found, memo=memo, num_threads=num_threads), strict=True))
     fingerprints = [
         missing_fingerprint(video.path) if version is None else known.get(version) or _stat_digest(video, version)
         for video, version in zip(videos, versions, strict=True)

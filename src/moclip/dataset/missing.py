@@ -5,7 +5,6 @@ import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from moclip.dataset.layouts import walk_videos
@@ -18,11 +17,6 @@ _log = logging.getLogger(__name__)
 _MAX_SIMILAR = 20
 
 _CLOSE = 0.9
-
-
-def missing_fingerprint(path: str) -> str:
-    """Return the fingerprint of a video that is not on the disk, 32 hex digits, from its path below the root."""
-    return blake2b(f"missing\0{path}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def report_missing(

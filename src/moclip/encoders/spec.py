@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.core.digests import digest_file
+from moclip.core.files import locate
 from moclip.errors import ModelError
 
 if TYPE_CHECKING:  # parsing settings costs more than the rest of a job that reads its result from the cache
@@ -123,6 +124,13 @@ def _looks_like_file(weights: str) -> bool:
 
 def _folder(variant: "AppearanceVariant") -> Path:
     return Path(variant.model.removeprefix(LOCAL_DIR))
+
+
+def locate_encoder(variant: "AppearanceVariant", *, home: Path) -> "AppearanceVariant":
+    """Return a variant whose files are found below `home` if the working directory lacks them."""
+    folder = variant.model.removeprefix(LOCAL_DIR)
+    model = f"{LOCAL_DIR}{locate(folder, home=home)}" if folder != variant.model else variant.model
+    return variant.model_copy(update={"model": model, "weights": locate(variant.weights, home=home)})
 
 
 def local_weights(variant: "AppearanceVariant") -> Path | None:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from moclip.cache.artifacts import artifact_lock, keep, read_artifact
 from moclip.cache.uses import note_use
 from moclip.core.digests import build_digest
+from moclip.core.files import read_yaml
 from moclip.core.tensors import (
     digest_tensors,
     expect_tensors,
@@ -135,20 +135,3 @@ def _read_templates(path: Path) -> list[str]:
         raise ConfigError(f"{path}: expected the key `templates`, a list of sentences with one `{{}}` each; add it")
     templates: list[str] = document["templates"]
     return templates
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML or JSON file that contains a mapping.
-
-    Raises:
-        ConfigError: It is missing, or something else.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: expected a YAML or JSON file ({' '.join(str(error).split())}); correct it"
-        ) from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}; correct it")
-    return document

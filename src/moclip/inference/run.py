@@ -15,6 +15,7 @@ from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import write_json
 from moclip.dataset.labels import load_labels
 from moclip.dataset.manifest_table import read_table
+from moclip.encoders.spec import locate_encoder
 from moclip.errors import ConfigError, MoclipError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
@@ -23,7 +24,6 @@ from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
 from moclip.inference.settings import (
     VectorSource,
     check_weights,
-    locate_weights,
     parse_vector_source,
     read_parameters,
     read_run,
@@ -123,7 +123,7 @@ def load_run(folder: Path) -> RunParts:
         check_network(network, motion=inputs["motion"], split=run.experiment.splits[0])
     if appearance is not None:
         inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=run.experiment.appearance)
-        appearance = locate_weights(appearance, project=project_of(dataset))
+        appearance = locate_encoder(appearance, home=project_of(dataset))
         check_weights(inputs["appearance"], variant=appearance)
     methods = tuple(name for name in metrics["methods"])
     parts = RunParts(

@@ -8,9 +8,9 @@ from typing import Any
 from moclip.cache.index import open_indexed, read_index
 from moclip.config.settings import AppearanceVariant, Experiment, MotionVariant
 from moclip.config.validation import AnySection, check_config, merge_configs, restore_section
-from moclip.encoders.spec import LOCAL_DIR, weights_fingerprint
+from moclip.core.files import read_yaml
+from moclip.encoders.spec import locate_encoder, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
-from moclip.extraction.text import read_yaml
 from moclip.workflow.paths import find_results, project_of, result_path, run_of
 
 
@@ -113,7 +113,7 @@ def find_appearance(dataset: Path, *, name: str = "", configfiles: Sequence[Path
             f"{index}: no such features; expected one of {_list_variants(dataset)}; run the workflow first"
         )
     found = _from_config(name, files=configfiles) if configfiles else _from_runs(dataset, name=name)
-    variant = locate_weights(found, project=project_of(dataset))
+    variant = locate_encoder(found, home=project_of(dataset))
     check_weights(index, variant=variant)
     zero_shot = sorted(
         run_of(run.path, "evaluate", "run").experiment
@@ -164,18 +164,6 @@ def _from_config(name: str, *, files: Sequence[Path]) -> AppearanceVariant:
     if name not in variants:
         raise ConfigError(f"{files[-1]}: appearance: expected the variant {name}, found {sorted(variants)}")
     return variants[name]
-
-
-def locate_weights(variant: AppearanceVariant, *, project: Path) -> AppearanceVariant:
-    """Return an appearance variant whose relative paths are found from another working directory too."""
-    located = {}
-    if variant.model.startswith(LOCAL_DIR):
-        folder = Path(variant.model.removeprefix(LOCAL_DIR))
-        if not folder.is_dir() and (project / folder).is_dir():
-            located["model"] = f"{LOCAL_DIR}{project / folder}"
-    if variant.weights and not Path(variant.weights).is_file() and (project / variant.weights).is_file():
-        located["weights"] = str(project / variant.weights)
-    return variant.model_copy(update=located)
 
 
 def check_weights(index: Path, *, variant: AppearanceVariant) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.tables import load_stream, pool_frames
+from moclip.core.files import read_yaml
 from moclip.core.numerics import rank_classes, softmax
 from moclip.encoders.prompts import build_class_prompts
 from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import ConfigError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Video, finished_rows
-from moclip.extraction.text import read_yaml
 from moclip.inference.settings import AppearanceSource
 
 Floats = NDArray[np.float32]

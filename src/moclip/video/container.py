@@ -81,7 +81,10 @@ class VideoFile:
             av.logging.set_skip_repeated(skips)
 
     def has_concealed_errors(self, frame: av.VideoFrame) -> bool:
-        """Return whether FFmpeg invented a part of a decoded frame; True if that cannot be excluded."""
+        """Return whether FFmpeg invented a part of a decoded frame; True if that cannot be excluded.
+
+        Ask once for each frame, in order: frames without a time are counted from the last error on.
+        """
         if frame.pts is not None:
             return frame.pts in self._concealed_times
         self._num_unsure -= 1

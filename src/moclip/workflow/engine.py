@@ -1,7 +1,6 @@
 """Functions of wildcards that the rule files hand to Snakemake as inputs, params, threads and resources."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from moclip.workflow.jobs import Job, Output
@@ -86,53 +85,3 @@ class Rules:
         """Return every output of every job."""
         self._before()
         return self._plan.targets()
-
-
-_EDITABLE = "- --editable ."
-
-# Settings of a variant that name files which the project ships.
-_SHIPPED = {"text": ("templates", "phrases"), "appearance": ("model", "weights")}
-
-_LOCAL_DIR = "local-dir:"
-
-
-def find_shipped(config: Mapping[str, Any], *, home: Path) -> dict[str, Any]:
-    """Return a configuration as given, with paths of shipped files that start from the project's folder.
-
-    In another working directory a relative path that does not exist there, and does exist below `home`, is that file.
-    """
-    found = dict(config)
-    for section, keys in _SHIPPED.items():
-        variants = found.get(section)
-        if not isinstance(variants, Mapping):
-            continue
-        found[section] = {
-            name: {key: _find_file(value, home=home) if key in keys else value for key, value in variant.items()}
-            if isinstance(variant, Mapping)
-            else variant
-            for name, variant in variants.items()
-        }
-    return found
-
-
-def _find_file(value: Any, *, home: Path) -> Any:
-    if not isinstance(value, str):
-        return value
-    path = Path(value.removeprefix(_LOCAL_DIR))
-    if path.is_absolute() or path.exists() or "/" not in value or not (home / path).exists():
-        return value
-    return f"{_LOCAL_DIR if value.startswith(_LOCAL_DIR) else ''}{home / path}"
-
-
-def environment_file(home: Path, *, uses_conda: bool) -> str:
-    """Return the conda environment of the rules.
-
-    Conda installs it from another folder, so that it gets a copy that names this project by its whole path.
-    """
-    own = home / "environment.yml"
-    if not uses_conda:
-        return str(own)
-    copy = Path(".snakemake", "moclip-environment.yml").absolute()
-    copy.parent.mkdir(exist_ok=True)
-    copy.write_text(own.read_text(encoding="utf-8").replace(_EDITABLE, f"- --editable {home}"), encoding="utf-8")
-    return str(copy)

@@ -29,10 +29,9 @@ def dataset(tmp_path: Path) -> Dataset:
     return Dataset.model_validate(yaml.safe_load(text % (tmp_path / "videos", tmp_path / "list.csv")))
 
 
-def extract(dataset: Dataset, folder: Path, *, on_bad_video: str = "skip") -> dict[str, str]:
-    """Build manifest and shard, and return the reason of each video, "" if it has vectors."""
-    write_manifest(build_manifest(dataset), folder / "manifest.tsv")
-    job = ShardJob(
+def build_job(dataset: Dataset, folder: Path, *, on_bad_video: str = "skip") -> ShardJob:
+    """The only shard of the dataset, whose files are in a folder."""
+    return ShardJob(
         dataset="d",
         root=Path(dataset.root),
         shard=0,
@@ -42,6 +41,12 @@ def extract(dataset: Dataset, folder: Path, *, on_bad_video: str = "skip") -> di
         on_bad_video=on_bad_video,
         fingerprint=dataset.fingerprint,
     )
+
+
+def extract(dataset: Dataset, folder: Path, *, on_bad_video: str = "skip") -> dict[str, str]:
+    """Build manifest and shard, and return the reason of each video, "" if it has vectors."""
+    write_manifest(build_manifest(dataset), folder / "manifest.tsv")
+    job = build_job(dataset, folder, on_bad_video=on_bad_video)
     videos = list_videos(folder / "manifest.tsv", root=job.root, shard=0)
     extract_shard(build_motion_extractor(MotionVariant()), videos=videos, job=job)
     with Shard(job.output) as shard:
@@ -64,14 +69,5 @@ def test_a_video_that_vanishes_after_the_manifest_is_no_reject(dataset: Dataset,
     write_manifest(build_manifest(dataset), tmp_path / "manifest.tsv")
     videos = list_videos(tmp_path / "manifest.tsv", root=Path(dataset.root), shard=0)
     (tmp_path / "videos/Right/2.mp4").unlink()
-    job = ShardJob(
-        dataset="d",
-        root=Path(dataset.root),
-        shard=0,
-        num_shards=1,
-        output=tmp_path / "shard-0.h5",
-        cache_dir=tmp_path / "cache",
-        fingerprint="content",
-    )
     with pytest.raises(DatasetError, match=r"2\.mp4: the video cannot be read any more"):
-        extract_shard(build_motion_extractor(MotionVariant()), videos=videos, job=job)
+        extract_shard(build_motion_extractor(MotionVariant()), videos=videos, job=build_job(dataset, tmp_path))
