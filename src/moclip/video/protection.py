@@ -111,10 +111,12 @@ def _marks_protection(file: BinaryIO, box: _Box) -> bool:
     if box.kind == b"uuid":
         return _read_at(file, box.start, 16) == _PIFF_SAMPLES
     if box.kind == b"saiz":
-        # The size of auxiliary data of each sample: initialization vectors, unless another type is given.
-        has_type = _read_at(file, box.start + 3, 1)[-1:] == b"\1"
+        # Sizes of the auxiliary data of samples: initialization vectors, unless another type is given. The number of
+        # samples follows the type, if there is one, and a byte with their common size.
+        has_type = _read_at(file, box.start + 3, 1) == b"\1"
         kind = _read_at(file, box.start + 4, 4) if has_type else b"cenc"
-        return kind in {b"cenc", b"cbc1", b"cens", b"cbcs"} and _read_number(file, box.end - 4) > 0
+        count = _read_number(file, box.start + (13 if has_type else 5))
+        return kind in {b"cenc", b"cbc1", b"cens", b"cbcs"} and count > 0
     if box.kind == b"sgpd" and _read_at(file, box.start + 4, 4) == b"seig":
         return any(entry[2:3] == b"\1" for entry in _read_groups(file, box))
     return False

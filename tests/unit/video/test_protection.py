@@ -80,6 +80,27 @@ def test_encryption_of_another_track_or_stream_does_not_matter(tmp_path: Path) -
         assert not is_protected(path, container="mov,mp4,m4a,3gp,3g2,mj2", track_id=2)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\0\0\0\0" + b"\x08" + (3).to_bytes(4, "big"), True),
+        (b"\0\0\0\0" + b"\0" + (3).to_bytes(4, "big") + b"\x08\0\0", True),
+        (b"\0\0\0\1" + b"cbcs" + bytes(4) + b"\x10" + (1).to_bytes(4, "big"), True),
+        (b"\0\0\0\1" + b"misc" + bytes(4) + b"\x10" + (1).to_bytes(4, "big"), False),
+        (b"\0\0\0\0" + b"\x08" + bytes(4), False),
+    ],
+    ids=["one size", "sizes of each sample", "typed", "of another type", "no samples"],
+)
+def test_the_sizes_of_initialization_vectors_mark_a_fragment(tmp_path: Path, content: bytes, expected: bool) -> None:
+    def box(kind: bytes, inside: bytes) -> bytes:
+        return (8 + len(inside)).to_bytes(4, "big") + kind + inside
+
+    header = box(b"tfhd", bytes(4) + (1).to_bytes(4, "big"))
+    path = tmp_path / "v.mp4"
+    path.write_bytes(box(b"moof", box(b"traf", header + box(b"saiz", content))))
+    assert is_protected(path, container="mov,mp4,m4a,3gp,3g2,mj2", track_id=1) == expected
+
+
 @pytest.mark.parametrize("size", [188, 192])
 def test_scrambled_packets_of_a_transport_stream_are_refused(tmp_path: Path, size: int) -> None:
     path = encode_as(tmp_path / ("v.ts" if size == 188 else "v.m2ts"), IMAGES, encoder="libx264")
