@@ -16,18 +16,24 @@ READY := .venv/ready
 # Of what the extra `export` draws in, requirements.lock has the rest already.
 LOCKED := $(foreach name,$(shell sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock),--no-emit-package $(name))
 PYTEST := $(BIN)/python -m pytest
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv takes half the time of pip, and reads none of pip's settings: the index is handed over. $(1): options.
+INSTALL = index=$$($(BIN)/python -m pip config get global.index-url 2> /dev/null || echo "$$PIP_INDEX_URL"); \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $${index:+--default-index $$index} --require-hashes $(1) \
+	|| { echo "uv cannot install them; trying pip ..."; $(PIP) --require-hashes $(1); }
 # A whole run of a toy, and everything that uses one.
 ONE_RUN := tests/workflow/test_use.py
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-workflow test-all check format bench export change-table fuzz-cache fuzz faults audit slurm lock clean
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-setup.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: expected Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
 	@echo "Installing the locked dependencies into .venv (about 6 GB, a few minutes) ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes --requirement requirements-setup.lock
+	@$(call INSTALL,--requirement requirements.lock)
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY)
@@ -62,14 +68,12 @@ bench: $(READY)
 
 # All that these two need is in requirements.lock already.
 slurm: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--requirement requirements-slurm.lock
+	@$(call INSTALL,--no-deps --requirement requirements-slurm.lock)
 	@$(BIN)/python -c 'import snakemake_executor_plugin_slurm'
 
 # What these need is in requirements.lock, or in their own lock.
 export: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--requirement requirements-export.lock
+	@$(call INSTALL,--no-deps --requirement requirements-export.lock)
 	@$(BIN)/python -c 'import onnx, onnxruntime, onnxscript'
 
 # Every line of the table in docs/caching.md; and 200 histories and 30 kills, compared byte for byte with fresh builds
@@ -103,12 +107,10 @@ audit: .venv/audit/ready
 	@touch $@
 
 openvino: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--requirement requirements-openvino.lock
+	@$(call INSTALL,--no-deps --requirement requirements-openvino.lock)
 	@$(BIN)/python -c 'import openvino'
 
-lock:
-	$(BIN)/python -m pip install --quiet uv
+lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements.lock
@@ -116,7 +118,7 @@ lock:
 		| $(BIN)/uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 		--output-file requirements-slurm.lock
-	for extra in export openvino; do \
+	for extra in setup export openvino; do \
 		$(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 			--constraint requirements.lock $(LOCKED) --output-file requirements-$$extra.lock || exit 1; \

@@ -75,11 +75,12 @@ def test_the_lock_holds_every_pinned_dependency(repository: Path) -> None:
     assert "://" not in lock, "the lock names no index"
 
 
-def test_the_lock_of_openvino_holds_its_pins(repository: Path) -> None:
+@pytest.mark.parametrize("extra", ["openvino", "setup"])
+def test_the_lock_of_an_extra_holds_its_pins(repository: Path, extra: str) -> None:
     extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    lock = (repository / "requirements-openvino.lock").read_text()
-    for pin in extras["openvino"]:
-        assert f"\n{pin} \\" in lock, f"{pin} is not in requirements-openvino.lock; run: make lock"
+    lock = (repository / f"requirements-{extra}.lock").read_text()
+    for pin in extras[extra]:
+        assert f"\n{pin} \\" in lock, f"{pin} is not in requirements-{extra}.lock; run: make lock"
     assert "://" not in lock, "the lock names no index"
 
 
