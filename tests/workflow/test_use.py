@@ -5,6 +5,9 @@ import io
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,11 +211,28 @@ def test_every_model_of_a_bundle_is_the_same_as_onnx(
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="the extra `export` is not installed")
     monkeypatch.chdir(used.folder)
-    code, text = run_command(f"moclip export {RUN} {tmp_path / 'bundle'} --onnx", capsys)
-    assert code == 0
+    main(["export", RUN, str(tmp_path / "bundle"), "--onnx"])
+    text, warned = capsys.readouterr()
+    assert warned == ""
     files = {path.name for path in (tmp_path / "bundle/onnx").iterdir()}
     assert files == {"motion_network.onnx", "image_encoder.onnx", "head_fusion.onnx", "head_appearance.onnx"}
     assert all(f"{name}: within" in text for name in files)
+    video = "videos/MovingDown/v0.mp4"
+    shutil.copyfile(video, tmp_path / "bundle/video.mp4")
+    blocks = [code for _, code in FENCE.findall((tmp_path / "bundle/README.md").read_text(encoding="utf-8"))]
+    assert len(blocks) == 4
+    script = tmp_path / "without_moclip.py"
+    script.write_text("".join(blocks), encoding="utf-8")
+    # Isolated (-I), so that the script cannot import the library under test by way of PYTHONPATH.
+    done = subprocess.run(
+        [sys.executable, "-I", str(script)], cwd=tmp_path / "bundle", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {method: (label, float(share)) for method, label, share in map(str.split, done.stdout.splitlines())}
+    votes = Predictor(tmp_path / "bundle").predict(video).votes
+    assert found.keys() == {"appearance", "motion", "fusion"}
+    for method, (label, share) in found.items():
+        assert (label, share) == (votes[method].label, pytest.approx(votes[method].top(1)[0][1], abs=0.002))
 
 
 def test_an_example_is_most_like_itself_and_the_page_shows_it(
