@@ -1,4 +1,4 @@
-"""What is done with a finished run: predictions equal to its own, search, classes, a bundle, and the tutorial."""
+"""What is done with a finished run: predictions equal to its own, search, classes and a bundle."""
 
 import csv
 import io
@@ -24,15 +24,6 @@ pytestmark = pytest.mark.workflow
 
 RUN = "results/toy/experiments/fusion/split-1/seed-0"
 FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-# What the tutorial names of the demo, and what stands for it in the toy project.
-STANDS_FOR = {
-    "results/demo/dataset/videos/StarBouncing/v_StarBouncing_g01_c01.mp4": "videos/MovingDown/v0.mp4",
-    "results/demo/dataset/videos/StarBouncing/": "videos/MovingDown/",
-    "results/demo/dataset/videos": "videos",
-    "StarBouncing/v_StarBouncing_g01_c01": "MovingDown/v0",
-    "appearance/demo-clip": "appearance/clip",
-    "results/demo": "results/toy",
-}
 
 
 @pytest.fixture(scope="module")
@@ -271,24 +262,3 @@ def test_the_store_reads_what_a_head_is_trained_on(used: Project) -> None:
         assert store.rejected("motion/original") == {}
         assert store.read_motion("motion/original", ids[0]).num_frames == 12
         assert dict(store.frames("appearance/clip")).keys() == set(ids)
-
-
-def test_every_block_of_the_tutorial_runs(
-    used: Project, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(used.folder)
-    text = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
-    assert text.count("```") == 2 * len(FENCE.findall(text))
-    for name, stands_for in STANDS_FOR.items():
-        assert name in text
-        text = text.replace(name, stands_for)
-    names: dict[str, object] = {}
-    for language, block in FENCE.findall(text):
-        if language == "python":
-            exec(compile(block, "tutorial", "exec"), names)  # noqa: S102 (what the page tells its readers to run)
-            assert capsys.readouterr().out
-            continue
-        for line in block.splitlines():
-            code, printed = run_command(line, capsys)
-            assert code == 0, line
-            assert printed, line
