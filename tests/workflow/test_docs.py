@@ -68,6 +68,10 @@ def run_line(line: str, variables: dict[str, str], capsys: pytest.CaptureFixture
         assert done.returncode == 0, line + done.stdout + done.stderr
 
 
+def test_every_name_that_is_replaced_is_in_a_block() -> None:
+    assert [name for name in STANDS_FOR if not any(name in block.text for block in BLOCKS)] == []
+
+
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
 def test_every_block_of_a_page_succeeds_in_order(
     page: str, reader: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

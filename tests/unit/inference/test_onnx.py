@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from moclip import __version__
 from moclip.core.tensors import DIGEST_KEY, read_note
 from moclip.encoders.motion_network import build_network, save_network
+from moclip.inference import onnx as onnx_export
 from moclip.inference.onnx import TOLERANCE, HeadGraph, MotionGraph, export_onnx, has_graph
 from moclip.training.head_files import HeadConfig, TrainedHead
 from moclip.training.head_inputs import Layout
@@ -85,6 +87,26 @@ def test_an_export_writes_no_warning(backbone: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, backbone]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_only_heads_without_a_graph_are_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda graph, path, **_: written.append(path.stem))
+    both, one = Layout(motion=4, appearance=5), Layout(appearance=5)
+    heads = {
+        "fusion": trained("mlp", layout=both),
+        "appearance": trained("mlp", layout=one),
+        "motion_head": trained("knn", layout=Layout(motion=4)),
+    }
+    # Score fusion reads the appearance head, which is no method of this run.
+    parts: Any = SimpleNamespace(methods=("fusion", "score_fusion"), load_heads=lambda: SimpleNamespace(heads=heads))
+    list(onnx_export._export_heads(parts, tmp_path, about={}))
+    assert written == ["head_fusion", "head_appearance"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "motion_head: a head of kind knn has no ONNX form here and is left out"
+    ]
 
 
 def test_neighbours_and_heads_that_see_every_frame_have_no_graph() -> None:
