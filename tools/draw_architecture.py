@@ -37,7 +37,7 @@ def draw_tree() -> str:
     for package in order_packages():
         lines += ["", f"{package.stem + '/' * package.is_dir():<22}{describe(package)}"]
         lines += [f"  {path.stem:<20}{describe(path)}" for path in sorted(package.glob("[!_]*.py"))]
-    return "\n".join(["```", *lines[1:], "```"])
+    return "\n".join(["```text", *lines[1:], "```"])
 
 
 def order_packages() -> list[Path]:

@@ -33,7 +33,8 @@ snakemake --cores N --configfile mine.yaml
 | `config.yaml` | the demo: rendered videos and a tiny CLIP model, offline, in minutes |
 | `ucf101_5.yaml` | five classes of UCF101 with a small encoder and a small motion network, on a laptop |
 | `ucf101.yaml` | the protocol of the paper on UCF101: ViT-B/32, EfficientNet-B0, three splits |
-| `hmdb51.yaml` | the same protocol on HMDB51 |
+| `ucf101-authors.yaml` | UCF101 with the settings of the authors' code; `docs/authors.md` compares both |
+| `hmdb51.yaml` | the protocol of `ucf101.yaml` on HMDB51 |
 
 **Several files.** Files named with `--configfile` replace `config.yaml`. They are merged with each other, and a later
 file wins. Keep the paths of one machine in a small file and name it last:

@@ -27,7 +27,7 @@ def test_the_schema_and_the_manual_of_keys_are_in_step_with_the_settings(reposit
     assert (repository / "config/README.md").read_text() == build_manual(), command
 
 
-@pytest.mark.parametrize("name", ["config", "ucf101_5", "ucf101", "hmdb51"])
+@pytest.mark.parametrize("name", ["config", "ucf101_5", "ucf101", "ucf101-authors", "hmdb51"])
 def test_every_configuration_that_is_shipped_is_valid(repository: Path, name: str) -> None:
     check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
 

@@ -1,10 +1,13 @@
-"""What is done with a finished run: predictions equal to its own, search, classes, a bundle, and the tutorial."""
+"""What is done with a finished run: predictions equal to its own, search, classes and a bundle."""
 
 import csv
 import io
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +24,6 @@ pytestmark = pytest.mark.workflow
 
 RUN = "results/toy/experiments/fusion/split-1/seed-0"
 FENCE = re.compile(r"^```(sh|python)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-# What the tutorial names of the demo, and what stands for it in the toy project.
-STANDS_FOR = {
-    "results/demo/dataset/videos/StarBouncing/v_StarBouncing_g01_c01.mp4": "videos/MovingDown/v0.mp4",
-    "results/demo/dataset/videos/StarBouncing/": "videos/MovingDown/",
-    "results/demo/dataset/videos": "videos",
-    "StarBouncing/v_StarBouncing_g01_c01": "MovingDown/v0",
-    "appearance/demo-clip": "appearance/clip",
-    "results/demo": "results/toy",
-}
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +202,28 @@ def test_every_model_of_a_bundle_is_the_same_as_onnx(
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="the extra `export` is not installed")
     monkeypatch.chdir(used.folder)
-    code, text = run_command(f"moclip export {RUN} {tmp_path / 'bundle'} --onnx", capsys)
-    assert code == 0
+    main(["export", RUN, str(tmp_path / "bundle"), "--onnx"])
+    text, warned = capsys.readouterr()
+    assert warned == ""
     files = {path.name for path in (tmp_path / "bundle/onnx").iterdir()}
     assert files == {"motion_network.onnx", "image_encoder.onnx", "head_fusion.onnx", "head_appearance.onnx"}
     assert all(f"{name}: within" in text for name in files)
+    video = "videos/MovingDown/v0.mp4"
+    shutil.copyfile(video, tmp_path / "bundle/video.mp4")
+    blocks = [code for _, code in FENCE.findall((tmp_path / "bundle/README.md").read_text(encoding="utf-8"))]
+    assert len(blocks) == 4
+    script = tmp_path / "without_moclip.py"
+    script.write_text("".join(blocks), encoding="utf-8")
+    # Isolated (-I), so that the script cannot import the library under test by way of PYTHONPATH.
+    done = subprocess.run(
+        [sys.executable, "-I", str(script)], cwd=tmp_path / "bundle", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {method: (label, float(share)) for method, label, share in map(str.split, done.stdout.splitlines())}
+    votes = Predictor(tmp_path / "bundle").predict(video).votes
+    assert found.keys() == {"appearance", "motion", "fusion"}
+    for method, (label, share) in found.items():
+        assert (label, share) == (votes[method].label, pytest.approx(votes[method].top(1)[0][1], abs=0.002))
 
 
 def test_an_example_is_most_like_itself_and_the_page_shows_it(
@@ -251,24 +262,3 @@ def test_the_store_reads_what_a_head_is_trained_on(used: Project) -> None:
         assert store.rejected("motion/original") == {}
         assert store.read_motion("motion/original", ids[0]).num_frames == 12
         assert dict(store.frames("appearance/clip")).keys() == set(ids)
-
-
-def test_every_block_of_the_tutorial_runs(
-    used: Project, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(used.folder)
-    text = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
-    assert text.count("```") == 2 * len(FENCE.findall(text))
-    for name, stands_for in STANDS_FOR.items():
-        assert name in text
-        text = text.replace(name, stands_for)
-    names: dict[str, object] = {}
-    for language, block in FENCE.findall(text):
-        if language == "python":
-            exec(compile(block, "tutorial", "exec"), names)  # noqa: S102 (what the page tells its readers to run)
-            assert capsys.readouterr().out
-            continue
-        for line in block.splitlines():
-            code, printed = run_command(line, capsys)
-            assert code == 0, line
-            assert printed, line

@@ -1,5 +1,7 @@
 """Typed settings of a motion network: its field, training and embedding (a part of `config.settings`)."""
 
+import operator
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,6 +9,10 @@ from pydantic import Field
 from moclip.config.section import FilledText, ListOf, NoTruth, Section, Text
 
 Device = Literal["cpu", "cuda", "auto"]
+
+# Defaults of keys that are newer than features and networks in users' caches: without them, their digests stay valid.
+_is_crop = partial(operator.eq, "crop")
+_is_normal = partial(operator.eq, "normal")
 
 
 class FieldSettings(Section):
@@ -65,8 +71,22 @@ class NetworkTraining(Section):
         min_length=1,
         description="Sides of the random crops as fractions of the frame's shorter side.",
     )
+    segment_crops: bool = Field(
+        False,
+        exclude_if=operator.not_,
+        description="Draw another place of the crop for each segment, as the authors' code does. `false` crops all "
+        "segments of a video at one place.",
+    )
     flip: bool = Field(True, description="Mirror half of the samples and negate their horizontal motion.")
-    dropout: float = Field(0.5, ge=0, le=0.95, description="Dropout before the classifier.")
+    dropout: float = Field(
+        0.5, ge=0, le=0.95, description="Dropout before the classifier. The authors' code has none (0)."
+    )
+    classifier_init: Literal["normal", "linear"] = Field(
+        "normal",
+        exclude_if=_is_normal,
+        description="Initial weights of the classifier. `normal`: normal, standard deviation 0.001, bias 0, as in TSN. "
+        "`linear`: the default of torch's `nn.Linear`, as in the authors' code.",
+    )
     freeze_norm: bool = Field(
         False, description="Keep the initial statistics of the backbone's batch norms (TSN's partial BN)."
     )
@@ -117,11 +137,17 @@ class MotionNetworkVariant(Section):
         ".safetensors file."
     )
     input_px: int = Field(224, ge=32, le=512, description="Side of the square input in px.")
+    geometry: Literal["crop", "squash"] = Field(
+        "crop",
+        exclude_if=_is_crop,
+        description="`crop` takes squares of the field. `squash` takes crops with the aspect ratio of the field and "
+        "resizes them to squares, as the authors' code does.",
+    )
     max_px: float = Field(20, gt=0, le=200, description="Motion in px at which the 8-bit input saturates.")
     rescale_vectors: bool = Field(
         False,
-        description="Scale vectors with the frame when a crop is resized to `input_px`. `false` keeps them in px of "
-        "the source, as the authors' code does.",
+        description="Scale vectors with the frame when a crop is resized to `input_px`, each component by the ratio of "
+        "its axis. `false` keeps them in px of the source, as the authors' code does.",
     )
     train: NetworkTraining = Field(default_factory=NetworkTraining, description="The training recipe.")
     select: Literal["val", "last"] = Field(

@@ -16,7 +16,7 @@ from moclip.video.sampling import choose_segment_frames
 
 Fields = NDArray[np.float32]
 
-# Share of the shorter side that a test crop takes: 224 of 256 in CoViAR.
+# Share of a side that a test crop takes: 224 of 256 in CoViAR.
 TEST_CROP = 0.875
 
 
@@ -40,16 +40,19 @@ def build_segments(
 
 
 def crop_for_training(fields: Fields, *, variant: MotionNetworkVariant, rng: np.random.Generator) -> Tensor:
-    """Return a random square of all segments, coded, uint8 (S, 2, P, P); with `train.flip` mirrored half of the time.
+    """Return a random crop of all segments, coded, uint8 (S, 2, P, P); with `train.flip` mirrored half of the time.
 
-    Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2 (scale jittering); here squares at any place.
+    With `train.segment_crops` each segment has another place. Scale and mirroring are those of the video.
+
+    Source: Wang et al. 2016 (arXiv 1608.00859), section 3.2 (scale jittering); here crops at any place.
     """
-    height, width = fields.shape[1:3]
-    side = max(1, round(float(rng.choice(variant.train.scales)) * min(height, width)))
-    top = int(rng.integers(0, height - side + 1))
-    left = int(rng.integers(0, width - side + 1))
+    height, width = _crop_size(fields, share=float(rng.choice(variant.train.scales)), variant=variant)
+    num_places = len(fields) if variant.train.segment_crops else 1
+    tops = np.broadcast_to(rng.integers(0, fields.shape[1] - height + 1, num_places), len(fields))
+    lefts = np.broadcast_to(rng.integers(0, fields.shape[2] - width + 1, num_places), len(fields))
     mirrored = variant.train.flip and rng.random() < 0.5
-    return encode_crop(fields[:, top : top + side, left : left + side], variant=variant, mirrored=mirrored)
+    crops = [field[y : y + height, x : x + width] for field, y, x in zip(fields, tops, lefts, strict=True)]
+    return encode_crop(np.stack(crops), variant=variant, mirrored=mirrored)
 
 
 def crop_for_test(fields: Fields, *, variant: MotionNetworkVariant, crops: int, flips: bool) -> Tensor:
@@ -57,25 +60,32 @@ def crop_for_test(fields: Fields, *, variant: MotionNetworkVariant, crops: int, 
 
     With `flips` every crop comes a second time, mirrored, after all others.
     """
-    height, width = fields.shape[1:3]
-    side = max(1, round(TEST_CROP * min(height, width)))
-    bottom, right = height - side, width - side
+    height, width = _crop_size(fields, share=TEST_CROP, variant=variant)
+    bottom, right = fields.shape[1] - height, fields.shape[2] - width
     places = [(bottom // 2, right // 2)]
     if crops == 5:
         places += [(0, 0), (0, right), (bottom, 0), (bottom, right)]
     seen = [
-        encode_crop(fields[:, top : top + side, left : left + side], variant=variant, mirrored=mirrored)
+        encode_crop(fields[:, top : top + height, left : left + width], variant=variant, mirrored=mirrored)
         for mirrored in ((False, True) if flips else (False,))
         for top, left in places
     ]
     return torch.cat(seen)
 
 
+def _crop_size(fields: Fields, *, share: float, variant: MotionNetworkVariant) -> tuple[int, int]:
+    """Return the rows and columns of a crop: a square of the shorter side, or with `squash` a part of both sides."""
+    height, width = fields.shape[1:3]
+    if variant.geometry == "crop":
+        height = width = min(height, width)
+    return max(1, round(share * height)), max(1, round(share * width))
+
+
 def encode_crop(fields: Fields, *, variant: MotionNetworkVariant, mirrored: bool) -> Tensor:
     """Return a crop, (S, h, w, 2) in px, as bytes of the input's size, uint8 (S, 2, P, P); see `decode_crops`.
 
     `mirrored` swaps left and right and negates x before fields become codes, so that no motion keeps its code. With
-    `rescale_vectors` motion grows and shrinks as the picture does.
+    `rescale_vectors` motion grows and shrinks as the picture does, along each axis.
     """
     side = variant.input_px
     planes = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
@@ -102,7 +112,7 @@ def as_floats(tensor: Tensor) -> NDArray[np.float32]:
 
 
 def draw_view(motion: MotionVectors, *, variant: MotionNetworkVariant, num_segments: int, seed: int) -> Tensor:
-    """Return a random view of a video, coded, uint8 (S, 2, P, P): a random frame of each segment, one crop for all.
+    """Return a random view of a video, coded, uint8 (S, 2, P, P): a crop of a random frame of each segment.
 
     Crops and mirroring follow the training settings of the variant.
     """

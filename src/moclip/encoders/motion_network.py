@@ -33,8 +33,6 @@ class MotionNetwork(nn.Module):
         self.embedding_dim = int(backbone.num_features)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.embedding_dim, num_classes)
-        nn.init.normal_(self.classifier.weight, std=0.001)
-        nn.init.zeros_(self.classifier.bias)
 
     def embed(self, fields: Tensor) -> Tensor:
         """Return the pooled features, (N, D), of coded motion fields, (N, 2, H, W)."""
@@ -49,10 +47,13 @@ class MotionNetwork(nn.Module):
         return logits
 
 
-def build_network(backbone: str, *, weights: str, num_classes: int, dropout: float) -> MotionNetwork:
+def build_network(
+    backbone: str, *, weights: str, num_classes: int, dropout: float, classifier_init: str = "normal"
+) -> MotionNetwork:
     """Return a network that starts from `weights`: `none` (random), `timm:TAG`, or the path of a safetensors file.
 
-    The RGB kernel of the stem is averaged over its three inputs and repeated for the two components of motion.
+    The RGB kernel of the stem is averaged over its three inputs and repeated for the two components of motion. The
+    classifier starts as TSN's (`normal`), or as torch's `nn.Linear` does (`linear`).
 
     Raises:
         ModelError: There is no such backbone, tag or file, or the file lacks a part of the backbone.
@@ -64,6 +65,9 @@ def build_network(backbone: str, *, weights: str, num_classes: int, dropout: flo
         _load_weights(body, Path(weights))
     _narrow_stem(body, backbone)
     network = MotionNetwork(body, name=backbone, num_classes=num_classes, dropout=dropout)
+    if classifier_init == "normal":
+        nn.init.normal_(network.classifier.weight, std=0.001)
+        nn.init.zeros_(network.classifier.bias)
     return network.to(memory_format=torch.channels_last)
 
 

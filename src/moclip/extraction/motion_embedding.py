@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from moclip.encoders.motion_embedding import MotionItem
 
 
-_SETTINGS = {"field", "input_px", "max_px", "rescale_vectors", "threads", "device"}
+_SETTINGS = {"field", "input_px", "geometry", "max_px", "rescale_vectors", "threads", "device"}
 
 # The name of the section `embedding` in the keys of rows, which users have in their caches.
 _KEY_OF_EMBEDDING = "test"
 
-_VIEW_SETTINGS = {"scales", "flip"}
+_VIEW_SETTINGS = {"scales", "segment_crops", "flip"}
 
 
 def extract_motion_embedding_shard(

@@ -1,16 +1,14 @@
 """Export a run as a bundle: one folder with everything that a prediction needs."""
 
 import json
-import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moclip.config.methods import METHODS
 from moclip.config.network_settings import MotionNetworkVariant
 from moclip.config.settings import AppearanceVariant
 from moclip.config.validation import AnySection, restore_section
@@ -23,12 +21,12 @@ from moclip.evaluation.calibration import Temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.inference.model_card import CardFacts, build_card
 from moclip.inference.run import RunParts, describe_temperatures, load_run
-from moclip.inference.settings import parse_vector_source, read_run, with_device
+from moclip.inference.settings import parse_vector_source, read_run
 from moclip.training.head_files import save_heads
-from moclip.training.head_inputs import STREAM_ORDER
 from moclip.workflow.paths import locate, result_path
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from moclip.inference.onnx import OnnxReport
 
 BUNDLE_NAME = "bundle.json"
 
@@ -61,18 +59,23 @@ def write_bundle(run: Path, folder: Path, *, with_onnx: bool, licence: str = "")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: expected a new or an empty folder for the bundle, found something there")
     parts = load_run(run)
+    graphs: tuple[OnnxReport, ...] = ()
     if with_onnx:
-        from moclip.inference.onnx import check_export_is_possible  # noqa: PLC0415 (torch)
+        from moclip.inference.onnx import check_export_is_possible, export_models  # noqa: PLC0415 (torch)
 
         check_export_is_possible()
     folder.mkdir(parents=True, exist_ok=True)
     _copy_models(parts, folder)
-    onnx = _write_onnx(parts, folder / "onnx") if with_onnx else ()
+    if with_onnx:
+        graphs = export_models(parts, folder / "onnx")
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in parts.class_names), encoding="utf-8")
-    (folder / "README.md").write_text(build_card(_card_facts(parts, run, folder, licence=licence)), encoding="utf-8")
-    _write_document(parts, folder, onnx=dict(onnx))
+    (folder / "README.md").write_text(
+        build_card(_card_facts(parts, run, folder, licence=licence, graphs=graphs)), encoding="utf-8"
+    )
+    onnx = {graph.file: graph.difference for graph in graphs}
+    _write_document(parts, folder, onnx=onnx)
     num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Exported(folder=folder, num_bytes=num_bytes, onnx=tuple(onnx))
+    return Exported(folder=folder, num_bytes=num_bytes, onnx=tuple(onnx.items()))
 
 
 def _copy_models(parts: RunParts, folder: Path) -> None:
@@ -173,7 +176,7 @@ def _restore(kind: type[AnySection], found: object, *, place: str) -> AnySection
     return restore_section(kind, found, place=place) if found else None
 
 
-def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> CardFacts:
+def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str, graphs: Sequence["OnnxReport"]) -> CardFacts:
     record, (dataset, _) = read_run(run / "run.yaml"), locate(run.resolve() / "run.yaml", "evaluate", "run")
     noted, (split,), (seed,) = record.document, record.experiment.splits, record.experiment.seeds
     appearance = record.variant("appearance", AppearanceVariant)
@@ -194,6 +197,7 @@ def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> Ca
         motion=parts.motion.describe() if parts.motion else {},
         libraries=noted["libraries"],
         licence=licence,
+        graphs={Path(graph.file).stem: graph.preprocessing for graph in graphs},
     )
 
 
@@ -201,35 +205,3 @@ def _weights_in(folder: Path) -> list[tuple[str, Path]]:
     named = [("head(s)", folder / _HEAD), ("motion network", folder / _NETWORK)]
     named += [("image and text encoder", path) for path in sorted((folder / _ENCODER).glob("*.safetensors"))]
     return [(name, path) for name, path in named if path.is_file()]
-
-
-def _write_onnx(parts: RunParts, folder: Path) -> tuple[tuple[str, float], ...]:
-    from moclip.inference.onnx import HeadGraph, ImageGraph, MotionGraph, OnnxReport, export_onnx, has_graph  # noqa: PLC0415
-
-    reports: list[OnnxReport] = []
-    if parts.network is not None and parts.motion_network is not None:
-        from moclip.encoders.motion_network import load_network  # noqa: PLC0415
-
-        network = load_network(parts.network)
-        side = parts.motion_network.input_px
-        path = folder / "motion_network.onnx"
-        inputs = {"fields": (2, side, side)}
-        reports.append(export_onnx(MotionGraph(network), path, inputs=inputs, outputs=("embedding", "logits")))
-    if parts.appearance is not None:
-        from moclip.encoders.clip import load_encoder  # noqa: PLC0415
-
-        encoder = load_encoder(with_device(parts.appearance, "cpu"))
-        size = encoder.model.visual.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        path = folder / "image_encoder.onnx"
-        graph = ImageGraph(encoder.model)
-        reports.append(export_onnx(graph, path, inputs={"pictures": (3, height, width)}, outputs=("embedding",)))
-    for name, saved in parts.load_heads().heads.items():
-        if name not in parts.methods or not has_graph(saved):
-            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.config.kind)
-            continue
-        used = [stream for stream in STREAM_ORDER if stream in METHODS[name].streams]
-        shapes = {stream: (getattr(saved.layout, stream),) for stream in used}
-        path = folder / f"head_{name}.onnx"
-        reports.append(export_onnx(HeadGraph(saved), path, inputs=shapes, outputs=("logits",)))
-    return tuple((report.file, report.difference) for report in reports)

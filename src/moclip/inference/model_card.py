@@ -1,7 +1,7 @@
 """The model card of a bundle, as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from moclip.evaluation.statistics import CONFIDENCE
@@ -35,6 +35,7 @@ class CardFacts:
         motion: Settings of the motion variant.
         libraries: Versions, by name.
         licence: What the exporter says of the weights' licence, or nothing.
+        graphs: What the inputs of each ONNX graph are made of, by its name; empty without ONNX.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CardFacts:
     motion: Mapping[str, Any]
     libraries: Mapping[str, str]
     licence: str = ""
+    graphs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wilson_interval(share: float, *, n: int) -> tuple[float, float]:
@@ -83,7 +85,19 @@ def build_card(facts: CardFacts) -> str:
         temperatures=", ".join(fits) or "none",
         versions=", ".join(f"{name} {version}" for name, version in sorted(facts.libraries.items())),
         licence=_licence_of(facts) if facts.appearance else "",
+        **_describe_graphs(facts.graphs),
     )
+
+
+def _describe_graphs(graphs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the blocks of code for ONNX need: how each input is made, and how frames are pooled."""
+    poolings = [graph["pooling"] for name, graph in graphs.items() if name.startswith("head_")]
+    return {
+        "graphs": graphs,
+        "image": graphs.get("image_encoder"),
+        "motion": graphs.get("motion_network"),
+        "pooling": poolings[0] if poolings else "mean",
+    }
 
 
 def _licence_of(facts: CardFacts) -> str:

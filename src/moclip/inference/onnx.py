@@ -2,10 +2,11 @@
 
 import importlib
 import io
+import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from moclip import __version__
+from moclip.config.methods import METHODS
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.core.files import replace_atomically
+from moclip.core.tensors import digest_tensors
+from moclip.encoders.clip import Encoder, load_encoder
+from moclip.encoders.motion_network import load_network
 from moclip.encoders.zero_shot import SCALE
 from moclip.errors import ModelError
+from moclip.inference.run import RunParts
+from moclip.inference.settings import with_device
 from moclip.training.head_files import TrainedHead
+from moclip.training.head_inputs import STREAM_ORDER
 from moclip.training.head_modules import load_head
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -27,13 +39,22 @@ TOLERANCE = 1e-4
 
 _BATCHES = (1, 5)
 
+_ONNXRUNTIME_ERRORS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxReport:
-    """One exported model: its file, and the largest difference from torch, as a share of the largest value or of 1."""
+    """One exported model.
+
+    Attributes:
+        file: Its name.
+        difference: The largest difference from torch, as a share of the largest value or of 1.
+        preprocessing: What its inputs are made of.
+    """
 
     file: str
     difference: float
+    preprocessing: Mapping[str, Any]
 
 
 def check_export_is_possible() -> None:
@@ -101,27 +122,124 @@ class ImageGraph(nn.Module):
         return embedding
 
 
+def export_models(parts: RunParts, folder: Path) -> tuple[OnnxReport, ...]:
+    """Write the encoders and heads of a run as ONNX with metadata. Heads without a graph are named in the log.
+
+    Raises:
+        ModelError: A model is missing, or its ONNX is not what torch computes.
+    """
+    reports = []
+    about = {"run": parts.name, "class_names": list(parts.class_names)}
+    if parts.network is not None and parts.motion_network is not None:
+        side = parts.motion_network.input_px
+        source = parts.motion.variant.source if parts.motion else ""
+        reports.append(
+            export_onnx(
+                MotionGraph(load_network(parts.network)),
+                folder / "motion_network.onnx",
+                inputs={"fields": (2, side, side)},
+                outputs=("embedding", "logits"),
+                preprocessing=describe_motion_input(parts.motion_network, source=source),
+                about=about,
+            )
+        )
+    if parts.appearance is not None:
+        encoder = load_encoder(with_device(parts.appearance, "cpu"))
+        preprocessing = describe_pictures(encoder)
+        reports.append(
+            export_onnx(
+                ImageGraph(encoder.model),
+                folder / "image_encoder.onnx",
+                inputs={"pictures": (3, *preprocessing["size"])},
+                outputs=("embedding",),
+                preprocessing=preprocessing,
+                about=about,
+            )
+        )
+    return (*reports, *_export_heads(parts, folder, about=about))
+
+
+def describe_motion_input(network: MotionNetworkVariant, *, source: str) -> dict[str, Any]:
+    """Return how the input of a motion network is made from a video, ready for JSON."""
+    return {
+        **network.canonical(only={"field", "input_px", "max_px", "rescale_vectors"}),
+        **network.embedding.canonical(only={"num_segments", "crops", "flips"}),
+        "geometry": network.geometry,
+        "source": source,
+    }
+
+
+def describe_pictures(encoder: Encoder) -> dict[str, Any]:
+    """Return how the input of an image encoder is made from a video, ready for JSON."""
+    found = dict(encoder.model.visual.preprocess_cfg)
+    size = found["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return {**found, "size": [height, width], "frames": encoder.variant.frames.canonical()}
+
+
+def _export_heads(parts: RunParts, folder: Path, *, about: Mapping[str, Any]) -> Iterator[OnnxReport]:
+    for name, saved in parts.load_heads().heads.items():
+        if not has_graph(saved):
+            _log.warning("%s: a head of kind %s has no ONNX form here and is left out", name, saved.config.kind)
+            continue
+        used = [stream for stream in STREAM_ORDER if stream in METHODS[name].streams]
+        yield export_onnx(
+            HeadGraph(saved),
+            folder / f"head_{name}.onnx",
+            inputs={stream: (getattr(saved.layout, stream),) for stream in used},
+            outputs=("logits",),
+            preprocessing={"pooling": saved.config.pooling},
+            about=about,
+        )
+
+
 def export_onnx(
-    graph: nn.Module, path: Path, *, inputs: Mapping[str, Sequence[int]], outputs: Sequence[str]
+    graph: nn.Module,
+    path: Path,
+    *,
+    inputs: Mapping[str, Sequence[int]],
+    outputs: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> OnnxReport:
     """Write a graph as ONNX with any number of rows, and return how far onnxruntime is from torch on random inputs.
 
-    `inputs` maps the name of each input to its shape without the rows.
+    Args:
+        graph: The model.
+        path: The file to write.
+        inputs: The shape of each input without the rows, by name.
+        outputs: Names of the outputs.
+        preprocessing: What the inputs are made of, for the metadata.
+        about: Further metadata.
 
     Raises:
         ModelError: torch cannot export it, or the results differ by more than 1e-4.
     """
     graph.eval()
-    example = _examples(inputs, rows=2)
-    rows = torch.export.Dim("rows", min=1)
-    shapes: Any = tuple({0: rows} for _ in example)
+    note = {
+        **about,
+        "name": path.stem,
+        "inputs": {name: ["rows", *shape] for name, shape in inputs.items()},
+        "outputs": list(outputs),
+        "preprocessing": preprocessing,
+        "moclip_version": __version__,
+        "weights_digest": _digest_weights(graph),
+    }
+    metadata = {key: text if isinstance(text, str) else json.dumps(text) for key, text in note.items()}
     with replace_atomically(path, suffix=".onnx") as temporary:
-        _export(graph, example, temporary, names=list(inputs), outputs=list(outputs), shapes=shapes)
+        _export(graph, temporary, inputs=inputs, outputs=outputs, metadata=metadata)
         difference = _compare(graph, temporary, inputs=inputs)
-    if not difference <= TOLERANCE:
-        path.unlink(missing_ok=True)
-        raise ModelError(f"{path}: expected results as torch's to {TOLERANCE}, found a difference of {difference:.2g}")
-    return OnnxReport(file=path.name, difference=difference)
+        # Inside the block: an error here keeps the file from its place.
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{path}: expected results as torch's to {TOLERANCE}, found a difference of {difference:.2g}"
+            )
+    return OnnxReport(file=path.name, difference=difference, preprocessing=preprocessing)
+
+
+def _digest_weights(graph: nn.Module) -> str:
+    """Return the digest of the weights under their own names; for motion networks, the one in their file."""
+    return digest_tensors({name.partition(".")[2]: value.cpu().numpy() for name, value in graph.state_dict().items()})
 
 
 def _examples(inputs: Mapping[str, Sequence[int]], *, rows: int) -> tuple[Tensor, ...]:
@@ -130,33 +248,57 @@ def _examples(inputs: Mapping[str, Sequence[int]], *, rows: int) -> tuple[Tensor
 
 
 def _export(
-    graph: nn.Module, example: tuple[Tensor, ...], path: Path, *, names: list[str], outputs: list[str], shapes: Any
+    graph: nn.Module,
+    path: Path,
+    *,
+    inputs: Mapping[str, Sequence[int]],
+    outputs: Sequence[str],
+    metadata: Mapping[str, str],
 ) -> None:
-    # What a graph with several inputs takes as *streams is one argument, a tuple of them.
-    several = {"streams": shapes} if isinstance(graph, HeadGraph) else shapes
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    example = _examples(inputs, rows=2)
+    rows = torch.export.Dim("rows", min=1)
+    shapes: Any = tuple({0: rows} for _ in example)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
+        with _quiet():
+            program = torch.onnx.export(
                 graph,
                 example,
-                str(path),
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes=several,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                # What a graph with several inputs takes as *streams is one argument, a tuple of them.
+                dynamic_shapes={"streams": shapes} if isinstance(graph, HeadGraph) else shapes,
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
+            if program is None:
+                raise TypeError("no program")
+            program.model.producer_name, program.model.producer_version = "moclip", metadata["moclip_version"]
+            program.model.metadata_props.update(metadata)
+            program.save(path, external_data=False)
     except Exception as error:  # torch.export raises many types
         text = " ".join(str(error).split())[:300]
         raise ModelError(f"{path.name}: torch cannot export this model to ONNX: {text}") from error
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, whose notes and warnings are about its own steps: the exported file is compared anyway."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _compare(graph: nn.Module, path: Path, *, inputs: Mapping[str, Sequence[int]]) -> float:
     onnxruntime = importlib.import_module("onnxruntime")
+    onnxruntime.set_default_logger_severity(_ONNXRUNTIME_ERRORS)  # it warns of GPUs that are not there
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
     for rows in _BATCHES:

@@ -84,7 +84,11 @@ class _Trainer:
         self.device = choose_device(variant.device, model="motion network")
         torch.manual_seed(seed)
         network = build_network(
-            variant.backbone, weights=variant.weights, num_classes=num_classes, dropout=variant.train.dropout
+            variant.backbone,
+            weights=variant.weights,
+            num_classes=num_classes,
+            dropout=variant.train.dropout,
+            classifier_init=variant.train.classifier_init,
         )
         _check_norms(network, train=variant.train, weights=variant.weights)
         self.network = network.to(self.device)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from moclip.config.network_settings import MotionNetworkVariant
 from moclip.encoders.motion_input import crop_for_test, crop_for_training, decode_crops, encode_crop
+from moclip.extraction.motion_embedding import embedding_settings
 from moclip.motion.fields import pixel_code
 from tests.unit.encoders.motion_networks import TRAIN, variant
 
@@ -62,6 +64,62 @@ def test_vectors_grow_with_the_picture_only_where_that_is_asked_for() -> None:
             fields, variant=variant(field=field, rescale_vectors=rescale, max_px=127.5, input_px=64), mirrored=False
         )
         assert codes[0, :, 5, 5].tolist() == [128 + 8 * factor, 128 - 4 * factor]
+
+
+def squash(**changes: Any) -> MotionNetworkVariant:
+    field = {"kind": "raw", "stride": 1, "upright": False}
+    return variant(field=field, geometry="squash", max_px=127.5, **changes)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 85), (85, 64), (256, 340)])
+def test_squash_scales_vectors_by_the_ratio_of_each_axis(height: int, width: int) -> None:
+    fields = np.zeros((1, height, width, 2), np.float32)
+    fields[..., 0], fields[..., 1] = 20, -20
+    # The field becomes a square of 32 / 0.875 px, so a motion of 20 px across the width becomes that share of it.
+    kept, scaled = (
+        crop_for_test(fields, variant=squash(rescale_vectors=rescale), crops=1, flips=False)
+        for rescale in (False, True)
+    )
+    seen = round(0.875 * width), round(0.875 * height)
+    assert kept[0, :, 5, 5].tolist() == [128 + 20, 128 - 20]
+    assert scaled[0, :, 5, 5].tolist() == [128 + int(20 * 32 / seen[0]), 128 - int(20 * 32 / seen[1])]
+
+
+def test_squash_sees_seven_eighths_of_both_sides_and_a_crop_of_the_shorter() -> None:
+    # Each column has its own motion, so the codes at the borders show which columns a crop reads.
+    fields = np.zeros((1, 96, 128, 2), np.float32)
+    fields[..., 0] = np.arange(128) - 64
+    fields[..., 1] = (np.arange(96) - 48)[:, None]
+    codes = crop_for_test(fields, variant=squash(input_px=96), crops=1, flips=False)[0].numpy().astype(int) - 64
+    assert (codes[0].min(), codes[0].max()) == (8, 119)
+    assert (codes[1].min() - 16, codes[1].max() - 16) == (6, 89)
+    corners = crop_for_test(fields, variant=squash(input_px=96), crops=5, flips=False)[1:, 0].numpy().astype(int) - 64
+    assert [(crop.min(), crop.max()) for crop in corners] == [(0, 111), (16, 127), (0, 111), (16, 127)]
+    square = squash(input_px=84).model_copy(update={"geometry": "crop"})
+    codes = crop_for_test(fields, variant=square, crops=1, flips=False)[0].numpy().astype(int) - 64
+    assert (codes[0].min(), codes[0].max()) == (22, 22 + 83)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_each_segment_has_its_own_place_only_where_that_is_asked_for(own: bool) -> None:
+    fields = np.zeros((6, 64, 80, 2), np.float32)
+    fields[..., 0] = np.arange(80) - 40
+    fields[..., 1] = (np.arange(64) - 32)[:, None]
+    train = {**TRAIN, "scales": [0.5], "segment_crops": own}
+    field = {"kind": "raw", "stride": 1, "upright": False}
+    settings = variant(train=train, max_px=127.5, field=field)
+    codes = crop_for_training(fields, variant=settings, rng=np.random.default_rng(0))
+    places = {tuple(crop[:, 0, 0].tolist()) for crop in codes}
+    assert len(places) == (6 if own else 1)
+    assert all(0 <= x - 88 <= 48 and 0 <= y - 96 <= 32 for x, y in places)
+
+
+def test_new_keys_at_their_defaults_change_no_key_of_cached_features() -> None:
+    plain, changed = variant(), squash(train={**TRAIN, "segment_crops": True, "classifier_init": "linear"})
+    assert plain.canonical().keys() - {"geometry"} == plain.canonical().keys()
+    assert not {"segment_crops", "classifier_init"} & plain.canonical()["train"].keys()
+    assert embedding_settings(changed)["geometry"] == "squash"
+    assert {"segment_crops", "classifier_init"} <= changed.canonical()["train"].keys()
 
 
 def test_a_rescale_counts_the_px_between_the_sample_points() -> None:

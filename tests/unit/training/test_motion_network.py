@@ -60,8 +60,8 @@ def test_norms_and_biases_decay_only_when_asked(decays: bool) -> None:
     assert sum(len(group["params"]) for group in groups) == len(list(trainer().network.parameters()))
 
 
-def test_the_shipped_configuration_of_ucf101_is_the_recipe_of_the_authors(repository: Path) -> None:
-    for name in ("ucf101", "hmdb51"):
+def test_the_shipped_configurations_share_the_recipe_that_the_authors_code_has(repository: Path) -> None:
+    for name in ("ucf101", "ucf101-authors", "hmdb51"):
         config = check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text())).canonical()
         network = config["motion_network"]["efficientnet-b0"]
         assert config["motion"][network["motion"]]["source"] == "transcode"
@@ -74,13 +74,55 @@ def test_the_shipped_configuration_of_ucf101_is_the_recipe_of_the_authors(reposi
         }
         assert (network["max_px"], network["input_px"], network["rescale_vectors"]) == (20, 224, False)
         assert network["weights"].startswith("timm:")
-        assert network["select"] == "val"
         train = network["train"]
         assert train["multipliers"] == {"classifier": 1, "stem": 0.1, "rest": 0.01}
         assert (train["learning_rate"], train["adam_epsilon"], train["weight_decay"]) == (0.01, 1e-3, 1e-4)
         assert (train["epochs"], train["batch_size"], train["milestones"]) == (200, 80, [80, 160])
         assert (train["num_segments"], train["scales"], train["flip"]) == (3, [1, 0.875, 0.75], True)
         assert network["embedding"]["num_segments"] == 25
+
+
+def test_the_configuration_of_the_authors_code_follows_it_where_ours_differs(repository: Path) -> None:
+    page = (repository / "docs/authors.md").read_text()
+    ours, theirs = (
+        check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
+        for name in ("ucf101", "ucf101-authors")
+    )
+    found = [
+        (
+            network.geometry,
+            network.train.segment_crops,
+            network.train.dropout,
+            network.train.classifier_init,
+            network.train.decay_norm_and_bias,
+            network.select,
+            (network.embedding.crops, network.embedding.flips),
+            settings.head["mlp"].views,
+            settings.appearance["clip-b32"].frames.policy,
+            settings.dataset.validation_fraction,
+        )
+        for settings in (ours, theirs)
+        for network in settings.motion_network.values()
+    ]
+    assert found == [
+        ("crop", False, 0.5, "normal", False, "val", (1, False), False, "middle", 0.2),
+        ("squash", True, 0.0, "linear", True, "last", (5, True), True, "random", 0.0),
+    ]
+    assert theirs.motion_network["efficientnet-b0"].embedding.views.num_segments == 3
+    keys = ("geometry", "segment_crops", "dropout", "classifier_init", "decay_norm_and_bias", "select", "frames.policy")
+    assert [key for key in keys if key not in page] == []
+
+
+def test_the_classifier_starts_as_tsn_or_as_torch_does() -> None:
+    inits = ("normal", "linear")
+    classifiers = {init: trainer(classifier_init=init).network.classifier.requires_grad_(False) for init in inits}
+    bound = classifiers["linear"].in_features ** -0.5
+    assert float(classifiers["normal"].weight.std()) == pytest.approx(0.001, rel=0.2)
+    assert float(classifiers["normal"].bias.abs().max()) == 0
+    # torch's default is uniform between the negative and positive bound.
+    assert float(classifiers["linear"].weight.abs().max()) == pytest.approx(bound, rel=0.05)
+    assert float(classifiers["linear"].weight.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert 0 < float(classifiers["linear"].bias.abs().max()) <= bound
 
 
 def test_a_step_in_bf16_is_near_one_in_fp32() -> None:
