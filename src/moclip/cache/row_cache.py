@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.locks import KeyLocks, writer_lock
 from moclip.cache.pool import FoundRows, keep_other_rows, note_keys
 from moclip.cache.writer import ShardWriter, open_writer, write_shard
-from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
 from moclip.errors import ShardError, VideoError
 
@@ -56,11 +55,6 @@ class ShardCount:
 
     num_reused: int
     num_computed: int
-
-
-def shard_signature(*, extractor: str, version: int, parameters: Mapping[str, object], wanted: Sequence[Wanted]) -> str:
-    """Return 32 hex digits that name what a shard must hold: extractor, version, parameters, ids and row keys."""
-    return build_digest(extractor, version, dict(parameters), sorted((w.video_id, w.row_key) for w in wanted))
 
 
 @contextmanager

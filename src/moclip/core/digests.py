@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from moclip.core.files import write_json
 # File systems may store times in whole seconds. A file that changed within the last tick could change again without a
 # new time, so its digest is not remembered.
 _TICK_NS = 2 * 10**9
+
+_SEAL = "digest"
 
 
 def digest_file(path: Path) -> str:
@@ -70,6 +73,23 @@ class FileDigests:
 def build_digest(*parts: Any) -> str:
     """Return 32 hex digits of a BLAKE2b digest over the parts as sorted JSON."""
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON document with a digest of its content, which `unseal` checks."""
+    return {**document, _SEAL: build_digest(document)}
+
+
+def unseal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document that was sealed.
+
+    Raises:
+        ValueError: It is no sealed document, or its content has changed.
+    """
+    content = {key: value for key, value in document.items() if key != _SEAL}
+    if document.get(_SEAL) != build_digest(content):
+        raise ValueError("its content does not match its digest")
+    return content
 
 
 def seed_of(*parts: object) -> int:

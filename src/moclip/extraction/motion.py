@@ -1,6 +1,7 @@
 """The motion extractor: all motion vectors of a video, in one decode."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from moclip.cache.format import Field, Row
@@ -38,10 +39,10 @@ def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: MotionVarian
     extract_shard(extractor, videos=videos, job=job)
 
 
-def index_motion(variant: MotionVariant, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the motion shards next to `output`, as `extractor.index_shards` does."""
-    extractor = build_motion_extractor(variant)
-    index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
+def index_motion(variant: MotionVariant, *, manifest: Path, jobs: Sequence[ShardJob], output: Path) -> None:
+    """Write the index over motion shards, as `extractor.index_shards` does."""
+    rebuild = partial(extract_motion_shard, manifest=manifest, variant=variant)
+    index_shards(build_motion_extractor(variant), manifest=manifest, jobs=jobs, output=output, rebuild=rebuild)
 
 
 def build_motion_extractor(

@@ -391,7 +391,8 @@ def check_network(path: Path, *, motion: Path | None, split: int) -> Seen:
             expected = shard.parameters.get("network")
         if expected != read_network_digest(path):
             raise ModelError(
-                f"{path}: expected the motion network behind {motion}, found other weights; "
-                "delete the latter and run again"
+                f"{path}: expected the motion network behind {motion}, found other weights; run again, which makes "
+                "the latter again",
+                damaged=motion,
             )
     return seen
