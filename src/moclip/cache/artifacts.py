@@ -30,6 +30,8 @@ HEADS = "heads"
 
 _NOTE = "artifact.json"
 
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -63,16 +65,31 @@ def read_artifact(cache_dir: Path, *, kind: Kind, key: str) -> dict[str, bytes] 
     if not folder.is_dir():
         return None
     try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        found = {name: (folder / name).read_bytes() for name in note["files"]}
-        for name, content in found.items():
-            if _digest(content) != note["files"][name]:
-                raise ValueError(f"`{name}` does not match its digest")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return _read_files(folder)
+    except PermissionError:
+        _log.warning("%s: permission denied; it is made again, or ask its owner to let you read it", folder)
+    except _DAMAGE as error:
         _log.warning("%s: a damaged entry of the cache (%s); it is made again", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
-        return None
+    return None
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+    found = {name: (folder / name).read_bytes() for name in note["files"]}
+    for name, content in found.items():
+        if _digest(content) != note["files"][name]:
+            raise ValueError(f"`{name}` does not match its digest")
     return found
+
+
+def find_damage(artifact: Artifact) -> str:
+    """Return what is wrong with an artifact that is a folder, or ""."""
+    try:
+        _read_files(artifact.path)
+    except _DAMAGE as error:
+        return str(error)
+    return ""
 
 
 def write_files(contents: Mapping[str, bytes], *, outputs: Mapping[str, Path]) -> None:

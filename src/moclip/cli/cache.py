@@ -32,7 +32,7 @@ examples:
   moclip verify
   moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
 
-Names every row that is stale, missing, foreign or damaged. {_HERE}
+Names every result, row and artifact of the cache that is stale, missing, foreign or damaged. {_HERE}
 exit code: 0 all in order, or fixed, 1 something was found, 2 the command is wrong
 """
 
@@ -64,9 +64,9 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
     explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
     explain.add_argument("--snakefile", type=Path, help="as for snakemake")
-    summary = "read every shard against manifest, keys and digests"
+    summary = "read all results and the cache against manifest, keys and digests"
     verify = add_command(commands, "verify", summary=summary, text=_VERIFY, run=_verify)
-    verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
+    verify.add_argument("--fix", action="store_true", help="remove them; the next run makes them again")
     _add_config(verify)
     summary = "list the contents of the cache, their sizes, and unused parts"
     cache = add_command(commands, "cache", summary=summary, text=_CACHE, run=_cache)
@@ -111,13 +111,13 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
+    from moclip.workflow.verify import fix, format_verification, verify  # noqa: PLC0415
 
     settings = load_config(options.configfile)
-    verification = verify_features(settings)
+    verification = verify(settings)
     print(format_verification(verification))
     if options.fix:
-        for line in fix_features(settings, findings=verification.findings):
+        for line in fix(settings, findings=verification.findings):
             print(line)
     elif verification.findings:
         sys.exit(1)

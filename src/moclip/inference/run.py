@@ -17,7 +17,7 @@ from moclip.core.records import check_recorded
 from moclip.dataset.labels import load_labels
 from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import locate_encoder
-from moclip.errors import ConfigError, ModelError, MoclipError
+from moclip.errors import ConfigError, MoclipError, ModelError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.scoring import score_method

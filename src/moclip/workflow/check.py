@@ -83,10 +83,12 @@ def _find_reason(job: Job, *, present: Sequence[str]) -> str:
     recorded, renewed = note["outputs"], False
     for file in present:
         version = stat_version(Path(file))
-        if recorded.get(file, [])[1:] != version:
+        # The manifest is compared even if its times are the recorded ones: a damaged one would show all else as stale.
+        if recorded.get(file, [])[1:] != version or job.rule == "manifest":
             if file not in recorded or digest_file(Path(file)) != recorded[file][0]:
                 return "edited"
-            recorded[file], renewed = [recorded[file][0], *version], True
+            renewed = renewed or recorded[file][1:] != version
+            recorded[file] = [recorded[file][0], *version]
     if renewed:
         store_record(job.files, note)
     return ""

@@ -1,6 +1,7 @@
 """The feature sets that the experiments of a configuration use, and the rows that their shards must hold."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from moclip.cache.index import read_index
 from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
 from moclip.config.settings import Settings
+from moclip.errors import ModelError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
@@ -22,7 +24,7 @@ _NOTED = {"motion_network": "model", "text": "classes", "head": "heads", "evalua
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """One folder of shards: its name below the results, and the extractor; None while its network is not trained.
+    """One folder of shards: its name below the results, and the extractor; None without a sound network.
 
     `motion` is the index of the motion features that the rows are computed from, or None where they are from videos.
     """
@@ -64,7 +66,9 @@ def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
     else:
         motion, model = (Path(job.input_files(name)[0]) for name in ("motion", "model"))
         entry = plan.settings.motion_network[variant]
-        extractor = build_motion_embedding_extractor(entry, model=model) if model.is_file() else None
+        extractor = None
+        with suppress(ModelError):  # not trained yet, or damaged
+            extractor = build_motion_embedding_extractor(entry, model=model)
     name = folder.relative_to(plan.paths.results).as_posix()
     return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)
 

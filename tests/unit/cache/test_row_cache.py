@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from moclip.cache import row_cache
-from moclip.cache.format import Field, Row, ShardHeader
+from moclip.cache.format import Field, Row, ShardHeader, build_signature
 from moclip.cache.locks import read_owner, writer_lock
 from moclip.cache.pool import drop_rows, pool_folder, read_noted_keys
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import ShardCount, Wanted, assemble_shard, shard_signature
+from moclip.cache.row_cache import ShardCount, Wanted, assemble_shard
 from moclip.errors import ShardError, VideoError
 
 FIELDS = (
@@ -68,11 +68,12 @@ Extract = Callable[[Sequence[Wanted]], Iterable[Row | None]]
 def build(
     folder: Path, wanted: list[Wanted], extract: Extract, *, name: str = "shard-0", allow_rejects: bool = True
 ) -> ShardCount:
+    keys = [(row.video_id, row.row_key) for row in wanted]
     header = ShardHeader(
         extractor="test",
         extractor_version=1,
         parameters={"a": 1},
-        signature=shard_signature(extractor="test", version=1, parameters={"a": 1}, wanted=wanted),
+        signature=build_signature(extractor="test", version=1, parameters={"a": 1}, rows=keys),
         provenance={},
     )
     output, pool = folder / "out" / f"{name}.h5", folder / "pool"
