@@ -67,6 +67,11 @@ class FeatureIndex:
             place = self.folder / INDEX_NAME
             raise ShardError(f"{place}: expected split {split}, found {sorted(self.subsets)}; run again") from None
 
+    @property
+    def shards_digest(self) -> str:
+        """A digest over the content of the shards, in their order."""
+        return build_digest(self.extractor, [shard.content for shard in self.shards])
+
     @cached_property
     def shard_contents(self) -> Mapping[str, str]:
         """The digest of each shard's content, by the name of its file."""

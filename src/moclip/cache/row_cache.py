@@ -59,15 +59,21 @@ class ShardCount:
 
 @contextmanager
 def assemble_shard(
-    output: Path, *, pool: Path, name: str, wanted: Sequence[Wanted], fields: Sequence[Field], header: ShardHeader
+    output: Path,
+    *,
+    pools: Sequence[Path],
+    name: str,
+    wanted: Sequence[Wanted],
+    fields: Sequence[Field],
+    header: ShardHeader,
 ) -> Iterator["Assembly"]:
-    """Yield the assembly of the shard `output`, which holds the right to write the file `name` of the pool.
+    """Yield the assembly of the shard `output`, which holds the right to write the file `name` of the first pool.
 
-    Rows that were appended before an error or a signal are kept in the pool.
+    Rows are found in all pools. Those that were appended before an error or a signal are kept in the first one.
     """
-    pool.mkdir(parents=True, exist_ok=True)
-    own = pool / f"{name}.h5"
-    with writer_lock(pool, name=name), FoundRows(pool, first=own) as found, KeyLocks(pool) as locks:
+    pools[0].mkdir(parents=True, exist_ok=True)
+    own = pools[0] / f"{name}.h5"
+    with writer_lock(pools[0], name=name), FoundRows(pools, first=own) as found, KeyLocks(pools[0]) as locks:
         found.search({row.row_key for row in wanted})
         assembly = Assembly(output, own=own, wanted=wanted, fields=fields, header=header, found=found, locks=locks)
         try:

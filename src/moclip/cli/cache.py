@@ -41,8 +41,8 @@ examples:
   moclip cache
   moclip cache --configfile one.yaml other.yaml --remove-unused
 
-Lists the pools of the row cache (rows of one extractor with one set of parameters), and the networks, heads, class
-embeddings and scores that are kept by content. {_HERE}
+Lists the size of each kind of content: pools (rows of one extractor with one set of parameters), networks, heads, class
+embeddings, scores, and indexes of frames to search in. {_HERE}
 """
 
 _PLAN = f"""\
@@ -124,11 +124,9 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from moclip.cache.uses import list_artifact_uses  # noqa: PLC0415
     from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
-    from moclip.workflow.feature_sets import list_outputs  # noqa: PLC0415
     from moclip.workflow.plan import Plan  # noqa: PLC0415
-    from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
+    from moclip.workflow.usage import format_parts, list_parts, remove_unused  # noqa: PLC0415
 
     configs = [load_config([path]) for path in options.configfile]
     orphans = list_orphans([Plan(settings) for settings in configs])
@@ -137,13 +135,10 @@ def _cache(options: argparse.Namespace) -> None:
     if options.remove_unused and orphans:
         print("\n".join(remove_orphans(orphans)))
     for folder in sorted({Path(settings.cache_dir) for settings in configs}):
-        own = [settings for settings in configs if Path(settings.cache_dir) == folder]
-        outputs = [output for settings in own for output in list_outputs(settings)]
-        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
-        print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
+        parts = list_parts(folder, configs=[settings for settings in configs if Path(settings.cache_dir) == folder])
+        print(f"{folder}:", format_parts(parts), sep="\n")
         if options.remove_unused:
-            removed = [*remove_unused(pools), *remove_unused_artifacts(artifacts)]
-            print("\n".join(removed) or "nothing to remove")
+            print("\n".join(remove_unused(parts)) or "nothing to remove")
 
 
 def _plan(options: argparse.Namespace) -> None:

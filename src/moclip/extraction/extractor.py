@@ -15,6 +15,7 @@ from moclip.cache.index import write_index
 from moclip.cache.pool import pool_folder
 from moclip.cache.row_cache import Wanted, assemble_shard
 from moclip.config.settings import Settings
+from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.dataset.fingerprints import UnchangedCheck, memo_file
 from moclip.dataset.labels import list_subsets
 from moclip.dataset.manifest_table import read_table
@@ -140,9 +141,10 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     pool = pool_folder(
         job.cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
     )
+    parts = pool.relative_to(job.cache_dir).parts
     with assemble_shard(
         job.output,
-        pool=pool,
+        pools=[claim_folder(job.cache_dir, *parts), *read_folders(job.cache_dir, *parts)],
         name=job.pool_name,
         wanted=list_wanted(extractor, videos),
         fields=extractor.fields,

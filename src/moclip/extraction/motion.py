@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moclip.cache.format import Field, Row
 from moclip.config.settings import MotionVariant
+from moclip.core.cache_folder import claim_folder
 from moclip.errors import VideoError
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
 from moclip.motion.vectors import NO_VECTOR
@@ -35,7 +36,7 @@ MOTION_FIELDS = (
 def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: MotionVariant) -> None:
     """Write one shard of motion vectors, as `extractor.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
-    extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
+    extractor = build_motion_extractor(variant, spool_folder=claim_folder(job.cache_dir), limits=job.limits)
     extract_shard(extractor, videos=videos, job=job)
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from moclip.cache.format import Row
 from moclip.cache.index import FeatureIndex, open_indexed, read_index
-from moclip.core.digests import build_digest, digest_file, seal, unseal
+from moclip.core.cache_folder import claim_folder, read_folders
+from moclip.core.digests import digest_file, seal, unseal
 from moclip.core.files import replace_atomically, write_json
 from moclip.core.numerics import unit
 from moclip.errors import ShardError, VideoError
@@ -90,8 +92,6 @@ Floats = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
-
 _CHUNK = 2**16
 
 # Written last: a folder without it is built again.
@@ -144,13 +144,13 @@ def open_frame_index(index: Path, *, cache_dir: Path) -> FrameIndex:
         ShardError: A shard is missing, damaged or stale, or no video has features.
     """
     features = read_index(index)
-    name = build_digest(_FORMAT, features.extractor, [shard.content for shard in features.shards])
-    folder = cache_dir / "search" / name
-    try:
-        return _load(folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        _build(folder, features=features)
-        return _load(folder)
+    name = features.shards_digest
+    for folder in read_folders(cache_dir, "search", name):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            return _load(folder)
+    folder = claim_folder(cache_dir, "search", name)
+    _build(folder, features=features)
+    return _load(folder)
 
 
 def _load(folder: Path) -> FrameIndex:

@@ -9,6 +9,7 @@ from moclip.cache.index import read_index
 from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
 from moclip.config.settings import Settings
+from moclip.core.cache_folder import read_folders
 from moclip.errors import ModelError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
@@ -34,14 +35,15 @@ class FeatureSet:
     extractor: Extractor | None
     motion: Path | None = None
 
-    def pool(self, cache_dir: Path) -> Path | None:
-        """Return the folder of the cache that holds its rows."""
+    def pools(self, cache_dir: Path) -> list[Path]:
+        """Return the folders of the cache that hold its rows."""
         extractor = self.extractor
         if extractor is None:
-            return None
-        return pool_folder(
+            return []
+        pool = pool_folder(
             cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
         )
+        return read_folders(cache_dir, *pool.relative_to(cache_dir).parts)
 
 
 def list_feature_sets(settings: Settings) -> list[FeatureSet]:

@@ -112,27 +112,26 @@ class _Verifier:
 
     def check_set(self, feature_set: FeatureSet) -> Iterator[Finding]:
         extractor, folder = feature_set.extractor, feature_set.folder
-        pool = feature_set.pool(Path(self._settings.cache_dir))
+        pools = feature_set.pools(Path(self._settings.cache_dir))
+        if extractor is None:
+            yield Finding(kind="missing", path=folder, detail="its motion network is missing or damaged")
         try:
             videos = list_shard_videos(feature_set, settings=self._settings)
         except MoclipError as error:
-            yield Finding(kind="missing", path=folder, detail=f"cannot be checked: {error}")
-            return
-        if extractor is None or pool is None:
-            yield Finding(kind="missing", path=folder, detail="its motion network is missing or damaged")
-            return
+            yield Finding(kind="missing", path=folder, detail=f"cannot be compared with the manifest: {error}")
+            videos, extractor = {}, None
         seen: set[tuple[int, int]] = set()
-        for name, wanted in videos.items():
-            if (folder / name).is_file():
-                yield from self._check_file(folder / name, extractor=extractor, videos=wanted)
-            else:
-                detail = f"expected a shard of {len(wanted)} videos, found none"
-                yield Finding(kind="missing", path=folder / name, detail=detail)
-            seen |= _inode(folder / name)
-        for path in sorted(folder.glob("shard-*.h5")):
-            if path.name not in videos:
+        for path in sorted({*(folder / name for name in videos), *folder.glob("shard-*.h5")}):
+            wanted = videos.get(path.name)
+            if wanted is None and videos:
                 yield Finding(kind="foreign", path=path, detail="the configuration has no shard of this number")
-        for path in sorted(pool.glob("*.h5")):
+            elif path.is_file():
+                yield from self._check_file(path, extractor=extractor, videos=wanted or ())
+            else:
+                detail = f"expected a shard of {len(wanted or ())} videos, found none"
+                yield Finding(kind="missing", path=path, detail=detail)
+            seen |= _inode(path)
+        for path in (path for pool in pools for path in sorted(pool.glob("*.h5"))):
             if not _inode(path) & seen:  # a declared shard is a link to its file of the pool, which has been read
                 yield from self._check_file(path)
 
@@ -218,8 +217,8 @@ def fix(settings: Settings, *, findings: Iterable[Finding]) -> list[str]:
     A declared shard is only a view of rows in the cache, so that removing it costs no row. Of the cache, only the rows
     and artifacts that are damaged are removed.
     """
-    artifacts = {artifact.path: artifact for artifact in list_artifacts(Path(settings.cache_dir))}
-    pools = [pool for entry in list_feature_sets(settings) if (pool := entry.pool(Path(settings.cache_dir)))]
+    artifacts = {artifact.path for artifact in list_artifacts(Path(settings.cache_dir))}
+    pools = [pool for entry in list_feature_sets(settings) for pool in entry.pools(Path(settings.cache_dir))]
     cached = {inode: path for pool in pools for path in pool.glob("*.h5") for inode in _inode(path)}
     by_path: dict[Path, list[Finding]] = {}
     for finding in findings:
@@ -227,7 +226,7 @@ def fix(settings: Settings, *, findings: Iterable[Finding]) -> list[str]:
     lines = []
     for path, found in by_path.items():
         if path in artifacts:
-            remove_artifact(artifacts[path])
+            remove_artifact(path)
             lines.append(f"{path}: removed from the cache")
         elif path.is_file():
             lines += _fix(path, found, cached=cached)

@@ -77,7 +77,7 @@ def build(
         provenance={},
     )
     output, pool = folder / "out" / f"{name}.h5", folder / "pool"
-    with assemble_shard(output, pool=pool, name=name, wanted=wanted, fields=FIELDS, header=header) as shard:
+    with assemble_shard(output, pools=[pool], name=name, wanted=wanted, fields=FIELDS, header=header) as shard:
         for missing in shard.claim_missing():
             for row in extract(missing):
                 shard.end_batch() if row is None else shard.append(row)
@@ -218,7 +218,7 @@ keys = sys.argv[3].split(",")
 while len(list(folder.glob("*.ready"))) < 3:
     time.sleep(0.01)
 with assemble_shard(
-    folder / f"out/{name}.h5", pool=folder / "pool", name=name,
+    folder / f"out/{name}.h5", pools=[folder / "pool"], name=name,
     wanted=[Wanted(video_id=f"class/{name}-{key}", row_key=key) for key in keys],
     fields=(Field(name="embedding", kind="packed"),),
     header=ShardHeader(extractor="t", extractor_version=1, parameters={}, signature=name, provenance={}),

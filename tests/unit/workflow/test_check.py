@@ -1,6 +1,5 @@
 """The check of results against the plan and their records."""
 
-import json
 import os
 import time
 from collections.abc import Collection
