@@ -65,7 +65,8 @@ def describe_cache(cache_dir: Path) -> list[str]:
     """Return a line if this user may not write to some part of a cache, else none."""
     if not cache_dir.is_dir():
         return []
-    parts = [*cache_dir.glob("*"), *cache_dir.glob("*/*")]
+    # Folders of artifacts are never written to after they were made, unlike those of rows.
+    parts = [*cache_dir.glob("*"), *{path.parent for path in cache_dir.glob("*/*/*.h5")}]
     closed = [part for part in [cache_dir, *parts] if part.is_dir() and not os.access(part, os.W_OK | os.X_OK)]
     if not closed:
         return []

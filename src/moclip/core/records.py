@@ -116,6 +116,6 @@ def forget(path: Path) -> None:
 
 def renew(path: Path) -> None:
     """Update the record of a result that was made again outside of its job."""
-    for _, note, name in list(_find_records(path)):
+    for record, note, name in list(_find_records(path)):
         note["outputs"][name] = _describe(path)
-        store_record([str(path)], note)
+        write_json(record, seal(note))
