@@ -176,10 +176,14 @@ def write_features(settings: Settings) -> None:
         index_shards(
             extractor,
             manifest=Path("results/scale/manifest.tsv"),
-            root=Path("videos"),
-            num_shards=num_shards,
+            jobs=ShardJob.list_all(settings, index=feature_set.folder / "index.json"),
             output=feature_set.folder / "index.json",
+            rebuild=_refuse,
         )
+
+
+def _refuse(job: ShardJob) -> None:
+    raise AssertionError(f"{job.output}: damaged by the benchmark")
 
 
 def _rejecting(extractor: Extractor) -> Callable[[Sequence[Video]], Iterator[Row]]:

@@ -247,10 +247,15 @@ def write_features(
     )
     root = Path("videos")
     places = {"dataset": "heads", "root": root, "num_shards": 4, "cache_dir": Path("results/.cache")}
-    for shard, videos in group_videos(manifest, root=root).items():
-        job = ShardJob(**places, shard=shard, output=index.with_name(f"shard-{shard}.h5"))
-        extract_shard(extractor, videos=videos, job=job)
-    index_shards(extractor, manifest=manifest, root=root, num_shards=4, output=index)
+    jobs = [ShardJob(**places, shard=shard, output=index.with_name(f"shard-{shard}.h5")) for shard in range(4)]
+    grouped = group_videos(manifest, root=root)
+
+    def build(job: ShardJob) -> None:
+        extract_shard(extractor, videos=grouped[job.shard], job=job)
+
+    for job in jobs:
+        build(job)
+    index_shards(extractor, manifest=manifest, jobs=jobs, output=index, rebuild=build)
 
 
 if __name__ == "__main__":

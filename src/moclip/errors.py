@@ -2,6 +2,7 @@
 
 import errno
 import re
+from pathlib import Path
 
 # Why a video has no features. The reason is a word of this table; what was found goes into the detail.
 REJECT_REASONS: dict[str, str] = {
@@ -34,7 +35,15 @@ class MoclipError(Exception):
 
     >>> print(MoclipError("clip\x1b[2J.mp4: unreadable\n"))
     clip\x1b[2J.mp4: unreadable
+
+    Attributes:
+        damaged: A file that is not what was written to it. If a job made it, the next run makes it again.
     """
+
+    def __init__(self, message: str, *, damaged: Path | None = None) -> None:
+        """Store the line."""
+        super().__init__(message)
+        self.damaged = damaged
 
     def __str__(self) -> str:
         """Return the line; what names of files and texts of libraries bring along does not break it."""

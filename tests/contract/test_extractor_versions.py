@@ -51,10 +51,10 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "b70be9e6569670c1"),
+    "APPEARANCE_VERSION": (3, "58d6fc78bad048a4"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
-    "MOTION_EMBEDDING_VERSION": (3, "a8a8fe6dd3d06136"),
-    "MOTION_VERSION": (4, "f478e2ca573f5767"),
+    "MOTION_EMBEDDING_VERSION": (3, "c9f23474bd4387bf"),
+    "MOTION_VERSION": (4, "d5c688e27a179516"),
     "TEXT_VERSION": (2, "17668b8f75c6f923"),
 }
 

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moclip.cache.format import Field, Row, ShardHeader
-from moclip.cache.index import load_table, write_index
+from moclip.cache.format import Field, Row
+from moclip.cache.index import load_table
 from moclip.cache.locks import writer_lock
 from moclip.cache.reader import Shard
-from moclip.cache.writer import write_shard
 from moclip.config.settings import MotionVariant
 from moclip.dataset import fingerprints
 from moclip.dataset.manifest import build_manifest, write_manifest
@@ -27,6 +26,7 @@ from moclip.errors import DatasetError, ShardError
 from moclip.extraction.extractor import ShardJob, extract_shard, list_videos
 from moclip.extraction.motion import build_motion_extractor
 from tests.faults.job import dataset_of
+from tests.shards import write_indexed_shard
 from tests.workflow.conftest import write_square
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -190,9 +190,7 @@ def write_two_videos(folder: Path) -> Path:
         Row(video_id=f"Jump/{name}", row_key=name, values={"embedding": np.full((1, 4), value, np.float32)})
         for name, value in (("a", 1.0), ("b", 2.0))
     ]
-    header = ShardHeader(extractor="test", extractor_version=1, parameters={}, signature="s", provenance={})
-    write_shard(folder / "shard-0.h5", rows=rows, fields=[Field(name="embedding", kind="packed")], header=header)
-    write_index(folder / "index.json", signatures={"shard-0.h5": "s"})
+    write_indexed_shard(folder, rows, fields=[Field(name="embedding", kind="packed")])
     return folder / "shard-0.h5"
 
 

@@ -20,10 +20,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from moclip.cache.format import Field, Row, ShardHeader
-from moclip.cache.index import load_table, write_index
+from moclip.cache.format import Field, Row
+from moclip.cache.index import load_table
 from moclip.cache.reader import Shard
-from moclip.cache.writer import write_shard
 from moclip.config.experiments import list_network_runs, list_runs, list_used
 from moclip.config.settings import Dataset, Settings
 from moclip.config.validation import check_config
@@ -45,6 +44,7 @@ from moclip.training.head_files import (
 )
 from moclip.training.head_inputs import Layout
 from tests.fuzz.mutations import damage_bytes, damage_document, damage_lines, flip_bytes
+from tests.shards import write_indexed_shard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NUM_CASES = int(os.environ.get("FUZZ_CASES", "60"))
@@ -247,9 +247,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(6)
     ]
     rejected = Row(video_id="Jump/w", row_key="w", values={}, reject_reason="no_frames", reject_detail="none")
-    header = ShardHeader(extractor="test", extractor_version=1, parameters={"a": 1}, signature="s", provenance={})
-    write_shard(folder / "shard-0.h5", rows=[*rows, rejected], fields=FIELDS, header=header)
-    write_index(folder / "index.json", signatures={"shard-0.h5": "s"})
+    write_indexed_shard(folder, [*rows, rejected], fields=FIELDS, parameters={"a": 1})
     return folder
 
 

@@ -64,23 +64,6 @@ def test_no_metric_changes_for_a_rejected_video_without_the_tables_saying_so(pro
     assert "unreadable" in report
 
 
-@pytest.mark.skipif(os.environ.get("FAULTS") != "all", reason="`make faults` runs it")
-def test_a_damaged_shard_is_named_and_deleting_it_gives_the_same_results(project: Project) -> None:
-    before = list_contents(project.results())
-    shard = project.results() / "motion/original/shard-0.h5"
-    data = bytearray(shard.read_bytes())
-    data = data[: len(data) // 2]
-    shard.write_bytes(data)
-    ran = project.run(check=False)
-    assert ran.code == 1
-    assert "internal error" not in ran.output
-    assert f"error: {Path(MOTION).parent}/shard-0.h5: expected a shard, found a damaged file" in ran.output
-    assert "delete it and run again" in ran.output
-    shard.unlink()
-    project.run()
-    assert list_contents(project.results()) == before
-
-
 @pytest.fixture
 def begun(tmp_path: Path) -> Project:
     """A new project with videos alone."""

@@ -1,6 +1,7 @@
 # Before and after a run: the check of all results (docs/caching.md), the lock of the folder, and failed jobs.
 from snakemake.io import IOFile
 
+from moclip.core.cache_folder import describe_cache
 from moclip.workflow import check
 from moclip.workflow.failures import FailedJob, explain_failures, explain_lock, is_locked, note_run
 
@@ -30,6 +31,7 @@ def check_results_once():
         check.remove_outputs(findings)
         check.reset_future_times(plan)
     notes += check.describe_findings(findings, runs=runs)
+    notes += describe_cache(Path(SETTINGS.cache_dir))
     notes += check.describe_orphans(check.list_orphans([plan]), results=paths.results)
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from moclip.config.settings import Settings
 from moclip.core.job import stage
+from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion_embedding import index_motion_embedding
 
 with stage(snakemake):
@@ -13,6 +14,6 @@ with stage(snakemake):
         manifest=Path(snakemake.input.manifest),
         motion_index=Path(snakemake.input.motion),
         model=Path(snakemake.input.model),
-        num_shards=settings.dataset.num_shards,
+        jobs=ShardJob.list_all(settings, index=snakemake.output.index),
         output=Path(snakemake.output.index),
     )

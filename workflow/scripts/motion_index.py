@@ -4,6 +4,7 @@ from pathlib import Path
 
 from moclip.config.settings import Settings
 from moclip.core.job import stage
+from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion import index_motion
 
 with stage(snakemake):
@@ -11,7 +12,6 @@ with stage(snakemake):
     index_motion(
         settings.motion[snakemake.wildcards.variant],
         manifest=Path(snakemake.input.manifest),
-        root=Path(settings.dataset.root),
-        num_shards=settings.dataset.num_shards,
+        jobs=ShardJob.list_all(settings, index=snakemake.output.index),
         output=Path(snakemake.output.index),
     )

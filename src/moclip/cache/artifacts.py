@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from moclip.cache.locks import writer_lock
+from moclip.core.cache_folder import claim_folder, make_folder, read_folders
 from moclip.core.files import replace_atomically
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ HEADS = "heads"
 
 _NOTE = "artifact.json"
 
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -39,40 +42,49 @@ class Artifact:
         kind: One of `KINDS`, or `HEADS`.
         key: The digest of all that it was made from.
         path: The folder or file.
-        num_bytes: Size of its files, in bytes.
     """
 
     kind: str
     key: str
     path: Path
-    num_bytes: int
 
 
 @contextmanager
 def artifact_lock(cache_dir: Path, *, kind: Kind, key: str) -> Iterator[None]:
     """Hold the right to make an artifact, so that two jobs that need it make it once; readers need no lock."""
-    folder = cache_dir / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    with writer_lock(folder, name=key):
+    with writer_lock(claim_folder(cache_dir, kind), name=key):
         yield
 
 
 def read_artifact(cache_dir: Path, *, kind: Kind, key: str) -> dict[str, bytes] | None:
     """Return the files of an artifact by name, or None if the store has none or a damaged one, which it drops."""
-    folder = cache_dir / kind / key
-    if not folder.is_dir():
-        return None
-    try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        found = {name: (folder / name).read_bytes() for name in note["files"]}
-        for name, content in found.items():
-            if _digest(content) != note["files"][name]:
-                raise ValueError(f"`{name}` does not match its digest")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        _log.warning("%s: a damaged entry of the cache (%s); it is made again", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+    for folder in read_folders(cache_dir, kind, key):
+        try:
+            return _read_files(folder)
+        except PermissionError:
+            _log.warning("%s: permission denied; it is made again, or ask its owner to let you read it", folder)
+        except _DAMAGE as error:
+            _log.warning("%s: a damaged entry of the cache (%s); it is made again", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+    found = {name: (folder / name).read_bytes() for name in note["files"]}
+    for name, content in found.items():
+        if _digest(content) != note["files"][name]:
+            raise ValueError(f"`{name}` does not match its digest")
     return found
+
+
+def find_damage(artifact: Artifact) -> str:
+    """Return what is wrong with an artifact that is a folder, or ""."""
+    try:
+        _read_files(artifact.path)
+    except _DAMAGE as error:
+        return str(error)
+    return ""
 
 
 def write_files(contents: Mapping[str, bytes], *, outputs: Mapping[str, Path]) -> None:
@@ -92,12 +104,11 @@ def keep(cache_dir: Path, *, kind: Kind, key: str, files: Mapping[str, bytes]) -
     Raises:
         OSError: The store cannot be written, such as on a full disk.
     """
-    folder = cache_dir / kind / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(cache_dir, kind) / key
     temporary = folder.with_name(f".{key}.{uuid.uuid4().hex[:12]}.tmp")
     note = {"kind": kind, "key": key, "files": {name: _digest(content) for name, content in files.items()}}
     try:
-        temporary.mkdir()
+        make_folder(temporary)
         for name, content in {**files, _NOTE: json.dumps(note, indent=1, sort_keys=True).encode()}.items():
             with (temporary / name).open("wb") as file:
                 file.write(content)
@@ -114,26 +125,23 @@ def keep(cache_dir: Path, *, kind: Kind, key: str, files: Mapping[str, bytes]) -
 
 def list_artifacts(cache_dir: Path) -> list[Artifact]:
     """Return every artifact of a cache, trained heads included, by kind and key."""
-    folders = [(kind, path) for kind in KINDS for path in sorted((cache_dir / kind).glob("[!.]*")) if path.is_dir()]
-    heads = [(HEADS, path) for path in sorted((cache_dir / HEADS).glob("[!.]*.safetensors"))]
+    kinds = [(kind, top) for kind in (*KINDS, HEADS) for top in read_folders(cache_dir, kind)]
     return [
-        Artifact(kind=kind, key=path.name.partition(".")[0], path=path, num_bytes=_count_bytes(path))
-        for kind, path in [*folders, *heads]
+        Artifact(kind=kind, key=path.name.partition(".")[0], path=path)
+        for kind, top in kinds
+        for path in sorted(top.glob("[!.]*"))
+        if path.is_dir() or path.suffix == ".safetensors"
     ]
 
 
-def remove_artifact(artifact: Artifact) -> None:
+def remove_artifact(path: Path) -> None:
     """Remove an artifact at once; a job that reads it meanwhile finds a damaged entry, and makes it again."""
-    trash = artifact.path.with_name(f".{artifact.key}.{uuid.uuid4().hex[:12]}.tmp")
-    artifact.path.rename(trash)
+    trash = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    path.rename(trash)
     if trash.is_dir():
         shutil.rmtree(trash)
     else:
         trash.unlink()
-
-
-def _count_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
 
 
 def _digest(content: bytes) -> str:

@@ -16,7 +16,7 @@ A file is written completely under a unique name, flushed to the disk, and renam
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -26,6 +26,7 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.core.digests import build_digest
 from moclip.core.spool import Spool
 
 FORMAT_VERSION = 3
@@ -114,6 +115,13 @@ class ShardHeader:
     parameters: Mapping[str, Any]
     signature: str
     provenance: Mapping[str, Any]
+
+
+def build_signature(
+    *, extractor: str, version: int, parameters: Mapping[str, object], rows: Iterable[tuple[str, str]]
+) -> str:
+    """Return 32 hex digits that name what a shard must hold: extractor, version, parameters, video ids and row keys."""
+    return build_digest(extractor, version, dict(parameters), sorted(rows))
 
 
 def build_row_digest(row: Row, *, fields: Sequence[Field]) -> str:

@@ -7,7 +7,7 @@ subset, so that adding a test video does not retrain anything.
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.cache.reader import Shard
+from moclip.cache.reader import REMEDY, Shard
 from moclip.core.digests import build_digest
 from moclip.core.files import write_json
+from moclip.core.job import announce
+from moclip.core.records import renew
 from moclip.errors import ShardError
 
 INDEX_NAME = "index.json"
@@ -65,6 +67,11 @@ class FeatureIndex:
             place = self.folder / INDEX_NAME
             raise ShardError(f"{place}: expected split {split}, found {sorted(self.subsets)}; run again") from None
 
+    @property
+    def shards_digest(self) -> str:
+        """A digest over the content of the shards, in their order."""
+        return build_digest(self.extractor, [shard.content for shard in self.shards])
+
     @cached_property
     def shard_contents(self) -> Mapping[str, str]:
         """The digest of each shard's content, by the name of its file."""
@@ -86,23 +93,27 @@ class FeatureTable:
 
 
 def write_index(
-    path: Path, *, signatures: Mapping[str, str], subsets: Mapping[str, Collection[str]] | None = None
+    path: Path,
+    *,
+    signatures: Mapping[str, str],
+    subsets: Mapping[str, Collection[str]] | None = None,
+    rebuild: Callable[[str], None] | None = None,
 ) -> None:
-    """Check every shard next to `path` against its expected signature and write the index over them.
+    """Check every row of every shard next to `path`, and write the index over the shards.
 
     `signatures` maps a shard's file name to the signature it must carry; `subsets` gives the ids of the videos of each
-    subset of each split, as `dataset.labels.list_subsets` does.
+    subset of each split, as `dataset.labels.list_subsets` does. A shard that is missing, damaged or was built for other
+    keys is made again by `rebuild`, which takes the name of the file.
 
     Raises:
-        ShardError: A shard is missing, damaged, or was built for other keys.
+        ShardError: There is such a shard, and no `rebuild`.
     """
     shards: list[IndexedShard] = []
     extractors: list[str] = []
     provenances: list[dict[str, Any]] = []
     digests: list[tuple[str, str]] = []
     for name, signature in sorted(signatures.items()):
-        with Shard(path.parent / name) as shard:
-            _check_signature(shard, signature)
+        with _open_checked(path.parent / name, signature=signature, rebuild=rebuild) as shard:
             num_rejected = sum(map(bool, shard.reject_reasons))
             num_videos = len(shard.video_ids)
             shards.append(
@@ -127,12 +138,34 @@ def write_index(
     write_json(path, document)
 
 
-def _check_signature(shard: Shard, signature: str) -> None:
-    if shard.signature != signature:
-        raise ShardError(
-            f"{shard.path}: stale: expected the signature {signature[:12]}, found {shard.signature[:12]}; "
-            "its videos or parameters have changed since it was built; delete the file and run again"
-        )
+def _open_checked(path: Path, *, signature: str, rebuild: Callable[[str], None] | None) -> Shard:
+    try:
+        return _check_shard(path, signature=signature)
+    except ShardError as error:
+        if rebuild is None or error.damaged is None:
+            raise
+        announce(f"{str(error).removesuffix(f'; {REMEDY}')}; its sound rows are kept, and the others computed again")
+        rebuild(path.name)
+        renew(path)
+        return _check_shard(path, signature=signature)
+
+
+def _check_shard(path: Path, *, signature: str) -> Shard:
+    shard = Shard(path)
+    try:
+        # The second one is built from the row keys, which no other digest covers.
+        for found in (shard.signature, shard.build_signature()):
+            if found != signature:
+                raise ShardError(
+                    f"{path}: stale: expected the signature {signature[:12]}, found {found[:12]}; its videos or "
+                    f"parameters have changed since it was built; {REMEDY}",
+                    damaged=path,
+                )
+        shard.check_rows()
+    except ShardError:
+        shard.close()
+        raise
+    return shard
 
 
 def read_index(path: Path) -> FeatureIndex:
@@ -144,7 +177,7 @@ def read_index(path: Path) -> FeatureIndex:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != _INDEX_FORMAT:
-            raise ShardError(f"{path}: expected index format {_INDEX_FORMAT}, found {document['format']}; delete it")
+            raise ValueError(f"format {document['format']} and not {_INDEX_FORMAT}")
         shards = tuple(IndexedShard(**shard) for shard in document["shards"])
         for shard in shards:
             if not _SHARD_NAME.fullmatch(shard.file) or not isinstance(shard.content, str):
@@ -160,7 +193,7 @@ def read_index(path: Path) -> FeatureIndex:
             shards=shards,
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ShardError(f"{path}: expected an index of shards ({error}); delete it and run again") from None
+        raise ShardError(f"{path}: expected an index of shards ({error}); run again", damaged=path) from None
 
 
 def open_indexed(index: FeatureIndex, shard: IndexedShard) -> Shard:
@@ -173,7 +206,8 @@ def open_indexed(index: FeatureIndex, shard: IndexedShard) -> Shard:
     if opened.content != shard.content:
         opened.close()
         raise ShardError(
-            f"{opened.path}: stale: expected content {shard.content[:12]}, found {opened.content[:12]}; run again"
+            f"{opened.path}: stale: expected content {shard.content[:12]}, found {opened.content[:12]}; run again",
+            damaged=opened.path,
         )
     return opened
 

@@ -10,8 +10,9 @@ import getpass
 import logging
 import os
 import socket
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,8 @@ from typing import IO, Self
 _log = logging.getLogger(__name__)
 
 # NFS without a lock service, Lustre mounted without `flock`, and file systems over object storage.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# EBADF: a file that is open for reading only.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
 # Offsets of a file are 63 bits wide.
 _KEY_BYTES = 7
@@ -32,23 +34,66 @@ def writer_lock(pool: Path, *, name: str) -> Iterator[None]:
 
     The lock file names its holder, which is logged while another process waits.
     """
-    with (pool / f".{name}.lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("waiting for %s, who writes %s", read_owner(pool, name=name), pool / name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            _log.warning("%s: this file system has no locks; see that no other job builds the same files", file.name)
+    with _open_lock(pool / f".{name}.lock") as file:
+        if file is not None:
+            _lock(file, pool=pool, name=name)
+        if file is None or not file.writable():
+            yield
+            return
         file.truncate(0)
-        file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()}")
+        file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()}".encode())
         file.flush()
         try:
             yield
         finally:
             file.truncate(0)
+
+
+def _lock(file: IO[bytes], *, pool: Path, name: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.info("waiting for %s, who writes %s", read_owner(pool, name=name), pool / name)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _log.warning("%s: this file system has no locks; see that no other job builds the same files", file.name)
+
+
+@contextmanager
+def _open_lock(path: Path) -> Iterator[IO[bytes] | None]:
+    """Yield an open lock file, which all who may write to its folder may lock.
+
+    That of another user may only be readable, which does for a lock on a file of this machine. None if it is not even
+    readable: then nothing is locked, and two jobs may compute one result twice.
+    """
+    try:
+        file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b")
+        status = os.fstat(file.fileno())
+        mode = stat.S_IMODE(status.st_mode) | (path.parent.stat().st_mode & 0o666)
+        if status.st_uid == os.geteuid() and mode != stat.S_IMODE(status.st_mode):
+            os.fchmod(file.fileno(), mode)
+    except PermissionError:
+        try:
+            file = path.open("rb")
+        except PermissionError:
+            _log.warning("%s: the lock of another user; another job may compute the same results", path)
+            yield None
+            return
+    with file:
+        yield file
+
+
+def try_locks(paths: Iterable[Path], *, held: ExitStack) -> bool:
+    """Take some locks until `held` is closed; return False if another process holds one of them."""
+    for path in paths:
+        file = held.enter_context(_open_lock(path))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) if file is not None else None
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _user() -> str:
@@ -61,7 +106,9 @@ def _user() -> str:
 def read_owner(pool: Path, *, name: str) -> str:
     """Return who writes an entry of a folder: user, host and process; or "" if nobody does."""
     path = pool / f".{name}.lock"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8").strip()
+    return ""
 
 
 class KeyLocks:
@@ -73,14 +120,15 @@ class KeyLocks:
 
     def __init__(self, pool: Path) -> None:
         """Open the lock file of a pool."""
-        self._file: IO[bytes] = (pool / ".rows.lock").open("a+b")
-        self._has_locks = True
+        self._name = pool / ".rows.lock"
+        self._opened = ExitStack()
+        self._file = self._opened.enter_context(_open_lock(self._name))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        self._opened.close()
 
     def take_free(self, keys: Collection[str]) -> set[str]:
         """Take the keys that no other process holds, and return them."""
@@ -93,19 +141,19 @@ class KeyLocks:
 
     def release(self, keys: Collection[str]) -> None:
         """Release keys whose rows are in the pool."""
-        for key in keys if self._has_locks else ():
+        for key in keys if self._file is not None else ():
             self._take(key, fcntl.LOCK_UN)
 
     def _take(self, key: str, how: int) -> bool:
         place = int.from_bytes(blake2b(key.encode(), digest_size=_KEY_BYTES).digest(), "little")
         try:
-            if self._has_locks:
+            if self._file is not None:
                 fcntl.lockf(self._file, how, 1, place)
         except (BlockingIOError, PermissionError):
             return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            self._has_locks = False
-            _log.warning("%s: this file system has no locks; another job may compute the same rows", self._file.name)
+            self._file = None
+            _log.warning("%s: cannot be locked here; another job may compute the same rows", self._name)
         return True

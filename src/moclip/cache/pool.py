@@ -35,14 +35,14 @@ def pool_folder(cache_dir: Path, *, extractor: str, version: int, parameters: Ma
 
 
 class FoundRows:
-    """The sound rows found in a pool, by key; a context manager that keeps their files open.
+    """The sound rows found in some pools, by key; a context manager that keeps their files open.
 
     Another job may replace or remove a file of the pool. An open file stays readable.
     """
 
-    def __init__(self, pool: Path, *, first: Path) -> None:
-        """Take the folder, and the file that is searched first."""
-        self._pool, self._first = pool, first
+    def __init__(self, pools: Sequence[Path], *, first: Path) -> None:
+        """Take the folders, and the file that is searched first."""
+        self._pools, self._first = pools, first
         self._opened = ExitStack()
         self._places: dict[str, tuple[Shard, int]] = {}
 
@@ -67,7 +67,7 @@ class FoundRows:
         return shard.row_keys
 
     def search(self, keys: Collection[str]) -> None:
-        """Look for the rows of some keys in all files of the pool."""
+        """Look for the rows of some keys in all files of the pools."""
         for _ in range(_MAX_SEARCHES):
             wanted = set(keys) - self._places.keys()
             if not wanted or not self._search_once(wanted):
@@ -77,7 +77,8 @@ class FoundRows:
         # Returns True if another job removed a file before it was read.
         vanished = False
         # The shard's own file holds nearly all its rows; the others are opened only while a row is still missing.
-        for path in sorted(self._pool.glob("*.h5"), key=lambda path: (path != self._first, path.name)):
+        files = {path for pool in self._pools for path in pool.glob("*.h5")}
+        for path in sorted(files, key=lambda path: (path != self._first, path.name)):
             if not wanted:
                 break
             if wanted.isdisjoint(read_noted_keys(path) or wanted):

@@ -19,6 +19,7 @@ from moclip.cache.format import (
     StoredTensor,
     Value,
     build_row_digest,
+    build_signature,
     name_shape,
     start_reject_digest,
 )
@@ -37,6 +38,9 @@ DAMAGE = (
     MemoryError,
 )
 
+
+# Ends the message about a damaged file that a job made.
+REMEDY = "run again, which makes it again"
 
 _FIELD = ("name", "kind", "dtype", "mask_value")
 
@@ -62,22 +66,22 @@ class Shard:
             self._file = h5py.File(path, "r", locking=False)
             self._read_table()
         except FileNotFoundError:
-            raise ShardError(f"{path}: no such shard; run the workflow again to build it") from None
+            raise ShardError(f"{path}: no such shard; {REMEDY}", damaged=path) from None
         except ShardError:
             self._close_quietly()
             raise
+        except PermissionError:
+            raise ShardError(f"{path}: permission denied; ask its owner to let you read it") from None
         except DAMAGE as error:
             self._close_quietly()
             raise ShardError(
-                f"{path}: expected a shard, found a damaged file ({_first_line(error)}); delete it and run again"
+                f"{path}: expected a shard, found a damaged file ({_first_line(error)}); {REMEDY}", damaged=path
             ) from None
 
     def _read_table(self) -> None:
         version = int(self._file.attrs["format_version"])
         if version not in READABLE_VERSIONS:
-            raise ShardError(
-                f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
-            )
+            raise self._other_format(version)
         self.signature, self.content, self.extractor = (
             _read_attribute(self._file, name) for name in ("signature", "content", "extractor")
         )
@@ -86,9 +90,7 @@ class Shard:
         self.provenance: dict[str, Any] = json.loads(_read_attribute(self._file, "provenance"))
         fields = json.loads(_read_attribute(self._file, "fields"))
         if any(kind == "bytes" for _, kind, *_ in fields):
-            raise ShardError(
-                f"{self.path}: expected shard format {FORMAT_VERSION}, found {version}; delete it and run again"
-            )
+            raise self._other_format(version)
         self.fields = tuple(Field(**dict(zip(_FIELD, field, strict=False))) for field in fields)
         self.video_ids = self._texts("video_id")
         self.row_keys = self._texts("row_key")
@@ -97,6 +99,10 @@ class Shard:
         self.digests = self._texts("digest")
         self._index = {video_id: index for index, video_id in enumerate(self.video_ids)}
         self._check_table()
+
+    def _other_format(self, version: int) -> ShardError:
+        expected = f"expected shard format {FORMAT_VERSION}, found {version}"
+        return ShardError(f"{self.path}: {expected}; {REMEDY}", damaged=self.path)
 
     def _check_table(self) -> None:
         # A row's digest says nothing of its video, nor of a reason that was lost: two flipped bytes would give the
@@ -154,6 +160,22 @@ class Shard:
         except DAMAGE as error:
             raise self._damaged(index, _first_line(error)) from None
 
+    def check_rows(self) -> None:
+        """Compare every row with its digest.
+
+        Raises:
+            ShardError: A row is damaged.
+        """
+        for index in range(len(self.video_ids)):
+            self.read_row_at(index, load=False)
+
+    def build_signature(self) -> str:
+        """Return the signature that belongs to the extractor, parameters, ids and row keys in the file."""
+        rows = zip(self.video_ids, self.row_keys, strict=True)
+        return build_signature(
+            extractor=self.extractor, version=self.extractor_version, parameters=self.parameters, rows=rows
+        )
+
     def _read_row(self, index: int) -> Row:
         reason = self.reject_reasons[index]
         values = {} if reason else {field.name: self._read_value(field, index) for field in self.fields}
@@ -168,7 +190,7 @@ class Shard:
 
     def _damaged(self, index: int, what: str) -> ShardError:
         return ShardError(
-            f"{self.path}: the row of video {self.video_ids[index]} is damaged ({what}); delete the shard and run again"
+            f"{self.path}: the row of video {self.video_ids[index]} is damaged ({what}); {REMEDY}", damaged=self.path
         )
 
     def _read_value(self, field: Field, index: int) -> Value:

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.locks import KeyLocks, writer_lock
 from moclip.cache.pool import FoundRows, keep_other_rows, note_keys
 from moclip.cache.writer import ShardWriter, open_writer, write_shard
-from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
 from moclip.errors import ShardError, VideoError
 
@@ -58,22 +57,23 @@ class ShardCount:
     num_computed: int
 
 
-def shard_signature(*, extractor: str, version: int, parameters: Mapping[str, object], wanted: Sequence[Wanted]) -> str:
-    """Return 32 hex digits that name what a shard must hold: extractor, version, parameters, ids and row keys."""
-    return build_digest(extractor, version, dict(parameters), sorted((w.video_id, w.row_key) for w in wanted))
-
-
 @contextmanager
 def assemble_shard(
-    output: Path, *, pool: Path, name: str, wanted: Sequence[Wanted], fields: Sequence[Field], header: ShardHeader
+    output: Path,
+    *,
+    pools: Sequence[Path],
+    name: str,
+    wanted: Sequence[Wanted],
+    fields: Sequence[Field],
+    header: ShardHeader,
 ) -> Iterator["Assembly"]:
-    """Yield the assembly of the shard `output`, which holds the right to write the file `name` of the pool.
+    """Yield the assembly of the shard `output`, which holds the right to write the file `name` of the first pool.
 
-    Rows that were appended before an error or a signal are kept in the pool.
+    Rows are found in all pools. Those that were appended before an error or a signal are kept in the first one.
     """
-    pool.mkdir(parents=True, exist_ok=True)
-    own = pool / f"{name}.h5"
-    with writer_lock(pool, name=name), FoundRows(pool, first=own) as found, KeyLocks(pool) as locks:
+    pools[0].mkdir(parents=True, exist_ok=True)
+    own = pools[0] / f"{name}.h5"
+    with writer_lock(pools[0], name=name), FoundRows(pools, first=own) as found, KeyLocks(pools[0]) as locks:
         found.search({row.row_key for row in wanted})
         assembly = Assembly(output, own=own, wanted=wanted, fields=fields, header=header, found=found, locks=locks)
         try:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from moclip.cache.artifacts import Artifact, list_artifacts
+from moclip.core.cache_folder import claim_folder
 from moclip.core.files import write_json
 
 
@@ -33,7 +34,7 @@ def note_use(cache_dir: Path, *, output: Path, kind: str, keys: Sequence[str]) -
     place = str(output.resolve())
     name = blake2b(place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     document = {"output": place, "kind": kind, "keys": sorted(keys)}
-    for path in (cache_dir / "uses" / f"{name}.json", _note_next_to(output)):
+    for path in (claim_folder(cache_dir, "uses") / f"{name}.json", _note_next_to(output)):
         write_json(path, document)
 
 

@@ -32,7 +32,7 @@ examples:
   moclip verify
   moclip verify --configfile mine.yaml --fix && snakemake --cores 4 --configfile mine.yaml
 
-Names every row that is stale, missing, foreign or damaged. {_HERE}
+Names every result, row and artifact of the cache that is stale, missing, foreign or damaged. {_HERE}
 exit code: 0 all in order, or fixed, 1 something was found, 2 the command is wrong
 """
 
@@ -41,8 +41,8 @@ examples:
   moclip cache
   moclip cache --configfile one.yaml other.yaml --remove-unused
 
-Lists the pools of the row cache (rows of one extractor with one set of parameters), and the networks, heads, class
-embeddings and scores that are kept by content. {_HERE}
+Lists the size of each kind of content: pools (rows of one extractor with one set of parameters), networks, heads, class
+embeddings, scores, and indexes of frames to search in. {_HERE}
 """
 
 _PLAN = f"""\
@@ -64,9 +64,9 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
     explain.add_argument("--configfile", type=Path, nargs="+", metavar="FILE", help="as for snakemake")
     explain.add_argument("--snakefile", type=Path, help="as for snakemake")
-    summary = "read every shard against manifest, keys and digests"
+    summary = "read all results and the cache against manifest, keys and digests"
     verify = add_command(commands, "verify", summary=summary, text=_VERIFY, run=_verify)
-    verify.add_argument("--fix", action="store_true", help="remove those rows; the next run computes them again")
+    verify.add_argument("--fix", action="store_true", help="remove them; the next run makes them again")
     _add_config(verify)
     summary = "list the contents of the cache, their sizes, and unused parts"
     cache = add_command(commands, "cache", summary=summary, text=_CACHE, run=_cache)
@@ -111,24 +111,22 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from moclip.workflow.verify import fix_features, format_verification, verify_features  # noqa: PLC0415
+    from moclip.workflow.verify import fix, format_verification, verify  # noqa: PLC0415
 
     settings = load_config(options.configfile)
-    verification = verify_features(settings)
+    verification = verify(settings)
     print(format_verification(verification))
     if options.fix:
-        for line in fix_features(settings, findings=verification.findings):
+        for line in fix(settings, findings=verification.findings):
             print(line)
     elif verification.findings:
         sys.exit(1)
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from moclip.cache.uses import list_artifact_uses  # noqa: PLC0415
     from moclip.workflow.check import list_orphans, remove_orphans  # noqa: PLC0415
-    from moclip.workflow.feature_sets import list_outputs  # noqa: PLC0415
     from moclip.workflow.plan import Plan  # noqa: PLC0415
-    from moclip.workflow.usage import format_artifacts, format_pools, list_pools, remove_unused, remove_unused_artifacts  # noqa: PLC0415
+    from moclip.workflow.usage import format_parts, list_parts, remove_unused  # noqa: PLC0415
 
     configs = [load_config([path]) for path in options.configfile]
     orphans = list_orphans([Plan(settings) for settings in configs])
@@ -137,13 +135,10 @@ def _cache(options: argparse.Namespace) -> None:
     if options.remove_unused and orphans:
         print("\n".join(remove_orphans(orphans)))
     for folder in sorted({Path(settings.cache_dir) for settings in configs}):
-        own = [settings for settings in configs if Path(settings.cache_dir) == folder]
-        outputs = [output for settings in own for output in list_outputs(settings)]
-        pools, artifacts = list_pools(folder, configs=own), list_artifact_uses(folder, outputs=outputs)
-        print("\n".join(filter(None, [f"{folder}:", format_artifacts(artifacts), format_pools(pools)])))
+        parts = list_parts(folder, configs=[settings for settings in configs if Path(settings.cache_dir) == folder])
+        print(f"{folder}:", format_parts(parts), sep="\n")
         if options.remove_unused:
-            removed = [*remove_unused(pools), *remove_unused_artifacts(artifacts)]
-            print("\n".join(removed) or "nothing to remove")
+            print("\n".join(remove_unused(parts)) or "nothing to remove")
 
 
 def _plan(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from moclip.cli.draw import add_draw_command, add_figures_command
 from moclip.cli.formatting import add_command
 from moclip.cli.predict import add_predict_commands
 from moclip.cli.search import add_search_commands
+from moclip.core.records import forget
 from moclip.errors import MoclipError, explain_system_fault
 
 _TEXT = """\
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         known = error if isinstance(error, MoclipError) else explain_system_fault(error)
         if known is not None:
+            if known.damaged is not None:
+                forget(known.damaged)
             print(f"error: {known}", file=sys.stderr)
             sys.exit(2)
         print(f"internal error: {type(error).__name__}: {error}; {_write_traceback()}", file=sys.stderr)

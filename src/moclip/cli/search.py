@@ -117,6 +117,7 @@ def _describe_hit(row: Mapping[str, Any]) -> str:
 
 
 def _write_sheet(hits: "Sequence[Hit]", *, facts: Sequence[str], options: argparse.Namespace) -> None:
+    from moclip.core.records import check_recorded  # noqa: PLC0415
     from moclip.dataset.manifest_table import read_table  # noqa: PLC0415
     from moclip.inference.search_page import write_contact_sheet  # noqa: PLC0415
     from moclip.workflow.paths import result_path  # noqa: PLC0415
@@ -124,7 +125,7 @@ def _write_sheet(hits: "Sequence[Hit]", *, facts: Sequence[str], options: argpar
     root = options.root or options.dataset / "dataset" / "videos"
     if not root.is_dir():
         raise MoclipError(f"{root}: no such folder; name the folder of the videos with --root (`dataset.root`)")
-    manifest = read_table(result_path(options.dataset, "manifest", "manifest"))
+    manifest = read_table(check_recorded(result_path(options.dataset, "manifest", "manifest")))
     videos = {video: root / path for video, path in manifest.rows("video_id", "path")}
     query = options.sentence or f"like {options.video.name}"
     for reason in write_contact_sheet(options.html, query=query, hits=hits, videos=videos, facts=facts):

@@ -20,11 +20,13 @@ import ast
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
 
+from moclip.core.cache_folder import claim_folder
 from moclip.core.files import replace_atomically
 
 PACKAGE = "moclip"
@@ -104,11 +106,10 @@ def _sources_digest(scripts: Sequence[Path]) -> str:
 
 
 def _note(place: Path, digests: dict[str, str]) -> None:
-    try:
-        with replace_atomically(place) as temporary:
+    with suppress(OSError):
+        folder = claim_folder(place.parent.parent, place.parent.name)
+        with replace_atomically(folder / place.name) as temporary:
             temporary.write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    except OSError:
-        return
 
 
 def code_digest(script: Path) -> str:

@@ -3,15 +3,22 @@
 import json
 import os
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
+from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.core.files import write_json
 
 # File systems may store times in whole seconds. A file that changed within the last tick could change again without a
 # new time, so its digest is not remembered.
 _TICK_NS = 2 * 10**9
+
+_SEAL = "digest"
+
+_MEMO = "files.json"
 
 
 def digest_file(path: Path) -> str:
@@ -31,7 +38,7 @@ class FileDigests:
 
     def __init__(self, cache_dir: str | Path) -> None:
         """Take the folder of the cache; it need not exist."""
-        self._memo = Path(cache_dir) / "fingerprints" / "files.json"
+        self._cache_dir = Path(cache_dir)
         self._known: dict[str, list[Any]] | None = None
 
     def __call__(self, path: str | Path) -> str:
@@ -54,22 +61,37 @@ class FileDigests:
         return digest
 
     def _load(self) -> dict[str, list[Any]]:
-        try:
-            known: dict[str, list[Any]] = json.loads(self._memo.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 5}
+        known: dict[str, list[Any]] = {}
+        for folder in read_folders(self._cache_dir, "fingerprints"):
+            with suppress(OSError, ValueError, TypeError, AttributeError):
+                known |= unseal(json.loads((folder / _MEMO).read_text(encoding="utf-8")))
+        return known
 
     def _save(self) -> None:
-        try:
-            write_json(self._memo, self._known)
-        except OSError:  # a cache that cannot be written: the file is read again next time
-            return
+        with suppress(OSError):  # a cache that cannot be written: the file is read again next time
+            write_json(claim_folder(self._cache_dir, "fingerprints") / _MEMO, seal(self._known or {}))
 
 
 def build_digest(*parts: Any) -> str:
     """Return 32 hex digits of a BLAKE2b digest over the parts as sorted JSON."""
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON document with a digest of its content, which `unseal` checks."""
+    return {**document, _SEAL: build_digest(document)}
+
+
+def unseal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document that was sealed.
+
+    Raises:
+        ValueError: It is no sealed document, or its content has changed.
+    """
+    content = {key: value for key, value in document.items() if key != _SEAL}
+    if document.get(_SEAL) != build_digest(content):
+        raise ValueError("its content does not match its digest")
+    return content
 
 
 def seed_of(*parts: object) -> int:

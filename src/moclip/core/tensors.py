@@ -103,7 +103,7 @@ def expect_tensors(path: Path, what: str) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         text = " ".join(str(error).split())
-        raise ModelError(f"{path}: expected {what} ({text}); delete it and run again") from None
+        raise ModelError(f"{path}: expected {what} ({text}); run again", damaged=path) from None
 
 
 def count_values(path: Path) -> int:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
+from moclip.core.cache_folder import claim_folder
 from moclip.core.files import replace_atomically
 from moclip.dataset.lists import LabelledVideo
 from moclip.errors import DatasetError
@@ -32,7 +33,7 @@ Version = tuple[str, int, int, int]
 
 def memo_file(cache_dir: Path, *, dataset: str) -> Path:
     """Return where a cache remembers the digests of the videos of a dataset, for the `memo` of the others here."""
-    return cache_dir / "fingerprints" / f"{dataset}.tsv"
+    return claim_folder(cache_dir, "fingerprints") / f"{dataset}.tsv"
 
 
 def hex_digest(*parts: object) -> str:

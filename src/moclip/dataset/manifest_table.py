@@ -61,7 +61,11 @@ def read_table(path: Path) -> ManifestTable:
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: the manifest is missing; build it first") from error
     except (ValueError, OSError) as error:
-        raise DatasetError(f"{path}: no manifest: {str(error).splitlines()[0]}; build it again") from error
+        raise DatasetError(
+            f"{path}: no manifest: {str(error).splitlines()[0]}; build it again", damaged=path
+        ) from error
+    except DatasetError as error:
+        raise DatasetError(str(error), damaged=path) from None
 
 
 @lru_cache(maxsize=1)
@@ -118,11 +122,11 @@ def _check_rows(table: ManifestTable, *, path: Path) -> None:
         for value in set(table[name]) - {*SUBSETS, ""}:
             raise DatasetError(f"{path}: {name}: expected train, val, test or nothing, found `{value}`; build it again")
     if any(min(table[name], default=0) < 0 for name in INTEGERS):
-        raise DatasetError(f"{path}: class_index and shard: expected numbers from 0; delete it and run again")
+        raise DatasetError(f"{path}: class_index and shard: expected numbers from 0; build it again")
     ids = table["video_id"]
     if len(set(ids)) < len(ids):
         twice = next(video_id for video_id, count in Counter(ids).items() if count > 1)
-        raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; delete it and run again")
+        raise DatasetError(f"{path}: expected each video once, found {twice!a} twice; build it again")
     names = ("video_id", "path", "class_name", "group", "fingerprint")
     for number, row in enumerate(zip(*(table[name] for name in names), strict=True), start=2):
         _check_row(*row, place=f"{path}, line {number}")
@@ -131,6 +135,6 @@ def _check_rows(table: ManifestTable, *, path: Path) -> None:
 def _check_row(video_id: str, video_path: str, class_name: str, group: str, fingerprint: str, *, place: str) -> None:
     is_normal = check_video_path(video_path, place=place) == video_path and video_id_of(video_path) == video_id
     if not is_normal or not _FINGERPRINT.fullmatch(fingerprint):
-        raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; delete the manifest and run again")
+        raise DatasetError(f"{place}: the row of {video_id[:200]!a} is damaged; build it again")
     check_name(class_name, place=place)
     check_name(group or video_id, place=place)

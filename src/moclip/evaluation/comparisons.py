@@ -246,7 +246,7 @@ def _read_predictions(path: Path, *, groups: Mapping[str, str], leave_out: bool)
             correct={name: np.array([row[name] == row["class_name"] for row in rows]) for name in methods},
         )
     except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: expected the predictions of a run ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected the predictions of a run ({error}); run again", damaged=path) from None
 
 
 def read_comparisons(path: Path) -> list[dict[str, str]]:

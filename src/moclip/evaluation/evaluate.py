@@ -233,11 +233,9 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != METRICS_FORMAT:
-            raise DatasetError(
-                f"{path}: expected metrics format {METRICS_FORMAT}, found {document['format']}; delete it"
-            )
+            raise ValueError(f"format {document['format']} and not {METRICS_FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: expected the metrics of a run ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected the metrics of a run ({error}); run again", damaged=path) from None
     return document
 
 

@@ -132,7 +132,7 @@ def read_summary(path: Path) -> list[SummaryRow]:
     try:
         return [_parse_row(row) for row in read_tsv(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: expected the summary of experiments ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected the summary of experiments ({error}); run again", damaged=path) from None
 
 
 def _parse_row(row: Mapping[str, str]) -> SummaryRow:

@@ -60,16 +60,22 @@ def index_appearance(
     variant: AppearanceVariant,
     *,
     manifest: Path,
-    root: Path,
-    num_shards: int,
+    jobs: Sequence[ShardJob],
     output: Path,
-    cache_dir: Path,
+    num_threads: int,
     motion_index: Path | None = None,
 ) -> None:
-    """Write the index over the appearance shards next to `output`, as `extractor.index_shards` does."""
+    """Write the index over appearance shards, as `extractor.index_shards` does."""
     motion = None if motion_index is None else list_motion_rows(motion_index)
-    extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(cache_dir))
-    index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
+    rebuild = partial(
+        extract_appearance_shard,
+        manifest=manifest,
+        variant=variant,
+        num_threads=num_threads,
+        motion_index=motion_index,
+    )
+    extractor = build_appearance_extractor(variant, motion=motion, digest=FileDigests(jobs[0].cache_dir))
+    index_shards(extractor, manifest=manifest, jobs=jobs, output=output, rebuild=rebuild)
 
 
 def build_appearance_extractor(

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from moclip.cache.format import Field, Row, ShardHeader
+from moclip.cache.format import Field, Row, ShardHeader, build_signature
 from moclip.cache.index import write_index
 from moclip.cache.pool import pool_folder
-from moclip.cache.row_cache import Wanted, assemble_shard, shard_signature
+from moclip.cache.row_cache import Wanted, assemble_shard
 from moclip.config.settings import Settings
+from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.dataset.fingerprints import UnchangedCheck, memo_file
 from moclip.dataset.labels import list_subsets
 from moclip.dataset.manifest_table import read_table
@@ -86,6 +87,12 @@ class ShardJob:
             fingerprint=dataset.fingerprint,
         )
 
+    @classmethod
+    def list_all(cls, settings: Settings, *, index: str | Path) -> list[Self]:
+        """Return the jobs of all shards next to an index."""
+        numbers = range(settings.dataset.num_shards)
+        return [cls.from_settings(settings, shard=n, output=Path(index).with_name(shard_file(n))) for n in numbers]
+
     @property
     def pool_name(self) -> str:
         """Name of the shard among those of the same parameters, which may be of several datasets."""
@@ -117,11 +124,9 @@ def list_wanted(extractor: Extractor, videos: Sequence[Video]) -> list[Wanted]:
 
 def expected_signature(extractor: Extractor, videos: Sequence[Video]) -> str:
     """Return the signature that a shard of these videos must carry."""
-    return shard_signature(
-        extractor=extractor.name,
-        version=extractor.version,
-        parameters=extractor.parameters,
-        wanted=list_wanted(extractor, videos),
+    rows = [(wanted.video_id, wanted.row_key) for wanted in list_wanted(extractor, videos)]
+    return build_signature(
+        extractor=extractor.name, version=extractor.version, parameters=extractor.parameters, rows=rows
     )
 
 
@@ -136,9 +141,10 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
     pool = pool_folder(
         job.cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
     )
+    parts = pool.relative_to(job.cache_dir).parts
     with assemble_shard(
         job.output,
-        pool=pool,
+        pools=[claim_folder(job.cache_dir, *parts), *read_folders(job.cache_dir, *parts)],
         name=job.pool_name,
         wanted=list_wanted(extractor, videos),
         fields=extractor.fields,
@@ -186,17 +192,29 @@ def _unchanged_check(videos: Sequence[Video], *, job: ShardJob) -> UnchangedChec
     return UnchangedCheck(job.fingerprint, root=job.root, paths={video.path for video in videos}, memo=memo)
 
 
-def index_shards(extractor: Extractor, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the shards next to `output`, each checked to hold what the manifest and parameters ask for.
+def index_shards(
+    extractor: Extractor,
+    *,
+    manifest: Path,
+    jobs: Sequence[ShardJob],
+    output: Path,
+    rebuild: Callable[[ShardJob], None],
+    videos: Mapping[int, Sequence[Video]] | None = None,
+) -> None:
+    """Write the index `output` over the shards of some jobs, after a check of every row.
 
-    Raises:
-        ShardError: A shard is missing, damaged or stale.
+    `videos` are those of each shard, by default those that the manifest lists. A shard that is missing, damaged or
+    stale is made again by `rebuild`.
     """
-    grouped = group_videos(manifest, root=root)
-    signatures = {
-        shard_file(shard): expected_signature(extractor, grouped.get(shard, [])) for shard in range(num_shards)
-    }
-    write_index(output, signatures=signatures, subsets=list_subsets(manifest))
+    grouped = group_videos(manifest, root=jobs[0].root) if videos is None else videos
+    by_file = {shard_file(job.shard): job for job in jobs}
+    signatures = {file: expected_signature(extractor, grouped.get(job.shard, [])) for file, job in by_file.items()}
+    write_index(
+        output,
+        signatures=signatures,
+        subsets=list_subsets(manifest),
+        rebuild=lambda file: rebuild(by_file[file]),
+    )
 
 
 def finished_rows(extractor: Extractor, videos: Sequence[Video]) -> Iterator[Row]:

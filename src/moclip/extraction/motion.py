@@ -1,10 +1,12 @@
 """The motion extractor: all motion vectors of a video, in one decode."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from moclip.cache.format import Field, Row
 from moclip.config.settings import MotionVariant
+from moclip.core.cache_folder import claim_folder
 from moclip.errors import VideoError
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, index_shards, list_videos, reject_row
 from moclip.motion.vectors import NO_VECTOR
@@ -34,14 +36,14 @@ MOTION_FIELDS = (
 def extract_motion_shard(job: ShardJob, *, manifest: Path, variant: MotionVariant) -> None:
     """Write one shard of motion vectors, as `extractor.extract_shard` does."""
     videos = list_videos(manifest, root=job.root, shard=job.shard)
-    extractor = build_motion_extractor(variant, spool_folder=job.cache_dir, limits=job.limits)
+    extractor = build_motion_extractor(variant, spool_folder=claim_folder(job.cache_dir), limits=job.limits)
     extract_shard(extractor, videos=videos, job=job)
 
 
-def index_motion(variant: MotionVariant, *, manifest: Path, root: Path, num_shards: int, output: Path) -> None:
-    """Write the index over the motion shards next to `output`, as `extractor.index_shards` does."""
-    extractor = build_motion_extractor(variant)
-    index_shards(extractor, manifest=manifest, root=root, num_shards=num_shards, output=output)
+def index_motion(variant: MotionVariant, *, manifest: Path, jobs: Sequence[ShardJob], output: Path) -> None:
+    """Write the index over motion shards, as `extractor.index_shards` does."""
+    rebuild = partial(extract_motion_shard, manifest=manifest, variant=variant)
+    index_shards(build_motion_extractor(variant), manifest=manifest, jobs=jobs, output=output, rebuild=rebuild)
 
 
 def build_motion_extractor(

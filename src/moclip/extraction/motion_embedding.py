@@ -1,21 +1,21 @@
 """The motion embedding extractor: cached motion vectors through a frozen motion network."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moclip.cache.format import Field, Row
-from moclip.cache.index import open_indexed, read_index, write_index
+from moclip.cache.index import open_indexed, read_index
 from moclip.cache.reader import Shard
 from moclip.config.experiments import group_motion_shards
 from moclip.config.network_settings import MotionNetworkVariant, NetworkEmbedding
 from moclip.core.digests import build_digest
-from moclip.dataset.labels import list_subsets
 from moclip.encoders.network_notes import read_network_digest, read_network_train
 from moclip.errors import ModelError
-from moclip.extraction.extractor import Extractor, ShardJob, Video, expected_signature, extract_shard, shard_file
+from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, index_shards, shard_file
 from moclip.motion.vectors import motion_from_row
 from moclip.versions import MOTION_EMBEDDING_VERSION
 
@@ -41,15 +41,24 @@ def extract_motion_embedding_shard(
 
 
 def index_motion_embedding(
-    variant: MotionNetworkVariant, *, manifest: Path, motion_index: Path, model: Path, num_shards: int, output: Path
+    variant: MotionNetworkVariant,
+    *,
+    manifest: Path,
+    motion_index: Path,
+    model: Path,
+    jobs: Sequence[ShardJob],
+    output: Path,
 ) -> None:
-    """Write the index over the motion embedding shards next to `output`, each checked against its motion shards."""
-    extractor = build_motion_embedding_extractor(variant, model=model)
-    signatures = {
-        shard_file(number): expected_signature(extractor, list_motion(motion_index, shards=shards))
-        for number, shards in enumerate(group_motion_shards(num_shards))
-    }
-    write_index(output, signatures=signatures, subsets=list_subsets(manifest))
+    """Write the index over motion embedding shards, as `extractor.index_shards` does."""
+    groups = group_motion_shards(len(jobs))
+    index_shards(
+        build_motion_embedding_extractor(variant, model=model),
+        manifest=manifest,
+        jobs=jobs[: len(groups)],
+        output=output,
+        rebuild=partial(extract_motion_embedding_shard, variant=variant, motion_index=motion_index, model=model),
+        videos={number: list_motion(motion_index, shards=shards) for number, shards in enumerate(groups)},
+    )
 
 
 def list_motion(motion_index: Path, *, shards: Sequence[int]) -> list[Video]:

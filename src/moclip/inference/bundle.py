@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from moclip.config.network_settings import MotionNetworkVariant
 from moclip.config.settings import AppearanceVariant
 from moclip.config.validation import AnySection, restore_section
+from moclip.core.digests import seal, unseal
 from moclip.core.files import write_json
 from moclip.core.tensors import count_values
 from moclip.dataset.manifest_table import read_table
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 BUNDLE_NAME = "bundle.json"
 
-_FORMAT = 1
+_FORMAT = 2
 
 _HEAD, _NETWORK, _CLASSES, _ENCODER = (
     "head.safetensors",
@@ -108,7 +109,7 @@ def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float])
         "onnx": dict(onnx),
         "files": {str(path.relative_to(folder).as_posix()): _digest(path) for path in files},
     }
-    write_json(folder / BUNDLE_NAME, document)
+    write_json(folder / BUNDLE_NAME, seal(document))
 
 
 def _digest(path: Path) -> str:
@@ -128,9 +129,10 @@ def load_bundle(folder: Path) -> RunParts:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != _FORMAT:
             raise ConfigError(f"{path}: expected bundle format {_FORMAT}, found {document['format']}; export it again")
+        document = unseal(document)
         _check_files(folder, files=document["files"])
         return _parts_of(folder, document=document)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: expected a bundle ({error}); export it again") from None
 
 

@@ -13,6 +13,7 @@ from moclip.cache.format import Row
 from moclip.cache.index import FeatureIndex, IndexedShard, load_table, open_indexed, read_index
 from moclip.cache.reader import Shard
 from moclip.cache.tables import load_stream
+from moclip.core.records import check_recorded
 from moclip.dataset.manifest_table import read_table
 from moclip.errors import DatasetError, VideoError
 from moclip.motion.vectors import MotionVectors, motion_from_row
@@ -119,7 +120,8 @@ class FeatureStore:
         Raises:
             DatasetError: There is no manifest, or no such split.
         """
-        manifest, column = read_table(result_path(self.folder, "manifest", "manifest")), f"split_{split}"
+        path, column = check_recorded(result_path(self.folder, "manifest", "manifest")), f"split_{split}"
+        manifest = read_table(path)
         if column not in manifest.splits:
             raise DatasetError(f"{self.folder}: expected split {split}, found no such column in manifest.tsv")
         rows = manifest.rows("video_id", "class_name", column)
@@ -128,7 +130,7 @@ class FeatureStore:
     def _path(self, name: str) -> Path:
         if name not in self._paths:
             raise DatasetError(f"{self.folder}: no features named {name}; there are {', '.join(self._paths)}")
-        return self._paths[name]
+        return check_recorded(self._paths[name])
 
     def _find(self, name: str) -> dict[str, Shard]:
         if name not in self._places:

@@ -11,17 +11,19 @@ from moclip.cache.tables import load_stream
 from moclip.config.methods import METHODS
 from moclip.config.network_settings import MotionNetworkVariant
 from moclip.config.settings import AppearanceVariant
-from moclip.core.digests import build_digest, digest_file
+from moclip.core.digests import build_digest, digest_file, seal, unseal
 from moclip.core.files import write_json
+from moclip.core.records import check_recorded
 from moclip.dataset.labels import load_labels
 from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import locate_encoder
-from moclip.errors import ConfigError, MoclipError
+from moclip.errors import ConfigError, MoclipError, ModelError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.scoring import score_method
 from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
 from moclip.inference.settings import (
+    RunRecord,
     VectorSource,
     check_weights,
     parse_vector_source,
@@ -99,18 +101,20 @@ class RunParts:
 def load_run(folder: Path) -> RunParts:
     """Return the parts of the run in a folder `results/<dataset>/experiments/<experiment>/split-S/seed-R`.
 
-    Temperatures are fitted on the run's validation videos the first time and kept in `calibration.json` beside the run.
+    Temperatures are fitted on the run's validation videos the first time and kept in `calibration.json` in the folder.
+    Each file that is read is compared with the digest that its job recorded.
 
     Raises:
         ConfigError: This is no folder of a finished run.
-        ModelError: A model is missing, or is not the one that made the features of the run.
+        ModelError: A model is missing, or is not the one that the run was tested with.
+        MoclipError: A file was edited or is damaged.
     """
     if not (folder / "run.yaml").is_file():
         raise ConfigError(
             f"{folder}: expected the folder of a finished run, such as results/demo/experiments/fusion/split-1/seed-0, "
             "or of a bundle, found no run.yaml or bundle.json there"
         )
-    run, metrics = read_run(folder / "run.yaml"), read_metrics(folder / "metrics.json")
+    run, metrics = read_run(folder / "run.yaml"), read_metrics(check_recorded(folder / "metrics.json"))
     dataset, place = locate(folder.resolve() / "run.yaml", "evaluate", "run")
     motion_network = run.variant("motion_network", MotionNetworkVariant)
     appearance = run.variant("appearance", AppearanceVariant)
@@ -118,25 +122,28 @@ def load_run(folder: Path) -> RunParts:
     network = None
     if motion_network is not None:
         trained = {"variant": run.experiment.motion_network, "split": place["split"], "seed": place["seed"]}
-        inputs["motion"] = result_path(dataset, "motion_embedding_index", "index", **trained)
-        network = result_path(dataset, "motion_network", "model", **trained)
+        inputs["motion"] = check_recorded(result_path(dataset, "motion_embedding_index", "index", **trained))
+        network = check_recorded(result_path(dataset, "motion_network", "model", **trained))
         check_network(network, motion=inputs["motion"], split=run.experiment.splits[0])
     if appearance is not None:
         inputs["appearance"] = result_path(dataset, "appearance_index", "index", variant=run.experiment.appearance)
         appearance = locate_encoder(appearance, home=project_of(dataset))
         check_weights(inputs["appearance"], variant=appearance)
     methods = tuple(name for name in metrics["methods"])
+    head = result_path(dataset, "head", "heads", experiment=place["experiment"], split=place["split"])
+    classes = None
+    if "zero_shot" in methods:
+        classes = check_recorded(result_path(dataset, "text", "classes", variant=run.experiment.text))
+    _check_models(run, head=check_recorded(head), seed=int(place["seed"]), models={"network": network, "text": classes})
     parts = RunParts(
         name=run_of(folder.resolve() / "run.yaml", "evaluate", "run").name,
         folder=folder,
         methods=_in_order(methods),
         class_names=tuple(metrics["class_names"]),
-        head=result_path(dataset, "head", "heads", experiment=place["experiment"], split=place["split"]),
+        head=head,
         seed=int(place["seed"]),
         network=network,
-        classes=result_path(dataset, "text", "classes", variant=run.experiment.text)
-        if "zero_shot" in methods
-        else None,
+        classes=classes,
         appearance=appearance,
         motion_network=motion_network,
         motion=_read_vector_source(dataset, variant=motion_network.motion if motion_network else ""),
@@ -149,13 +156,22 @@ def load_run(folder: Path) -> RunParts:
     return _with_temperatures(parts, dataset=dataset, split=run.experiment.splits[0])
 
 
+def _check_models(run: RunRecord, *, head: Path, seed: int, models: Mapping[str, Path | None]) -> None:
+    # Another experiment, or a run that was stopped, may have replaced a model since the run was tested.
+    found = {head: (run.document["head"], read_seed_digests(head).get(seed))}
+    found |= {path: (run.document["models"].get(name), digest_file(path)) for name, path in models.items() if path}
+    for path, (expected, digest) in found.items():
+        if digest != expected:
+            raise ModelError(f"{path}: expected the model that {run.path} was tested with, found another; run again")
+
+
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
     # Shuffled motion is a control: it says of a video what the motion of another one made of it.
     return tuple(name for name in METHODS if name in methods and name != "shuffled_motion")
 
 
 def _read_ids(manifest: Path) -> dict[str, str]:
-    return dict(read_table(manifest).rows("path", "video_id")) if manifest.is_file() else {}
+    return dict(read_table(check_recorded(manifest)).rows("path", "video_id")) if manifest.is_file() else {}
 
 
 def _read_vector_source(dataset: Path, *, variant: str) -> VectorSource | None:
@@ -176,6 +192,8 @@ def _with_temperatures(parts: RunParts, *, dataset: Path, split: int) -> RunPart
             temperatures = fit_temperatures(parts, manifest=manifest, split=split)
             _store(stored, temperatures=temperatures, key=key)
     except (MoclipError, OSError) as error:
+        if isinstance(error, MoclipError) and error.damaged is not None and error.damaged.exists():
+            raise
         return replace(parts, uncalibrated=f"features of validation videos ({error})")
     few = f"{MIN_VIDEOS} or more validation videos with features, and the split has fewer"
     none = "" if temperatures else few
@@ -219,20 +237,20 @@ def _motion_logits(parts: RunParts) -> Any:
 
 
 def _read_temperatures(path: Path, *, key: str) -> dict[str, Temperature] | None:
-    # None where there are none, or they were fitted on other features or for another head.
+    # None where there are none, they are damaged, or they were fitted on other features or for another head.
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = unseal(json.loads(path.read_text(encoding="utf-8")))
         if document["key"] != key:
             return None
         return {name: Temperature(**entry) for name, entry in document["temperatures"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _store(path: Path, *, temperatures: Mapping[str, Temperature], key: str) -> None:
     document = {"format": _CALIBRATION_FORMAT, "key": key, "temperatures": describe_temperatures(temperatures)}
     try:
-        write_json(path, document)
+        write_json(path, seal(document))
     except OSError:
         return  # a folder that is read only: fitted again the next time, in a moment
 

@@ -1,20 +1,22 @@
 """Search cached appearance embeddings by text or by video, exactly, with the time of each hit."""
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.format import Row
 from moclip.cache.index import FeatureIndex, open_indexed, read_index
-from moclip.core.digests import build_digest
-from moclip.core.files import replace_atomically
+from moclip.core.cache_folder import claim_folder, read_folders
+from moclip.core.digests import digest_file, seal, unseal
+from moclip.core.files import replace_atomically, write_json
 from moclip.core.numerics import unit
 from moclip.errors import ShardError, VideoError
 from moclip.extraction.appearance import build_appearance_extractor
@@ -90,9 +92,10 @@ Floats = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
-
 _CHUNK = 2**16
+
+# Written last: a folder without it is built again.
+_DIGESTS = "digests.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +144,22 @@ def open_frame_index(index: Path, *, cache_dir: Path) -> FrameIndex:
         ShardError: A shard is missing, damaged or stale, or no video has features.
     """
     features = read_index(index)
-    name = build_digest(_FORMAT, features.extractor, [shard.content for shard in features.shards])
-    folder = cache_dir / "search" / name
-    try:
-        return _load(folder)
-    except (OSError, ValueError, KeyError, BadZipFile):
-        _build(folder, features=features)
-        return _load(folder)
+    name = features.shards_digest
+    for folder in read_folders(cache_dir, "search", name):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            return _load(folder)
+    folder = claim_folder(cache_dir, "search", name)
+    _build(folder, features=features)
+    return _load(folder)
 
 
 def _load(folder: Path) -> FrameIndex:
+    digests = unseal(json.loads((folder / _DIGESTS).read_text(encoding="utf-8")))
+    if any(digest_file(folder / name) != digest for name, digest in digests.items()):
+        raise ValueError("its files do not match their digests")
     with np.load(folder / "table.npz", allow_pickle=False) as table:
         shape = (int(table["offsets"][-1]), int(table["embedding_dim"]))
         vectors = np.memmap(folder / "vectors.f32", dtype=np.float32, mode="r", shape=shape)
-        if (folder / "vectors.f32").stat().st_size != vectors.nbytes:
-            raise ValueError("the vectors are those of another table")
         return FrameIndex(
             video_ids=tuple(table["video_ids"].tolist()),
             offsets=table["offsets"],
@@ -191,6 +195,7 @@ def _build(folder: Path, *, features: FeatureIndex) -> None:
             frame_index=np.concatenate(columns["frame_index"]).astype(np.int32),
             time_seconds=np.concatenate(columns["time_seconds"]).astype(np.float64),
         )
+    write_json(folder / _DIGESTS, seal({name: digest_file(folder / name) for name in ("table.npz", "vectors.f32")}))
     _log.info("%s: %d frames of %d videos to search in", folder, offsets[-1], len(ids))
 
 

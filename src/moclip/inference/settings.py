@@ -9,6 +9,7 @@ from moclip.cache.index import open_indexed, read_index
 from moclip.config.settings import AppearanceVariant, Experiment, MotionVariant
 from moclip.config.validation import AnySection, check_config, merge_configs, restore_section
 from moclip.core.files import read_yaml
+from moclip.core.records import check_recorded
 from moclip.encoders.spec import locate_encoder, weights_fingerprint
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.workflow.paths import find_results, project_of, result_path, run_of
@@ -86,9 +87,9 @@ def read_run(path: Path) -> RunRecord:
     """Return the `run.yaml` at a path.
 
     Raises:
-        ConfigError: It is missing, damaged or of another version.
+        MoclipError: It is missing, edited, damaged or of another version.
     """
-    document = read_yaml(path)
+    document = read_yaml(check_recorded(path))
     try:
         own = {**document["config"]["experiment"], "splits": [document["split"]], "seeds": [document["seed"]]}
     except (KeyError, TypeError) as error:
@@ -171,7 +172,7 @@ def check_weights(index: Path, *, variant: AppearanceVariant) -> None:
 
     Raises:
         ModelError: It has others, or they are missing.
-        ShardError: The index or a shard is missing or damaged.
+        MoclipError: The index or a shard is missing, edited or damaged.
     """
     expected = read_parameters(index)["weights"]
     found = weights_fingerprint(variant)
@@ -186,10 +187,10 @@ def read_parameters(index: Path) -> dict[str, Any]:
     """Return the parameters of the extractor that made the shards behind an index.
 
     Raises:
-        ShardError: The index or its first shard is missing, damaged or stale.
+        MoclipError: The index or its first shard is missing, edited, damaged or stale.
     """
-    features = read_index(index)
+    features = read_index(check_recorded(index))
     if not features.shards:
-        raise ShardError(f"{index}: expected shards, found none; delete it and run again")
+        raise ShardError(f"{index}: expected shards, found none; run again, which makes it again", damaged=index)
     with open_indexed(features, features.shards[0]) as shard:
         return shard.parameters

@@ -305,6 +305,7 @@ def write_network_curve(path: Path, *, history: Path, title: str) -> None:
         panels = draw_network(title, histories=[rows]).panels
     except (DatasetError, StopIteration, ValueError) as error:
         raise DatasetError(
-            f"{history}: expected the history of a motion network ({error!r}); delete it and train again"
+            f"{history}: expected the history of a motion network ({error!r}); run again, which makes it again",
+            damaged=history,
         ) from None
     write_svg(path, figure=Figure(name="curve", title=f"{title}, epoch {kept} kept", panels=panels))

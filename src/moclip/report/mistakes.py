@@ -87,7 +87,7 @@ def read_mistakes(path: Path) -> Mistakes:
         )
         return Mistakes(**document, shown=shown)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: expected mistakes ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected mistakes ({error}); run again", damaged=path) from None
 
 
 def find_mistakes(tables: Sequence[Sequence[Mapping[str, str]]], *, experiment: str, number: int) -> Mistakes:
@@ -164,9 +164,9 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, dialect="excel-tab"))
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: expected predictions ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected predictions ({error}); run again", damaged=path) from None
     if not rows or not any(name.endswith("_probability") for name in rows[0]):
-        raise DatasetError(f"{path}: expected the predictions of a run, found none; delete it and run again")
+        raise DatasetError(f"{path}: expected the predictions of a run, found none; run again", damaged=path)
     return rows
 
 

@@ -123,7 +123,7 @@ def save_heads(
     `provenance` is JSON. With `refit`, the weights from before it are stored too, for use on validation videos.
     """
     tensors, about = _pack(HeadFile(heads=heads, mixes=mixes or {}, seen=seen, provenance=provenance or {}))
-    write_tensors(path, tensors, note={"format": _FORMAT_VERSION, **about})
+    write_tensors(path, tensors, note={"format": _FORMAT_VERSION, **about, _SEED_DIGEST: build_digest(about)})
 
 
 def save_seeds(path: Path, runs: Mapping[int, HeadFile]) -> None:
@@ -182,7 +182,7 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
     """
     with expect_tensors(path, "a file of trained heads"):
         found = _read_about(path)
-        about = found if seed is None else _join_seed(found, seed=seed)
+        about = _check_note(found) if seed is None else _join_seed(found, seed=seed)
         tensors = read_arrays(path, prefix="" if seed is None else _prefix(seed))
         check_tensors(tensors, about=about)
         heads = {name: _load_head(name, tensors=tensors, about=entry) for name, entry in about["heads"].items()}
@@ -192,6 +192,14 @@ def load_heads(path: Path, *, seed: int | None = None) -> HeadFile:
             groups=tuple(about["seen"]["groups"]),
         )
         return HeadFile(heads=heads, mixes=about["mixes"], seen=seen, provenance=about["provenance"])
+
+
+def _check_note(found: Mapping[str, Any]) -> dict[str, Any]:
+    # Files of earlier versions have no digest of their metadata.
+    about = {key: value for key, value in found.items() if key not in ("format", _SEED_DIGEST)}
+    if found.get(_SEED_DIGEST, "") not in ("", build_digest(about)):
+        raise ValueError("its metadata are not those that were written")
+    return about
 
 
 def read_seed_digests(path: Path) -> dict[int, str]:

@@ -21,6 +21,7 @@ from moclip.cache.locks import KeyLocks
 from moclip.cache.tables import Stream, Views, load_stream, load_views, shared_videos
 from moclip.cache.uses import note_use
 from moclip.config.methods import METHODS, list_heads
+from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.core.digests import build_digest
 from moclip.dataset.labels import LEARNED, Labels, load_labels
 from moclip.dataset.manifest_table import list_class_names, read_table
@@ -125,10 +126,10 @@ def train_heads(
     Raises:
         ModelError: A motion network was trained for another split, or is not the one behind its embeddings.
     """
-    folder = cache_dir / HEADS
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(cache_dir, HEADS)
     with KeyLocks(folder) as locks:
-        trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=locks)
+        folders = [folder, *read_folders(cache_dir, HEADS)]
+        trainer = _Trainer(manifest=manifest, split=split, folders=folders, locks=locks)
         found = trainer.find([_Wanted(run=run, method=name) for run in runs for name in list_heads(run.methods)])
         num_cached = len(found) - trainer.num_trained
         files = {run.seed: trainer.describe(run, found=found) for run in runs}
@@ -159,8 +160,9 @@ class _Wanted:
 class _Trainer:
     """What the heads of one job share: labels, features, and the cache of heads."""
 
-    def __init__(self, *, manifest: Path, split: int, folder: Path, locks: KeyLocks) -> None:
-        self._manifest, self._split, self._folder, self._locks = manifest, split, folder, locks
+    def __init__(self, *, manifest: Path, split: int, folders: Sequence[Path], locks: KeyLocks) -> None:
+        # New heads are kept in the first folder.
+        self._manifest, self._split, self._folders, self._locks = manifest, split, folders, locks
         self._load = FeatureLoader()
         self._keys: dict[_Wanted, str] = {}
         self.num_trained = 0
@@ -245,14 +247,13 @@ class _Trainer:
             self._locks.release([self.key(wanted)])
 
     def _cached(self, wanted: _Wanted) -> TrainedHead | None:
-        path = self._path(wanted)
-        if not path.is_file():
-            return None
-        try:
-            return load_heads(path).heads[wanted.method]
-        except (ModelError, KeyError) as error:
-            _log.warning("%s; it is trained again", error)
-            return None
+        name = self._path(wanted).name
+        for path in filter(Path.is_file, (folder / name for folder in self._folders)):
+            try:
+                return load_heads(path).heads[wanted.method]
+            except (ModelError, KeyError) as error:
+                _log.warning("%s; it is trained again", error)
+        return None
 
     def _train_into_cache(self, wanted: _Wanted) -> TrainedHead:
         subsets = self._draw(wanted.run)
@@ -262,7 +263,7 @@ class _Trainer:
         return head
 
     def _path(self, wanted: _Wanted) -> Path:
-        return self._folder / f"{self.key(wanted)}.safetensors"
+        return self._folders[0] / f"{self.key(wanted)}.safetensors"
 
     def key(self, wanted: _Wanted) -> str:
         """Return the digest of all that a head is made from."""
@@ -391,7 +392,8 @@ def check_network(path: Path, *, motion: Path | None, split: int) -> Seen:
             expected = shard.parameters.get("network")
         if expected != read_network_digest(path):
             raise ModelError(
-                f"{path}: expected the motion network behind {motion}, found other weights; "
-                "delete the latter and run again"
+                f"{path}: expected the motion network behind {motion}, found other weights; run again, which makes "
+                "the latter again",
+                damaged=motion,
             )
     return seen

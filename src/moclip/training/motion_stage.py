@@ -10,6 +10,7 @@ from moclip.cache.artifacts import artifact_lock, keep, read_artifact, write_fil
 from moclip.cache.index import index_fingerprint
 from moclip.cache.uses import note_use
 from moclip.config.network_settings import MotionNetworkVariant
+from moclip.core.cache_folder import claim_folder
 from moclip.core.code_digest import module_path, remember_code_digest
 from moclip.core.digests import build_digest, digest_file
 from moclip.core.tensors import replace_note
@@ -63,7 +64,7 @@ def train_network(
             # Imported here: a network in the cache needs none of the seconds that torch takes.
             from moclip.training.motion_files import write_network  # noqa: PLC0415
 
-            checkpoint = cache_dir / "training" / f"{key}.safetensors"
+            checkpoint = claim_folder(cache_dir, "training") / f"{key}.safetensors"
             write_network(
                 output,
                 history=history,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ def check_results(plan: Plan, *, noted_params: Callable[[str], Collection[str] |
     """
     findings: list[Finding] = []
     runs: set[Job] = set()
+    files = _Files(plan.jobs)
     for job in plan.jobs:
         present = [file for file in job.files if Path(file).exists()]
         below = not runs.isdisjoint((*job.above, *job.gates))
-        reason = _find_reason(job, present=present) if present else ""
+        reason = files.find_reason(job, present=present) if present else ""
         if reason == "other" and _starts(job, noted_params=noted_params):
             reason, below = "", True
         elif not reason and below and any(noted_params(file) is None for file in present):
@@ -74,28 +76,37 @@ def _starts(job: Job, *, noted_params: Callable[[str], Collection[str] | None]) 
     return all(params is not None for params in noted) and any(set(params or ()) != wanted for params in noted)
 
 
-def _find_reason(job: Job, *, present: Sequence[str]) -> str:
-    note = read_record(job.files)
-    if note is None:
-        return "unknown"
-    if note["params"] != job.params() or not _has_read(job, noted=note["inputs"]):
-        return "other"
-    recorded, renewed = note["outputs"], False
-    for file in present:
-        version = stat_version(Path(file))
-        if recorded.get(file, [])[1:] != version:
-            if file not in recorded or digest_file(Path(file)) != recorded[file][0]:
+class _Files:
+    """The digests of files, each computed once. Files whose content other jobs compare are read in every run."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        # The manifest is read as well: a damaged one would show all other results as stale.
+        self._read_always = {file for job in jobs for file in job.read_files()}
+        self._read_always |= {file for job in jobs if job.rule == "manifest" for file in job.files}
+        self.digest = cache(lambda file: digest_file(Path(file)))
+
+    def find_reason(self, job: Job, *, present: Sequence[str]) -> str:
+        """Return the reason to remove the outputs of a job that exist, or ""."""
+        note = read_record(job.files)
+        if note is None:
+            return "unknown"
+        recorded, renewed = note["outputs"], False
+        for file in present:
+            digest, *version = recorded.get(file, [""])
+            found = stat_version(Path(file))
+            if (version != found or file in self._read_always) and self.digest(file) != digest:
                 return "edited"
-            recorded[file], renewed = [recorded[file][0], *version], True
-    if renewed:
-        store_record(job.files, note)
-    return ""
+            renewed = renewed or version != found
+            recorded[file] = [digest, *found]
+        if note["params"] != job.params() or not self._has_read(job, noted=note["inputs"]):
+            return "other"
+        if renewed:
+            store_record(job.files, note)
+        return ""
 
-
-def _has_read(job: Job, *, noted: Mapping[str, str]) -> bool:
-    # Returns whether the inputs have the recorded content. A missing one is made first, and then starts the job.
-    present = [file for file in job.read_files() if Path(file).exists()]
-    return all(noted.get(file) == digest_file(Path(file)) for file in present)
+    def _has_read(self, job: Job, *, noted: Mapping[str, str]) -> bool:
+        # Returns whether the inputs have the recorded content. A missing one is made first, and then starts the job.
+        return all(noted.get(file) == self.digest(file) for file in job.read_files() if Path(file).exists())
 
 
 def describe_findings(findings: Sequence[Finding], *, runs: bool) -> list[str]:

@@ -87,10 +87,10 @@ def plan_cost(settings: Settings) -> CostPlan:
 
 
 def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Settings) -> StageCost:
-    pool = feature_set.pool(Path(settings.cache_dir))
-    missing = _count_missing(feature_set, videos=videos, pool=pool, settings=settings)
+    pools = feature_set.pools(Path(settings.cache_dir))
+    missing = _count_missing(feature_set, videos=videos, pools=pools, settings=settings)
     rates = list(_measured_rates(feature_set, dataset=settings.dataset.name))
-    sizes = list(_row_sizes(pool)) if pool is not None else []
+    sizes = [size for pool in pools for size in _row_sizes(pool)]
     seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
     return StageCost(
         name=feature_set.name,
@@ -102,9 +102,11 @@ def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Sett
     )
 
 
-def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None, settings: Settings) -> int:
+def _count_missing(
+    feature_set: FeatureSet, *, videos: Sequence[Video], pools: Sequence[Path], settings: Settings
+) -> int:
     extractor, wanted = feature_set.extractor, {video.video_id: video for video in videos}
-    if extractor is None or pool is None:
+    if extractor is None:
         return len(videos)
     if feature_set.motion is not None:
         # Its rows are computed from motion rows, which replace the videos here. New videos have none yet.
@@ -114,7 +116,7 @@ def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Pa
             return len(videos)
         read = {video.video_id: video for shard in shards.values() for video in shard}
         wanted = dict.fromkeys(wanted, Video(video_id="", path=Path(), fingerprint="")) | read
-    cached = list_row_keys(pool)
+    cached = {key for pool in pools for key in list_row_keys(pool)}
     return sum(not video.fingerprint or extractor.row_key(video) not in cached for video in wanted.values())
 
 

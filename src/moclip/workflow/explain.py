@@ -193,7 +193,8 @@ def explain_target(target: str, *, arguments: Sequence[str], folder: Path = Path
     if above:
         head = f"{target}: not decided yet; it is made again if the content of the files below changes"
         return "\n".join([head, *_explain_jobs(above)])
-    return "\n".join(_explain_fresh(target, note=note))
+    when = datetime.fromtimestamp(note["endtime"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{target}: fresh; the rule {note['rule']} made it on {when}, and nothing that it depends on has changed"
 
 
 def read_note(folder: Path, *, target: str) -> dict[str, Any] | None:
@@ -218,11 +219,3 @@ def _explain_jobs(jobs: Sequence[PlannedJob]) -> list[str]:
         lines.append(f"{job.outputs[0]}: made again by the rule {job.rule}, because")
         lines += _indent(explain_reason(job.reason))
     return lines
-
-
-def _explain_fresh(target: str, *, note: dict[str, Any]) -> list[str]:
-    when = datetime.fromtimestamp(note["endtime"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    lines = [f"{target}: fresh; the rule {note['rule']} made it on {when}, and since then nothing of this changed"]
-    for line in explain_params([], [str(ast.literal_eval(text)) for text in note["params"]]):
-        lines.append("  " + line.replace("changed: ", "").replace("(none -> ", "(").replace("nothing -> ", ""))
-    return [*lines, *(f"  input: {name}" for name in note["input"])]

@@ -1,6 +1,7 @@
 """The feature sets that the experiments of a configuration use, and the rows that their shards must hold."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from moclip.cache.index import read_index
 from moclip.cache.pool import pool_folder
 from moclip.config.experiments import group_motion_shards
 from moclip.config.settings import Settings
+from moclip.core.cache_folder import read_folders
+from moclip.errors import ModelError
 from moclip.extraction.appearance import build_appearance_extractor
 from moclip.extraction.extractor import Extractor, Video, group_videos, shard_file
 from moclip.extraction.motion import build_motion_extractor
@@ -22,7 +25,7 @@ _NOTED = {"motion_network": "model", "text": "classes", "head": "heads", "evalua
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """One folder of shards: its name below the results, and the extractor; None while its network is not trained.
+    """One folder of shards: its name below the results, and the extractor; None without a sound network.
 
     `motion` is the index of the motion features that the rows are computed from, or None where they are from videos.
     """
@@ -32,14 +35,15 @@ class FeatureSet:
     extractor: Extractor | None
     motion: Path | None = None
 
-    def pool(self, cache_dir: Path) -> Path | None:
-        """Return the folder of the cache that holds its rows."""
+    def pools(self, cache_dir: Path) -> list[Path]:
+        """Return the folders of the cache that hold its rows."""
         extractor = self.extractor
         if extractor is None:
-            return None
-        return pool_folder(
+            return []
+        pool = pool_folder(
             cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
         )
+        return read_folders(cache_dir, *pool.relative_to(cache_dir).parts)
 
 
 def list_feature_sets(settings: Settings) -> list[FeatureSet]:
@@ -64,7 +68,9 @@ def _feature_set(job: Job, *, plan: Plan) -> FeatureSet:
     else:
         motion, model = (Path(job.input_files(name)[0]) for name in ("motion", "model"))
         entry = plan.settings.motion_network[variant]
-        extractor = build_motion_embedding_extractor(entry, model=model) if model.is_file() else None
+        extractor = None
+        with suppress(ModelError):  # not trained yet, or damaged
+            extractor = build_motion_embedding_extractor(entry, model=model)
     name = folder.relative_to(plan.paths.results).as_posix()
     return FeatureSet(name=name, folder=folder, extractor=extractor, motion=motion)
 

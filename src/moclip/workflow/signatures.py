@@ -59,7 +59,8 @@ class Signatures:
     def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
         # Returns the value of a function of the manifest, or `sig:pending` before it exists.
         def read() -> Any:
-            frame = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
+            read_table = partial(_try_read, read_manifest, str(self._manifest), damaged=None)
+            frame = self._read(self._manifest, "table", read_table)
             return None if frame is None else compute(frame)
 
         found = self._read(self._manifest, key, read)

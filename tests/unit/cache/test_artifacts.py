@@ -10,12 +10,13 @@ import pytest
 
 from moclip.cache import artifacts as artifact_cache
 from moclip.cache.artifacts import artifact_lock, keep, list_artifacts, read_artifact, write_files
-from moclip.cache.uses import list_artifact_uses, note_use
+from moclip.cache.uses import note_use
 from moclip.config.settings import Settings
 from moclip.workflow.feature_sets import list_outputs
-from moclip.workflow.usage import format_artifacts, list_pools, remove_unused_artifacts
+from moclip.workflow.usage import format_parts, list_parts, remove_unused
 from tests.unit.workflow.test_plan import wide_config
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 FILES = {"model.safetensors": b"weights", "history.tsv": b""}
 
 
@@ -105,6 +106,8 @@ def test_of_two_jobs_one_makes_the_artifact_and_the_other_waits(tmp_path: Path) 
 
 def config(name: str) -> Settings:
     wide = wide_config()
+    for variant in wide["appearance"].values():
+        variant["model"] = f"local-dir:{REPOSITORY / 'resources/demo-clip'}"
     return Settings.model_validate(wide | {"dataset": wide["dataset"] | {"name": name}})
 
 
@@ -123,11 +126,34 @@ def test_artifacts_that_no_configuration_uses_are_removed(tmp_path: Path, monkey
     note_use(cache, output=first, kind="networks", keys=["new"])
     note_use(cache, output=second, kind="networks", keys=["new"])
     note_use(cache, output=_networks(config("theirs"))[0], kind="networks", keys=["theirs"])
-    outputs = [output for name in ("mine", "theirs") for output in list_outputs(config(name))]
-    uses = list_artifact_uses(cache, outputs=outputs)
-    assert [(use.artifact.key, len(use.used_by)) for use in uses] == [("new", 2), ("theirs", 1), ("h", 0), ("old", 0)]
-    assert "1 heads, 1 of no experiment" in format_artifacts(uses)
-    assert list_pools(cache, configs=[]) == []
-    uses = list_artifact_uses(cache, outputs=list_outputs(config("mine")))
-    assert len(remove_unused_artifacts(uses)) == 3
+    parts = list_parts(cache, configs=[config("mine"), config("theirs")])
+    found = [(part.kind, part.path.name.partition(".")[0], len(part.used_by)) for part in parts if part.kind != "uses"]
+    assert found == [("networks", "new", 2), ("networks", "theirs", 1), ("heads", "h", 0), ("networks", "old", 0)]
+    assert "heads: 1, of which 1 unused" in format_parts(parts)
+    assert len(remove_unused(list_parts(cache, configs=[config("mine")]))) == 3
     assert [artifact.key for artifact in list_artifacts(cache)] == ["new"]
+
+
+def test_the_sizes_of_a_cache_sum_to_its_files_and_count_a_hard_link_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = Path("cache")
+    put(tmp_path, "a")
+    for name in (
+        "heads/h.safetensors",
+        "motion/p/a.h5",
+        "search/s/vectors.f32",
+        "training/t.safetensors",
+        "code/c.json",
+    ):
+        (cache / name).parent.mkdir(parents=True)
+        (cache / name).write_bytes(bytes(1000))
+    os.link(cache / "motion/p/a.h5", cache / "motion/p/b.h5")
+    parts = list_parts(cache, configs=[])
+    files = {path.stat().st_ino: path.stat().st_size for path in cache.rglob("*") if path.is_file()}
+    assert sum(part.num_bytes for part in parts) == sum(files.values())
+    assert {part.kind: part.num_bytes for part in parts}["motion"] == 1000
+    assert sorted(part.kind for part in parts if not part.used_by) == ["heads", "motion", "networks", "search"]
+    assert len(remove_unused(parts)) == 4
+    assert sorted(path.name for path in cache.iterdir() if any(path.iterdir())) == ["code", "training"]

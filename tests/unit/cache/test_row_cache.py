@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from moclip.cache import row_cache
-from moclip.cache.format import Field, Row, ShardHeader
+from moclip.cache.format import Field, Row, ShardHeader, build_signature
 from moclip.cache.locks import read_owner, writer_lock
 from moclip.cache.pool import drop_rows, pool_folder, read_noted_keys
 from moclip.cache.reader import Shard
-from moclip.cache.row_cache import ShardCount, Wanted, assemble_shard, shard_signature
+from moclip.cache.row_cache import ShardCount, Wanted, assemble_shard
 from moclip.errors import ShardError, VideoError
 
 FIELDS = (
@@ -68,15 +68,16 @@ Extract = Callable[[Sequence[Wanted]], Iterable[Row | None]]
 def build(
     folder: Path, wanted: list[Wanted], extract: Extract, *, name: str = "shard-0", allow_rejects: bool = True
 ) -> ShardCount:
+    keys = [(row.video_id, row.row_key) for row in wanted]
     header = ShardHeader(
         extractor="test",
         extractor_version=1,
         parameters={"a": 1},
-        signature=shard_signature(extractor="test", version=1, parameters={"a": 1}, wanted=wanted),
+        signature=build_signature(extractor="test", version=1, parameters={"a": 1}, rows=keys),
         provenance={},
     )
     output, pool = folder / "out" / f"{name}.h5", folder / "pool"
-    with assemble_shard(output, pool=pool, name=name, wanted=wanted, fields=FIELDS, header=header) as shard:
+    with assemble_shard(output, pools=[pool], name=name, wanted=wanted, fields=FIELDS, header=header) as shard:
         for missing in shard.claim_missing():
             for row in extract(missing):
                 shard.end_batch() if row is None else shard.append(row)
@@ -217,7 +218,7 @@ keys = sys.argv[3].split(",")
 while len(list(folder.glob("*.ready"))) < 3:
     time.sleep(0.01)
 with assemble_shard(
-    folder / f"out/{name}.h5", pool=folder / "pool", name=name,
+    folder / f"out/{name}.h5", pools=[folder / "pool"], name=name,
     wanted=[Wanted(video_id=f"class/{name}-{key}", row_key=key) for key in keys],
     fields=(Field(name="embedding", kind="packed"),),
     header=ShardHeader(extractor="t", extractor_version=1, parameters={}, signature=name, provenance={}),

@@ -153,7 +153,7 @@ def extract(folder: Path, *, dataset: Path, model: Path, **changes: Any) -> Path
         manifest=dataset / "manifest.tsv",
         motion_index=index,
         model=model,
-        num_shards=1,
+        jobs=[job_of(folder, cache=folder / "cache")],
         output=folder / "index.json",
     )
     return folder / "index.json"

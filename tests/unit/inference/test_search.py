@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moclip.cache.format import Field, Row, ShardHeader
-from moclip.cache.index import write_index
-from moclip.cache.writer import write_shard
+from moclip.cache.format import Field, Row
 from moclip.cli.main import main
 from moclip.config.settings import AppearanceVariant
+from moclip.core.records import write_record
 from moclip.errors import ConfigError, ModelError, ShardError
 from moclip.inference.search import FrameIndex, find_moments, open_frame_index, rank_moments, search_frames
 from moclip.inference.search_page import write_contact_sheet
 from moclip.inference.settings import find_appearance
 from moclip.inference.zero_shot import parse_classes, read_templates
+from tests.shards import write_indexed_shard
 from tests.unit.report.test_draw import Page
 
 FIELDS = (
@@ -44,10 +44,7 @@ def write_features(folder: Path, videos: dict[str, np.ndarray], *, rejected: tup
         for name, values in videos.items()
     ]
     rows += [Row(video_id=name, row_key=name, values={}, reject_reason="no_frames") for name in rejected]
-    header = ShardHeader(extractor="appearance", extractor_version=1, parameters={}, signature="s", provenance={})
-    write_shard(folder / "shard-0.h5", rows=rows, fields=FIELDS, header=header)
-    write_index(folder / "index.json", signatures={"shard-0.h5": "s"})
-    return folder / "index.json"
+    return write_indexed_shard(folder, rows, fields=FIELDS, extractor="appearance")
 
 
 def test_a_moment_goes_from_the_valley_before_its_peak_to_the_valley_after_it() -> None:
@@ -170,16 +167,13 @@ def test_classes_and_templates_are_read_as_they_are(tmp_path: Path) -> None:
 def write_dataset(folder: Path, repository: Path, *, weights: str) -> Path:
     """Write a dataset of two videos whose shard claims to be of some weights, and a run that uses them."""
     features = folder / "appearance/clip"
-    header = ShardHeader(
-        extractor="appearance", extractor_version=1, parameters={"weights": weights}, signature="s", provenance={}
-    )
-    write_shard(features / "shard-0.h5", rows=[], fields=FIELDS, header=header)
-    write_index(features / "index.json", signatures={"shard-0.h5": "s"})
+    write_indexed_shard(features, [], fields=FIELDS, extractor="appearance", parameters={"weights": weights})
     run = folder / "experiments/one/split-1/seed-0/run.yaml"
     run.parent.mkdir(parents=True)
     variant = AppearanceVariant(model=f"local-dir:{repository / 'resources/demo-clip'}").canonical()
     experiment = {"appearance": "clip", "methods": ["appearance"], "shots": 0}
     run.write_text(json.dumps({"split": 1, "seed": 0, "config": {"appearance": variant, "experiment": experiment}}))
+    write_record([str(run)], rule="evaluate", params={})
     return folder
 
 
@@ -211,6 +205,7 @@ def test_a_damaged_run_file_is_refused_with_its_path(
     run = json.loads(path.read_text())
     damage(run)
     path.write_text(json.dumps(run))
+    write_record([str(path)], rule="evaluate", params={})
     with pytest.raises(ConfigError, match=f"run.yaml: {expected}"):
         find_appearance(dataset)
 

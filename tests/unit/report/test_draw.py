@@ -238,8 +238,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
     index_motion(
         MotionVariant(),
         manifest=folder / "manifest.tsv",
-        root=folder / "videos",
-        num_shards=2,
+        jobs=ShardJob.list_all(Settings.model_validate(checked), index=folder / "motion/index.json"),
         output=folder / "motion/index.json",
     )
     return folder, checked

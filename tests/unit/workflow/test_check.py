@@ -1,6 +1,5 @@
 """The check of results against the plan and their records."""
 
-import json
 import os
 import time
 from collections.abc import Collection
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moclip.core.records import read_record, record_path, write_record
+from moclip.core.records import read_record, record_path, store_record, write_record
 from moclip.errors import ConfigError
 from moclip.workflow.check import (
     check_results,
@@ -95,9 +94,10 @@ def test_an_output_without_a_record_or_with_a_damaged_one_is_found(plan: Plan) -
 
 def test_an_output_made_for_other_params_is_found_where_the_engine_would_miss_it(plan: Plan) -> None:
     path = Path("results/demo/summary.tsv")
-    record = json.loads(record_path(path).read_text())
+    record = read_record([str(path)])
+    assert record is not None
     record["params"]["cfg"] = "[]"
-    record_path(path).write_text(json.dumps(record))
+    store_record([str(path)], record)
     # The engine's note holds the params of today: it would take the file for the one that was asked for.
     assert check(plan) == {str(path): "other"}
     assert check(plan, forgotten=True)[str(path)] == "other"
