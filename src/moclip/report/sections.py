@@ -14,9 +14,9 @@ from moclip.report.plots import Point, Row, rows_panel, scatter_panel
 
 _ALPHA = 0.05
 
-_STAGES = ("motion_ms", "motion_embedding_ms", "appearance_ms")
+_STAGES = ("motion_processor_ms", "motion_embedding_processor_ms", "appearance_processor_ms")
 
-_NEEDS = {"motion": ("motion_ms", "motion_embedding_ms"), "appearance": ("appearance_ms",)}
+_NEEDS = {"motion": _STAGES[:2], "appearance": _STAGES[2:]}
 
 Entry = Mapping[str, str]
 
