@@ -1,5 +1,6 @@
 """The table of all runs: mean and interval over seeds of each method of each experiment."""
 
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -177,11 +178,14 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
 
 _HEADINGS = ("top-1 %", "+- seeds", "95 % groups", "groups", "class %", "top-5 %", "n", "runs", "")
 
-_LEGEND = """\
-+- seeds     half of the 95 % interval of top-1 over seeds; `-` with one seed, or where no seed plays a part
-95 % groups  interval of top-1 over groups of test videos (of one source); none below {min_groups} groups
-class %      mean of the top-1 of each class
-n, runs      test videos, the smallest number of any run; splits x seeds"""
+_LEGEND = {
+    "+- seeds": "half of the 95 % interval of top-1 over seeds; `-` with one seed, or where no seed plays a part",
+    "95 % groups": f"interval of top-1 over groups of test videos (of one source); none below {MIN_GROUPS} groups",
+    "class %": "mean of the top-1 of each class",
+    "n, runs": "test videos, the smallest number of any run; splits x seeds",
+}
+
+_WIDTH = 100
 
 # With fewer classes, top-5 says little: most videos have their class among the best five.
 _MIN_CLASSES_OF_TOP_5 = 6
@@ -203,8 +207,10 @@ def format_summary(rows: Sequence[SummaryRow]) -> str:
     for experiment in dict.fromkeys(row.experiment for row in shown):
         own = [line for row, line in zip(shown, table, strict=True) if row.experiment == experiment]
         text += [experiment, *own, _format_chance(next(row for row in shown if row.experiment == experiment))]
-    text += ["-" * width, _LEGEND.format(min_groups=MIN_GROUPS)]
-    return "\n".join([*text, *(f"{mark:11}  {note}" for note, mark in notes.items())])
+    text.append("-" * width)
+    for word, meaning in {**_LEGEND, **{mark: note for note, mark in notes.items()}}.items():
+        text += textwrap.wrap(f"{word:11}  {meaning}", width=_WIDTH, subsequent_indent=13 * " ")
+    return "\n".join(text)
 
 
 def _format_chance(row: SummaryRow) -> str:
