@@ -285,6 +285,7 @@ def _describe_gains(rows: Sequence[Entry]) -> dict[str, Any] | None:
         {
             "name": name,
             "tests": int(own[0]["num_tests"]),
+            "groups": int(own[0]["num_groups"]),
             "fusion": float(own[0]["fusion"]),
             "streams": [(float(row["accuracy"]), _gain_row(row)) for row in own],
         }

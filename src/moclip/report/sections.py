@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from moclip.config.methods import METHODS
+from moclip.evaluation.statistics import MIN_GROUPS
 from moclip.report.figures import Figure, Panel
 from moclip.report.pages import count_of, label_of, phrase_of, signed
 from moclip.report.plots import Point, Row, rows_panel, scatter_panel
 
 _ALPHA = 0.05
 
-_STAGES = ("motion_ms", "motion_embedding_ms", "appearance_ms")
+_STAGES = ("motion_processor_ms", "motion_embedding_processor_ms", "appearance_processor_ms")
 
-_NEEDS = {"motion": ("motion_ms", "motion_embedding_ms"), "appearance": ("appearance_ms",)}
+_NEEDS = {"motion": _STAGES[:2], "appearance": _STAGES[2:]}
 
 Entry = Mapping[str, str]
 
@@ -81,6 +82,12 @@ def _verdict(row: Entry) -> str:
     return "gain" if low > 0 else "loss"
 
 
+def _describe_verdict(row: Entry) -> str:
+    if not row["low"]:
+        return f"no interval, since {row['num_groups']} groups are fewer than {MIN_GROUPS}"
+    return "may be chance" if _verdict(row) == "unsure" else "hard to explain by chance"
+
+
 def _describe_difference(row: Entry, *, rows: Sequence[Entry]) -> dict[str, Any]:
     value, low, high = _bounds(row)
     this, other = label_of(row["method"]), phrase_of(row["other_method"])
@@ -92,7 +99,7 @@ def _describe_difference(row: Entry, *, rows: Sequence[Entry]) -> dict[str, Any]
         "value": value,
         "direction": "better" if value >= 0 else "worse",
         "interval": f"{signed(low)} to {signed(high)}" if low is not None and high is not None else "",
-        "verdict": "may be chance" if _verdict(row) == "unsure" else "hard to explain by chance",
+        "verdict": _describe_verdict(row),
         "groups": int(row["num_groups"]),
         "videos": int(row["n"]),
         "runs": _describe_runs(row, rows=rows),

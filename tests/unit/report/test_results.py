@@ -14,10 +14,11 @@ import pytest
 from moclip.config.methods import METHODS
 from moclip.core.images import jpeg_uri
 from moclip.errors import DatasetError
-from moclip.evaluation.comparisons import RunPredictions, write_contests
+from moclip.evaluation.comparisons import write_contests
 from moclip.evaluation.evaluate import evaluate_run, write_metrics, write_predictions
+from moclip.evaluation.predictions import RunFile
 from moclip.evaluation.scoring import MethodLogits
-from moclip.evaluation.summary import RunMetrics, build_summary, write_summary
+from moclip.evaluation.summary import RunResults, build_summary, write_summary
 from moclip.report.datacard_page import build_card
 from moclip.report.mistakes import find_mistakes, fit_pictures, read_predictions
 from moclip.report.results import ReportNetwork, ReportRun, ReportTables, build_report, read_results
@@ -88,9 +89,7 @@ def write_tables(folder: Path, *, runs: list[ReportRun], manifest: list[dict]) -
         **{name: folder / f"{name}.tsv" for name in ("summary", "comparisons", "gains", "costs")},
     )
     places = [
-        RunPredictions(
-            experiment=run.experiment, split=run.split, seed=run.seed, path=run.metrics.parent / "predictions.tsv"
-        )
+        RunFile(experiment=run.experiment, split=run.split, seed=run.seed, path=run.metrics.parent / "predictions.tsv")
         for run in runs
     ]
     write_contests(
@@ -107,9 +106,11 @@ def write_tables(folder: Path, *, runs: list[ReportRun], manifest: list[dict]) -
             "trained_parameters": 1000 * (method != "motion"),
             "total_parameters": 100_000,
             "macs": 1_000_000 * MACS.get(method, 371) * number,
-            "motion_ms": 21.5 if "motion" in METHODS[method].streams else "",
-            "motion_embedding_ms": 60.0 if "motion" in METHODS[method].streams else "",
-            "appearance_ms": 48.25 * number if "appearance" in METHODS[method].streams and number == 1 else "",
+            "motion_processor_ms": 21.5 if "motion" in METHODS[method].streams else "",
+            "motion_embedding_processor_ms": 60.0 if "motion" in METHODS[method].streams else "",
+            "appearance_processor_ms": 48.25 * number
+            if "appearance" in METHODS[method].streams and number == 1
+            else "",
             "cache_bytes": 40_000,
         }
         for number, experiment in enumerate(dict.fromkeys(run.experiment for run in runs), start=1)
@@ -166,11 +167,22 @@ def made_request(
                 network = _write_table(place / "network.tsv", _curve(rng, epochs=12, top=0.4))
                 runs.append(run)
                 trained.append(ReportNetwork(variant="tiny", split=split, seed=seed, history=network))
+    manifest = _list_videos(ids, truth=truth, names=names, splits=sorted({run.split for run in runs}))
     rows = build_summary(
-        [RunMetrics(experiment=run.experiment, split=run.split, seed=run.seed, path=run.metrics) for run in runs]
+        [
+            RunResults(
+                experiment=run.experiment,
+                split=run.split,
+                seed=run.seed,
+                metrics=run.metrics,
+                predictions=run.metrics.with_name("predictions.tsv"),
+            )
+            for run in runs
+        ],
+        groups={row["video_id"]: row["group"] for row in manifest},
+        leave_out=False,
     )
     write_summary(folder / "summary.tsv", rows=rows)
-    manifest = _list_videos(ids, truth=truth, names=names, splits=sorted({run.split for run in runs}))
     reject = {"stage": "motion", "variant": "original", "reason": "no_motion_vectors"}
     card = build_card("demo", manifest=manifest, variants=(), alarm_rate=0.01)
     (folder / "datacard.json").write_text(json.dumps(card))
@@ -205,6 +217,7 @@ def _write_result(place: Path, logits, *, truth, ids, names, rejected) -> None:
         test_ids=ids,
         class_index=truth,
         class_names=names,
+        training_classes=truth,
         rejected=reasons,
         rejected_test_videos="wrong",
         encoders={"motion": "from random start", "appearance": "trained", "text": "trained"},
