@@ -131,18 +131,20 @@ def motion_pictures(plan: "Plan", variant: str) -> JobSpec:
 
 
 def datacard(plan: "Plan") -> JobSpec:
-    """Measure the dataset: depends on the manifest and the motion rows."""
+    """Measure the dataset: depends on the manifest, the near-duplicates and the motion rows."""
     indexes, manifest = _indexes(plan, "motion"), manifest_of(plan)
+    near = plan.output("near_duplicates", "near_duplicates")
+    described = plan.settings.dataset.canonical(only={"groups", "near_duplicates", "splits"})
 
     def params() -> Params:
         motion = list_used(plan.settings, "motion")
         return {
-            "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion}),
-            "sig": plan.signatures.files([manifest.file]),
+            "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion, **described}),
+            "sig": plan.signatures.files([manifest.file, near.file]),
             "features": plan.signatures.rows(list_files(indexes)),
         }
 
-    return JobSpec(inputs={"manifest": manifest, "indexes": indexes}, params=params)
+    return JobSpec(inputs={"manifest": manifest, "near_duplicates": near, "indexes": indexes}, params=params)
 
 
 def mistakes(plan: "Plan") -> JobSpec:

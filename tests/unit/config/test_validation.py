@@ -129,7 +129,7 @@ def test_settings_survive_their_canonical_form_and_cannot_be_changed(config: Con
 
 def test_a_method_needs_what_it_reads(config: Config) -> None:
     del config["experiments"]["e"]["text"]
-    with pytest.raises(ConfigError, match="`zero_shot` needs the key `text`"):
+    with pytest.raises(ConfigError, match="key `text` is missing, and the method `zero_shot` needs it"):
         check_config(config)
     config["experiments"]["e"]["methods"] = ["fusion", "motion"]
     check_config(config)
