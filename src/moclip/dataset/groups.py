@@ -86,11 +86,13 @@ def describe_groups(dataset: "Dataset", *, groups: Mapping[str, str]) -> str:
     alone = sum(video_id == group for video_id, group in groups.items())
     if level := FOLDER_RULE.fullmatch(dataset.groups):
         number = "folder" if level[1] == "1" else f"{level[1]} folders"
-        source = f"by the first {number} of the path"
+        source = f"of the first {number} of the path"
     elif dataset.groups:
-        source = f"by the pattern {dataset.groups}"
+        source = f"of the pattern {dataset.groups}"
     elif alone == len(groups):
         source = "each video alone, since no source is known"
     else:
-        source = "of the layout" + (f", {alone:,} of {len(groups):,} videos alone" if alone else "")
-    return f"{source}, joined by near-duplicates" if dataset.near_duplicates.keep_together else source
+        source = "of the layout"
+    joined = " and of near-duplicates" if dataset.near_duplicates.keep_together and alone < len(groups) else ""
+    some = f"; {alone:,} of {len(groups):,} videos alone" if 0 < alone < len(groups) else ""
+    return f"{source}{joined}{some}"

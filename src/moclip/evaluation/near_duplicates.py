@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +96,16 @@ def _describe(measure: str, *, shards: Sequence[Path]) -> Descriptions:
                 if not reason:
                     row = shard.read_row_at(place).values
                     ids.append(shard.video_ids[place])
-                    is_motion = measure == "motion"
-                    values.append(describe_motion(motion_from_row(row)) if is_motion else row["embedding"].mean(axis=0))
+                    values.append(_describe_row(row, measure=measure))
         _log.info("%s: %d videos described so far", path.name, len(ids))
     return Descriptions(measure=measure, video_ids=ids, values=np.array(values, np.float32))
+
+
+def _describe_row(row: Mapping[str, Any], *, measure: str) -> Floats:
+    if measure == "motion":
+        return describe_motion(motion_from_row(row))
+    mean: Floats = np.mean(row["embedding"], axis=0, dtype=np.float32)
+    return mean
 
 
 def find_near_duplicates(

@@ -28,4 +28,4 @@ def describe_motion(motion: MotionVectors) -> NDArray[np.float32]:
     roots = np.sign(sums) * np.sqrt(np.abs(sums) / max(1, height * width))
     filled = np.isin(np.arange(NUM_PARTS), parts)
     roots[filled] -= roots[filled].mean(axis=0, keepdims=True) if filled.any() else 0
-    return roots.ravel().astype(np.float32)
+    return np.asarray(roots.ravel(), np.float32)
