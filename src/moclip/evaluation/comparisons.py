@@ -81,6 +81,7 @@ def write_contests(
     predictions: Sequence[RunPredictions],
     manifest: Path,
     rejected_test_videos: str,
+    are_folds: bool = False,
 ) -> None:
     """Write what each experiment's best-informed method gains over the others, in all and class by class.
 
@@ -88,7 +89,7 @@ def write_contests(
         DatasetError: Predictions are missing or no such table.
     """
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
+    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out", are_folds=are_folds)
     columns = [field.name for field in fields(Comparison)]
     write_tsv(comparisons, header=columns, rows=map(astuple, runs.compare()), num_digits=_NUM_DIGITS)
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
@@ -99,10 +100,12 @@ def write_contests(
 class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
-    def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:
+    def __init__(
+        self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool, are_folds: bool = False
+    ) -> None:
         self._tables: dict[str, dict[tuple[int, int], _Table]] = {}
         self._class_weights: dict[int, Weights] = {}
-        self._leave_out = leave_out
+        self._leave_out, self._are_folds = leave_out, are_folds
         for run in runs:
             table = _read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
@@ -192,6 +195,8 @@ class _Runs:
         # A video's differences are averaged over seeds first: the seeds of a split are tested on the same videos.
         differences = [np.mean([values for values, _ in runs], axis=0) for runs in by_split.values()]
         groups = [runs[0][1].groups for runs in by_split.values()]
+        if self._are_folds:  # each video is tested once, so that all folds together are one test set
+            differences, groups = [np.concatenate(differences)], [tuple(name for names in groups for name in names)]
         sums = sum_by_group(differences, groups=groups, all_groups=self._groups)
         num_groups = len({group for names in groups for group in names})
         return bootstrap(sums, weights=self._weights), sum(map(len, differences)), num_groups

@@ -32,7 +32,8 @@ class SummaryRow:
     `*_std` is the sample standard deviation over seeds (on `all`, of the means over splits), `*_ci95` half of Student's
     95 % interval of their mean; None with one seed. A
     method whose metrics are the same for every seed, to the last digit, depends on none: its seeds count as one. `n`
-    and `coverage` are the smallest of any run.
+    and `coverage` are the smallest of any run. Folds share no test videos: on `all` each video of all folds counts
+    once, so that means are weighted by test videos and `n` is their sum.
     """
 
     experiment: str
@@ -63,8 +64,10 @@ _MEASURES = ("top_1", "top_5", "mean_class_accuracy", "ece")
 _Grid = Mapping[int, Mapping[int, Mapping[str, Any]]]  # split, seed: the metrics of one method
 
 
-def build_summary(runs: Sequence[RunMetrics]) -> list[SummaryRow]:
+def build_summary(runs: Sequence[RunMetrics], *, are_folds: bool = False) -> list[SummaryRow]:
     """Return the rows of every experiment and method, experiments in the order given: each split, then `all`.
+
+    Splits are folds of one dataset (`dataset.splits.folds`), or repeat it with other test videos.
 
     Raises:
         DatasetError: Metrics are missing, or the runs of an experiment are no full grid of splits x seeds.
@@ -74,7 +77,10 @@ def build_summary(runs: Sequence[RunMetrics]) -> list[SummaryRow]:
         for method, grid in _load_grids([run for run in runs if run.experiment == experiment]).items():
             parts: dict[str, _Grid] = {str(split): {split: seeds} for split, seeds in grid.items()}
             parts["all"] = grid
-            rows += [_summarise(part, experiment=experiment, method=method, split=name) for name, part in parts.items()]
+            rows += [
+                _summarise(part, experiment=experiment, method=method, split=name, are_folds=are_folds)
+                for name, part in parts.items()
+            ]
     return rows
 
 
@@ -93,14 +99,18 @@ def _load_grids(runs: Sequence[RunMetrics]) -> dict[str, _Grid]:
     }
 
 
-def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> SummaryRow:
+def _summarise(grid: _Grid, *, experiment: str, method: str, split: str, are_folds: bool) -> SummaryRow:
     first = {split: next(iter(seeds.values())) for split, seeds in grid.items()}
     if all(metrics == first[split] for split, seeds in grid.items() for metrics in seeds.values()):
         grid = {split: {0: metrics} for split, metrics in first.items()}
     runs = [metrics for seeds in grid.values() for metrics in seeds.values()]
     measures: dict[str, Any] = {}
+    tested = [min(run["n"] for run in seeds.values()) for seeds in grid.values()]
+    weights = tested if are_folds and all(tested) else [1] * len(grid)
     for name in _MEASURES:
-        by_seed = [fmean(seeds[seed][name] for seeds in grid.values()) for seed in next(iter(grid.values()))]
+        by_seed = [
+            fmean([seeds[seed][name] for seeds in grid.values()], weights=weights) for seed in next(iter(grid.values()))
+        ]
         spread = stdev(by_seed) if len(by_seed) > 1 else None
         measures |= {name: fmean(by_seed), f"{name}_std": spread, f"{name}_ci95": student_half_width(by_seed)}
     return SummaryRow(
@@ -110,7 +120,7 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> Summ
         num_splits=len(grid),
         num_seeds=len(runs) // len(grid),
         num_runs=len(runs),
-        n=min(run["n"] for run in runs),
+        n=sum(tested) if are_folds else min(tested),
         coverage=min(run["coverage"] for run in runs),
         encoder_note="; ".join(dict.fromkeys(run["encoder_note"] for run in runs if run["encoder_note"])),
         **measures,

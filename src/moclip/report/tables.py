@@ -12,17 +12,23 @@ from moclip.evaluation.summary import RunMetrics, build_summary, write_summary
 from moclip.workflow.paths import locate, run_of
 
 
-def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
+def summarise_runs(metrics: Sequence[Path], *, output: Path, are_folds: bool) -> None:
     """Write the table of all runs, from their `metrics.json`."""
     runs: list[RunMetrics] = []
     for path in metrics:
         run = run_of(path, "evaluate", "metrics")
         runs.append(RunMetrics(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
-    write_summary(output, rows=build_summary(runs))
+    write_summary(output, rows=build_summary(runs, are_folds=are_folds))
 
 
 def compare_runs(
-    predictions: Sequence[Path], *, comparisons: Path, gains: Path, manifest: Path, rejected_test_videos: str
+    predictions: Sequence[Path],
+    *,
+    comparisons: Path,
+    gains: Path,
+    manifest: Path,
+    rejected_test_videos: str,
+    are_folds: bool,
 ) -> None:
     """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
     runs: list[RunPredictions] = []
@@ -30,7 +36,12 @@ def compare_runs(
         run = run_of(path, "evaluate", "predictions")
         runs.append(RunPredictions(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
     write_contests(
-        comparisons, gains=gains, predictions=runs, manifest=manifest, rejected_test_videos=rejected_test_videos
+        comparisons,
+        gains=gains,
+        predictions=runs,
+        manifest=manifest,
+        rejected_test_videos=rejected_test_videos,
+        are_folds=are_folds,
     )
 
 

@@ -38,13 +38,19 @@ def _all_indexes(plan: "Plan") -> list[Output]:
     return [*_indexes(plan, "motion", "appearance"), *embeddings]
 
 
+def _drawn(plan: "Plan") -> list[str]:
+    # Folds are pooled in tables, other splits are averaged.
+    folds = plan.settings.dataset.splits.folds
+    return [f"{folds} folds"] if folds else []
+
+
 def comparisons(plan: "Plan") -> JobSpec:
     """Compare the methods: depends on predictions and groups."""
     predictions = _of_runs(plan, "predictions")
 
     def params() -> Params:
         return {
-            "cfg": to_json(list_files(predictions)),
+            "cfg": to_json([*list_files(predictions), *_drawn(plan)]),
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:predictions",
@@ -56,7 +62,7 @@ def comparisons(plan: "Plan") -> JobSpec:
 def summary(plan: "Plan") -> JobSpec:
     """Summarize the runs: depends on their metrics."""
     metrics = _of_runs(plan, "metrics")
-    cfg = to_json(list_files(metrics))
+    cfg = to_json([*list_files(metrics), *_drawn(plan)])
     return JobSpec(inputs={"metrics": metrics}, params=lambda: {"cfg": cfg, "reads": "reads:metrics"})
 
 
