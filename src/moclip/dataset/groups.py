@@ -1,6 +1,7 @@
 """Groups: videos that share a source, which must not be in different subsets of a split."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,8 @@ def _find_root(parent: dict[str, str], name: str) -> str:
 
 def describe_groups(dataset: "Dataset", *, groups: Mapping[str, str]) -> str:
     """Return where the groups of a dataset come from, as a clause; `groups` maps video ids to groups."""
-    alone = sum(video_id == group for video_id, group in groups.items())
+    sizes = Counter(groups.values())
+    alone = sum(video_id == group and sizes[group] == 1 for video_id, group in groups.items())
     if level := FOLDER_RULE.fullmatch(dataset.groups):
         number = "folder" if level[1] == "1" else f"{level[1]} folders"
         source = f"of the first {number} of the path"

@@ -71,7 +71,8 @@ def check_backbone(name: str, *, weights: str) -> None:
     tag = weights.removeprefix(TIMM)
     tags = re.findall(rf"""['"]{re.escape(model)}\.([\w.-]+)['"]""", source)
     # Some tags are made in a loop and are not written out next to the name of their model.
-    if tag != weights and tags and tag not in tags and tag not in source:
+    is_written = re.search(rf"\b{re.escape(tag)}(?![\w.-])", source)
+    if tag != weights and tags and not is_written:
         near = ", ".join(find_nearest(tag, tags, number=3))
         raise ModelError(f"{name}: no weights tagged `{tag}`; the nearest are {near}")
 

@@ -1,5 +1,6 @@
 """What the table over runs averages, and what it calls a spread."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -135,3 +136,21 @@ def test_the_printed_table_is_aligned_and_marks_spread_counts_and_untrained_enco
     assert "2 x 1" in zero_shot
     assert zero_shot.index("55.0") == fusion.index("75.0")
     assert text.isascii()
+
+
+def test_folds_are_pooled_since_each_video_is_tested_once(tmp_path):
+    runs = [
+        write_run(tmp_path, experiment="main", split=split, seed=0, right={"fusion": count})
+        for split, count in ((1, 20), (2, 10))
+    ]
+    row = row_of(build_summary(runs, are_folds=True), "fusion", "all")
+    assert (row.n, row.num_splits) == (2 * NUM_VIDEOS, 2)
+    assert row.top_1 == pytest.approx(0.75)
+    # A fold of half the videos weighs half as much.
+    document = json.loads(runs[1].path.read_text())
+    document["methods"]["fusion"]["n"] = NUM_VIDEOS // 2
+    runs[1].path.write_text(json.dumps(document))
+    rows = build_summary(runs, are_folds=True)
+    assert row_of(rows, "fusion", "all").top_1 == pytest.approx((20 * 1.0 + 10 * 0.5) / 30)
+    assert row_of(rows, "fusion", "all").n == 30
+    assert row_of(build_summary(runs), "fusion", "all").top_1 == pytest.approx(0.75)

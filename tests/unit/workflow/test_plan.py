@@ -177,3 +177,19 @@ def test_heads_of_few_shots_have_the_heads_of_all_videos_as_neighbors(tmp_path: 
     # Of 14 experiments, two read other frames.
     assert len(neighbors) == 11 * len(runs)
     assert {run.shots for run in neighbors} == {0, 2, 4, 8, 16}
+
+
+def test_keeping_near_duplicates_together_changes_no_feature_and_has_no_circle(tmp_path: Path) -> None:
+    joined = joined_config()
+    apart = {**joined, "dataset": {**joined["dataset"], "near_duplicates": {}}}
+    plans = [build_plan(config, cache_dir=tmp_path) for config in (apart, joined)]
+    for rule in ("motion_shard", "appearance_shard"):
+        first, second = (
+            {tuple(job.outputs.values()): job.params() for job in plan.jobs if job.rule == rule} for plan in plans
+        )
+        assert first == second
+    before, after = ({job.rule: job for job in plan.jobs} for plan in plans)
+    assert after.keys() - before.keys() == {"videos"}
+    assert before["manifest"] in ancestors(before["near_duplicates"])
+    assert after["near_duplicates"] in ancestors(after["manifest"])
+    assert after["manifest"] not in ancestors(after["motion_shard"])
