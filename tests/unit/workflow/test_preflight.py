@@ -106,7 +106,8 @@ def test_weights_are_checked_where_an_experiment_uses_them(config: dict[str, Any
     config["motion_network"]["net"]["weights"] = str(path)
     config["motion_network"]["unused"] = {"motion": "original", "backbone": "nothing", "weights": "none"}
     assert check(config) == [
-        f"config: motion_network.net: {path}: expected the weights of a model, found a web page; download the file itself"
+        f"config: motion_network.net: {path}: expected the weights of a model, found a web page; "
+        "download the file itself"
     ]
     folder = tmp_path / "encoder"
     folder.mkdir()
