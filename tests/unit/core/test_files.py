@@ -33,7 +33,8 @@ def test_every_key_that_is_written_twice_is_named_with_both_lines(
     path = tmp_path / "mine.yaml"
     lines = refusal(path, text)
     assert lines == [
-        f"{path}: the key `{key}` is in line {first} and again in line {second}; rename or remove one: the first is lost"
+        f"{path}: the key `{key}` is in line {first} and again in line {second}; "
+        "rename or remove one: the first is lost"
         for key, first, second in expected
     ]
 
