@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "58d6fc78bad048a4"),
+    "APPEARANCE_VERSION": (3, "de297928f2e906a9"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
-    "MOTION_EMBEDDING_VERSION": (3, "c9f23474bd4387bf"),
+    "MOTION_EMBEDDING_VERSION": (3, "582e4eb429fbf7a0"),
     "MOTION_VERSION": (4, "d5c688e27a179516"),
-    "TEXT_VERSION": (2, "17668b8f75c6f923"),
+    "TEXT_VERSION": (2, "12e7060f288eb2c5"),
 }
 
 

@@ -1,12 +1,15 @@
 # Shared by all rules: the checked configuration, the plan of all jobs, and what rules ask it for (moclip.workflow.engine).
 import os
 import sys
+from pathlib import Path
 
 from moclip.config.validation import check_config
+from moclip.core.files import read_yaml
 from moclip.errors import MoclipError
 from moclip.dataset.manifest import dataset_signature
 from moclip.workflow.engine import Rules
 from moclip.workflow.plan import open_plan
+from moclip.workflow.preflight import check_sources
 from moclip.workflow.shipped import environment_file, find_shipped
 
 # Documents the software of every rule. Jobs run in the environment of snakemake itself, unless `--sdm conda` is given.
@@ -21,11 +24,16 @@ def stop(message):
 def read_settings():
     """Return the settings and the digest of the dataset's listing. A wrong configuration ends the run here."""
     try:
+        # A job's own process on a cluster checks nothing and lists no files: the main process has done so.
+        is_main = workflow.is_main_process
+        for file in dict.fromkeys([*workflow.overwrite_configfiles, *workflow.configfiles]) if is_main else ():
+            read_yaml(Path(file))  # which refuses a key that is there twice
         settings = find_shipped(check_config(config), home=HOME)
-        rendered = settings.dataset.generate != "none"
-        # A job's own process on a cluster needs no listing of thousands of files: the main process has checked it.
-        listed = workflow.is_main_process and not rendered
-        return settings, dataset_signature(settings.dataset) if listed else None
+        listed = is_main and settings.dataset.generate == "none"
+        listing = dataset_signature(settings.dataset) if listed else None
+        if is_main:
+            check_sources(settings, listing=listing)
+        return settings, listing
     except MoclipError as error:
         stop(error)
 

@@ -42,7 +42,7 @@ rule motion_pictures:
 
 rule datacard:
     input:
-        **inputs("datacard", "manifest", "indexes"),
+        **inputs("datacard", "manifest", "near_duplicates", "indexes"),
     output:
         datacard=report(
             outputs("datacard")["datacard"],

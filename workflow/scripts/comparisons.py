@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from moclip.config.settings import Settings
 from moclip.core.job import stage
 from moclip.report.tables import compare_runs
 
@@ -12,4 +13,5 @@ with stage(snakemake):
         gains=Path(snakemake.output.gains),
         manifest=Path(snakemake.input.manifest),
         rejected_test_videos=snakemake.params.policy,
+        are_folds=Settings.model_validate(snakemake.config).dataset.splits.folds > 0,
     )

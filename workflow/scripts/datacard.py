@@ -10,7 +10,8 @@ with stage(snakemake):
     write_datacard(
         Path(snakemake.output.datacard),
         card=Path(snakemake.output.card),
-        dataset_name=Settings.model_validate(snakemake.config).dataset.name,
+        dataset=Settings.model_validate(snakemake.config).dataset,
         manifest=Path(snakemake.input.manifest),
+        near_duplicates=Path(snakemake.input.near_duplicates),
         indexes=[Path(path) for path in snakemake.input.indexes],
     )

@@ -10,4 +10,6 @@ from moclip.dataset.manifest import build_manifest, write_manifest
 with stage(snakemake):
     settings = Settings.model_validate(snakemake.config)
     memo = memo_file(Path(settings.cache_dir), dataset=settings.dataset.name)
-    write_manifest(build_manifest(settings.dataset, memo=memo), Path(snakemake.output.manifest))
+    found = snakemake.input.get("near_duplicates")
+    frame = build_manifest(settings.dataset, memo=memo, near_duplicates=Path(found) if found else None)
+    write_manifest(frame, Path(snakemake.output.manifest))

@@ -1,5 +1,6 @@
 """The base of all sections of the configuration, and the kinds of values that their keys take."""
 
+import re
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -57,14 +58,39 @@ def _check_plain(value: object) -> object:
     return value
 
 
-# Without NUL, line ends and other control characters, which no path or name contains.
-TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+# Groups named by the first folders of a path, such as `folder:1`.
+FOLDER_RULE = re.compile(r"folder:([1-9]\d?)")
 
-Text = Annotated[str, StringConstraints(pattern=TEXT_PATTERN)]
-FilledText = Annotated[str, StringConstraints(pattern=TEXT_PATTERN, min_length=1)]
+
+def _check_group_rule(value: str) -> str:
+    if value and not FOLDER_RULE.fullmatch(value):
+        try:
+            if not re.compile(value).groups:
+                raise PydanticCustomError("no_group", "a pattern with a part in parentheses, which names the group")
+        except re.error as error:
+            raise PydanticCustomError(
+                "no_pattern", "`folder:LEVEL` or a regular expression ({problem})", {"problem": str(error)}
+            ) from None
+    return value
+
+
+# Without NUL, line ends and other control characters, which no path or name contains.
+_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
 # Names of folders. A matrix extends names of experiments and heads, by numbers too.
-VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-ExpandedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
+_VARIANT = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+_EXPANDED = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
+# The patterns of texts in words.
+PATTERNS = {
+    _TEXT: "text without control characters",
+    _VARIANT: "a name of at most 64 letters, digits, `-` and `_` that starts with a letter or digit",
+    _EXPANDED: "a name of at most 200 letters, digits, `-`, `_` and `.` that starts with a letter or digit",
+}
+
+Text = Annotated[str, StringConstraints(pattern=_TEXT)]
+FilledText = Annotated[str, StringConstraints(pattern=_TEXT, min_length=1)]
+GroupRule = Annotated[Text, AfterValidator(_check_group_rule)]
+VariantName = Annotated[str, StringConstraints(pattern=_VARIANT)]
+ExpandedName = Annotated[str, StringConstraints(pattern=_EXPANDED)]
 
 ListOf = Annotated[tuple[T, ...], BeforeValidator(_take_list)]
 Distinct = Annotated[

@@ -15,6 +15,7 @@ from moclip.config.section import (
     Distinct,
     ExpandedName,
     FilledText,
+    GroupRule,
     ListOf,
     MatrixValue,
     Section,
@@ -64,6 +65,36 @@ class DecodingLimits(Section):
     )
 
 
+class Folds(Section):
+    """Splits of a dataset that brings none."""
+
+    folds: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Number of folds of cross-validation. Split K tests fold K and trains on the others; whole groups "
+        "are assigned, and the videos of each class are spread evenly. 0 draws one test set of `test_fraction`.",
+    )
+    seed: Seed = Field(0, description="Seed of the assignment of groups to folds.")
+
+
+class NearDuplicates(Section):
+    """Near-duplicates: videos so similar in their cached features that they may show one scene."""
+
+    keep_together: bool = Field(
+        False,
+        description="Join the groups of near-duplicates before drawing splits, so that they share a subset. `false` "
+        "reports them on the data card only.",
+    )
+    similarity: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Smallest similarity of near-duplicates: the cosine of their mean appearance embeddings, or of how "
+        "their motion changes over time. The mean of all videos is subtracted first.",
+    )
+
+
 class Dataset(Section):
     """The videos, their classes and their splits."""
 
@@ -83,6 +114,20 @@ class Dataset(Section):
     classes: Distinct[Text] = Field(
         (), description="Classes to use, in the order of the class file. An empty list uses all classes."
     )
+    groups: GroupRule = Field(
+        "",
+        exclude_if=operator.not_,
+        description="Groups of videos that share a source, which never end up in different subsets. A regular "
+        "expression found in the video's path below `root`, without suffix: its first part in parentheses names the "
+        "group, as in `(scene\\d+)_`. Or `folder:1` for the first folder of the path, `folder:2` for the first two. "
+        "Empty uses the groups of the layout: UCF101 and HMDB51 file names, or the column `group` of a table. Every "
+        "other video is a group alone.",
+    )
+    near_duplicates: NearDuplicates = Field(
+        default_factory=NearDuplicates,
+        exclude_if=lambda value: value == NearDuplicates(),
+        description="Near-duplicates, found from cached features.",
+    )
     validation_fraction: float = Field(
         0.2, ge=0, le=0.5, description="Fraction of the training videos held out for validation, in whole groups."
     )
@@ -92,6 +137,11 @@ class Dataset(Section):
         ge=0.05,
         le=0.5,
         description="Fraction of the videos used for test, in whole groups, if `lists` has no splits.",
+    )
+    splits: Folds = Field(
+        default_factory=Folds,
+        exclude_if=lambda value: value == Folds(),
+        description="Splits of a dataset whose layout brings none.",
     )
     num_shards: int = Field(
         8,
@@ -274,7 +324,12 @@ class Experiment(Section):
         description="Lists of values by key: keys of an experiment, or `head.` and a key of its head. Each "
         "combination becomes one experiment, named after its values.",
     )
-    splits: Distinct[Annotated[int, Field(ge=1, le=3)]] = Field((1,), min_length=1, description="Official splits.")
+    splits: Distinct[Annotated[int, Field(ge=1, le=100)]] = Field(
+        (1,),
+        min_length=1,
+        description="Numbers of splits: those of the lists, or of folds. All folds if the key is absent and "
+        "`dataset.splits.folds` is set.",
+    )
     seeds: Distinct[Seed] = Field((0, 1, 2), min_length=1, description="Random seeds of training.")
 
 

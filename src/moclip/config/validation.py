@@ -1,6 +1,5 @@
 """Check a configuration: parse it, expand matrices, resolve references, and report all errors at once."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -9,14 +8,18 @@ from pydantic_core import ErrorDetails
 
 from moclip.config.experiments import REFERENCES, expand_matrices
 from moclip.config.methods import METHODS
-from moclip.config.section import TEXT_PATTERN, Section
+from moclip.config.section import PATTERNS, Section
 from moclip.config.settings import RENAMED, Settings
+from moclip.core.names import find_nearest, suggest_nearest
 from moclip.errors import ConfigError
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 # Characters of a value that a message shows.
 _LONGEST = 120
+
+# So many words are read at a glance; of more, the nearest is named.
+_FEW = 4
 
 # What was expected, by the type of pydantic's error; the numbers and words in its context are filled in.
 _EXPECTED = {
@@ -48,16 +51,29 @@ def check_config(config: Mapping[str, Any]) -> Settings:
 
     Raises:
         ConfigError: A key is unknown (the message names the nearest known key), missing, of another type or out of
-            range. A reference names no entry, or a method lacks what it needs. All errors are reported, a line each.
+            range. A reference names no entry, a method lacks what it needs, or a split cannot exist. All errors are
+            reported, a line each.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
-    settings = _parse(config)
+    settings = _use_all_folds(_parse(config))
     if any(experiment.matrix for experiment in settings.experiments.values()):
         settings = _parse(expand_matrices(settings.canonical()))
-    checks = (_check_references, _check_frames, _check_experiments, _check_heads)
+    checks = (_check_dataset, _check_references, _check_frames, _check_experiments, _check_heads)
     _raise_all(error for check in checks for error in check(settings))
     return settings
+
+
+def _use_all_folds(settings: Settings) -> Settings:
+    # An experiment that names no splits runs on all folds.
+    folds = tuple(range(1, settings.dataset.splits.folds + 1))
+    if not folds:
+        return settings
+    experiments = {
+        name: entry if "splits" in entry.model_fields_set else entry.model_copy(update={"splits": folds})
+        for name, entry in settings.experiments.items()
+    }
+    return settings.model_copy(update={"experiments": experiments})
 
 
 def merge_configs(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -108,7 +124,14 @@ def _parse(config: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(dict(config))
     except ValidationError as error:
         found = error.errors(include_url=False)
-    _raise_all(map(_describe, sorted(_drop_repeated(found), key=lambda error: [str(part) for part in error["loc"]])))
+    # The missing keys of the top level come last, before what they have in common.
+    errors = sorted(
+        _drop_repeated(found), key=lambda error: (_is_missing_section(error), [str(part) for part in error["loc"]])
+    )
+    lines = [_describe(error) for error in errors]
+    if _is_missing_section(errors[-1]):
+        lines[-1] += _SEVERAL_FILES
+    _raise_all(lines)
     raise AssertionError("a failed validation has errors")
 
 
@@ -127,12 +150,16 @@ def _drop_repeated(errors: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
             yield error
 
 
+def _is_missing_section(error: ErrorDetails) -> bool:
+    return error["type"] == "missing" and len(error["loc"]) == 1
+
+
 def _describe(error: ErrorDetails) -> str:
     *above, last = error["loc"]
     if error["type"] == "extra_forbidden":
         return f"{_join(above)}: {_describe_unknown(str(last), section=_section_at(above))}"
     if error["type"] == "missing":
-        return f"{_join(above)}: the key `{last}` is missing; see config/README.md{'' if above else _SEVERAL_FILES}"
+        return f"{_join(above)}: the key `{last}` is missing; see config/README.md"
     place = above[:-1] if last == "[key]" else above if error["type"] == "invalid_key" else error["loc"]
     return f"{_join(place)}: expected {_expected(error)}; found {_show(error['input'])}{_hint(error)}"
 
@@ -145,10 +172,7 @@ def _describe_unknown(key: str, *, section: type[Section]) -> str:
     renamed = RENAMED.get((section, key))
     if renamed:
         return f"the key `{key}` is named `{renamed}` now; rename it"
-    known = sorted(section.model_fields)
-    close = difflib.get_close_matches(key[:_LONGEST], known, n=1, cutoff=0.0)
-    nearest = f"the nearest known key is `{close[0]}`" if close else f"known keys: {', '.join(known)}"
-    return f"unknown key `{_clean(key)}`; {nearest}"
+    return f"unknown key `{_clean(key)}`; the nearest known key is `{find_nearest(key, section.model_fields)[0]}`"
 
 
 def _section_at(place: Sequence[int | str]) -> type[Section]:
@@ -164,8 +188,7 @@ def _expected(error: ErrorDetails) -> str:
     if error["type"] == "literal_error":
         return f"one of {context['expected'].replace(' or ', ', ').replace(chr(39), '')}"
     if error["type"] == "string_pattern_mismatch":
-        pattern = context["pattern"]
-        return "text without control characters" if pattern == TEXT_PATTERN else f"text that matches {pattern}"
+        return PATTERNS[context["pattern"]]
     if error["type"] in _EXPECTED:
         return _EXPECTED[error["type"]].format(**context)
     return error["msg"]
@@ -186,10 +209,36 @@ def _show(value: Any) -> str:
 
 def _hint(error: ErrorDetails) -> str:
     value = error["input"]
+    if error["type"] == "literal_error" and isinstance(value, str) and value:
+        known = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"; {suggest_nearest(value, known)}" if len(known) > _FEW else ""
     is_numeric = isinstance(value, str) and value.replace(".", "").replace("-", "").replace("e", "").isdigit()
     if is_numeric and error["type"] in {"int_type", "float_type"}:
         return " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
     return ""
+
+
+# Layouts whose lists name the test videos of every split.
+_WITH_SPLITS = ("ucf101", "hmdb51")
+
+
+def _check_dataset(settings: Settings) -> Iterator[str]:
+    dataset, folds = settings.dataset, settings.dataset.splits.folds
+    if folds == 1:
+        yield "dataset.splits.folds: expected 2 folds or more, or 0 for one test set, found 1"
+    if dataset.layout in _WITH_SPLITS and folds:
+        yield f"dataset.splits.folds: the lists of `{dataset.layout}` bring splits; drop the key"
+    if dataset.layout in _WITH_SPLITS and dataset.near_duplicates.keep_together:
+        yield (
+            f"dataset.near_duplicates.keep_together: the lists of `{dataset.layout}` bring splits, in which the data "
+            "card reports near-duplicates; drop the key"
+        )
+    for name, experiment in settings.experiments.items():
+        if folds and max(experiment.splits) > folds:
+            yield (
+                f"experiments.{name}.splits: expected splits from 1 to {folds}, one for each of the folds in "
+                f"dataset.splits; found {max(experiment.splits)}"
+            )
 
 
 def _check_references(settings: Settings) -> Iterator[str]:
@@ -198,8 +247,7 @@ def _check_references(settings: Settings) -> Iterator[str]:
             for key, target in keys.items():
                 variant, known = getattr(entry, key), list(getattr(settings, target))
                 if variant and variant not in known:
-                    near = difflib.get_close_matches(variant, known, n=1, cutoff=0.0)
-                    hint = f"the nearest one is `{near[0]}`" if near else f"`{target}` is empty"
+                    hint = suggest_nearest(variant, known) if known else f"`{target}` is empty"
                     yield f"{section}.{name}.{key}: expected a variant of `{target}`, found `{variant}`; {hint}"
 
 
@@ -231,13 +279,16 @@ def _check_heads(settings: Settings) -> Iterator[str]:
 
 def _check_experiments(settings: Settings) -> Iterator[str]:
     for name, experiment in settings.experiments.items():
-        for method in experiment.methods:
-            for needed in METHODS[method].needs:
-                if not getattr(experiment, needed):
-                    yield (
-                        f"experiments.{name}: the method `{method}` needs the key `{needed}`; "
-                        "name a variant or drop the method"
-                    )
+        needs = dict.fromkeys(needed for method in experiment.methods for needed in METHODS[method].needs)
+        for needed in needs:
+            methods = [f"`{method}`" for method in experiment.methods if needed in METHODS[method].needs]
+            if not getattr(experiment, needed):
+                subject = f"method {methods[0]} needs" if len(methods) == 1 else f"methods {', '.join(methods)} need"
+                them = "it" if len(methods) == 1 else "them"
+                yield (
+                    f"experiments.{name}: the key `{needed}` is missing, and the {subject} it; "
+                    f"name a variant of `{needed}`, or drop {them} from `methods`"
+                )
         text = settings.text.get(experiment.text)
         if text and text.appearance != experiment.appearance:
             yield (

@@ -54,17 +54,46 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return a YAML or JSON file that contains a mapping.
 
     Raises:
-        ConfigError: It is missing, or something else.
+        ConfigError: It is missing, something else, or has a key twice, of which YAML would drop the first.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # Tabs are white space in JSON, and in YAML they are not.
+        loader = _LOADER(text.replace("\t", " ") if path.suffix == ".json" else text)
+        node = loader.get_single_node()
+        repeated = list(_list_repeated(node))  # before aliases are merged into the mappings that name them
+        document = loader.construct_document(node) if node is not None else None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{path}: expected a YAML or JSON file ({' '.join(str(error).split())}); correct it"
         ) from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, found {type(document).__name__}; correct it")
+    if repeated:
+        raise ConfigError("\n".join(f"{path}: {words}; rename or remove one: the first is lost" for words in repeated))
     return document
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _list_repeated(node: yaml.Node | None) -> Iterator[str]:
+    # Aliases lead to one node several times.
+    waiting, seen = [node], set[int]()
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen or not isinstance(current, yaml.CollectionNode):
+            continue
+        seen.add(id(current))
+        lines: dict[str, int] = {}
+        for key, _ in current.value if isinstance(current, yaml.MappingNode) else ():
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                yield f"the key `{key.value}` is in line {lines[key.value]} and again in line {line}"
+            elif isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
+        values = current.value if isinstance(current, yaml.SequenceNode) else [value for _, value in current.value]
+        waiting += reversed(values)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -1,11 +1,13 @@
 """Read the listing of a dataset in any layout: UCF101, HMDB51, folders or a table."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moclip.core.names import suggest_nearest
+from moclip.dataset.groups import assign_groups, join_groups
 from moclip.dataset.lists import (
     LabelledVideo,
     ListEntry,
@@ -14,13 +16,12 @@ from moclip.dataset.lists import (
     has_video_suffix,
     keep_classes,
     merge_entries,
-    nearest,
     parse_class_numbers,
     parse_hmdb_list,
     parse_table,
     parse_ucf_list,
 )
-from moclip.dataset.splits import draw_subset
+from moclip.dataset.splits import draw_folds, draw_subset
 from moclip.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def check_dataset(dataset: "Dataset") -> None:
         raise DatasetError(f"dataset.lists: expected a {expected}, found none at {lists}; correct the path")
 
 
-def read_listing(dataset: "Dataset") -> Listing:
-    """Return what the lists of a dataset say, its test set drawn where they bring no split, its validation sets drawn.
+def read_listing(dataset: "Dataset", *, near_duplicates: Iterable[Sequence[str]] = ()) -> Listing:
+    """Return what the lists of a dataset say, its test sets drawn where they bring no split, its validation sets drawn.
 
     `ucf101`: classes in the order of classInd.txt. `hmdb51`, `folders` and `table`, which have no class file: sorted by
     name. `dataset.classes` keeps some of them in that order. `folders` takes every file with a known video suffix that
@@ -86,8 +87,9 @@ def read_listing(dataset: "Dataset") -> Listing:
     take the videos that a list names. A video that no split uses is left out.
 
     The test set of a dataset without splits follows from its groups and `test_fraction` alone, so that it stays the
-    same for every `validation_seed`. Validation videos are drawn from train by whole groups, separately for each split;
-    a split whose list names validation videos of its own keeps those.
+    same for every `validation_seed`. With `splits.folds`, each group is in the test set of exactly one split. Groups
+    that share a set of `near_duplicates`, given by video ids, are joined first. Validation videos are drawn from train
+    by whole groups, separately for each split; a split whose list names validation videos of its own keeps those.
 
     Raises:
         DatasetError: The lists contradict themselves, name an unknown class, leave a class without train videos or a
@@ -100,11 +102,15 @@ def read_listing(dataset: "Dataset") -> Listing:
     videos = merge_entries(entry for entry in lists.entries if entry.class_name in kept)
     if not videos:
         raise DatasetError(f"dataset {dataset.name}: not one video; see dataset.root, lists and classes")
+    if dataset.groups:
+        _check_ungrouped(lists)
+        videos = assign_groups(videos, rule=dataset.groups)
     splits = lists.splits
-    if not splits:
-        splits = (1,)
-        videos = draw_subset(videos, split=1, taken_from="", subset="test", fraction=dataset.test_fraction, salt="test")
-        videos = [_complete(video, splits=splits, default="train") for video in videos]
+    if splits:
+        _check_brought(dataset, videos=videos, splits=splits)
+    else:
+        videos = join_groups(videos, sets=near_duplicates)
+        splits, videos = _draw_test(videos, dataset=dataset)
     for split in splits:
         videos = _draw_validation(videos, split=split, dataset=dataset)
         _check_split(videos, split=split, class_names=class_names)
@@ -168,6 +174,39 @@ def _complete(video: LabelledVideo, *, splits: Sequence[int], default: str) -> L
     return LabelledVideo(**{**vars(video), "subsets": subsets})
 
 
+def _check_ungrouped(lists: _Lists) -> None:
+    named = next((entry for entry in lists.entries if entry.group), None)
+    if named:
+        raise DatasetError(
+            f"{named.place}: the table has groups (`{named.group}`), and so has dataset.groups; remove one of them"
+        )
+
+
+def _check_brought(dataset: "Dataset", *, videos: Sequence[LabelledVideo], splits: Sequence[int]) -> None:
+    if dataset.splits.folds or dataset.near_duplicates.keep_together:
+        key = "splits.folds" if dataset.splits.folds else "near_duplicates.keep_together"
+        raise DatasetError(f"dataset.{key}: expected a dataset without splits to draw them; drop the key")
+    if not dataset.groups:
+        return  # a test refuses a video of a group that shaped a model
+    for split in splits:
+        tested = {video.group: video for video in videos if video.subsets.get(split) == "test"}
+        for video in videos:
+            if video.subsets.get(split) in ("train", "val") and video.group in tested:
+                raise DatasetError(
+                    f"dataset.groups: split {split} has `{video.video_id}` in {video.subsets[split]} and "
+                    f"`{tested[video.group].video_id}` in test, both of the group `{video.group}`; move one, or "
+                    "correct the rule"
+                )
+
+
+def _draw_test(videos: list[LabelledVideo], *, dataset: "Dataset") -> tuple[tuple[int, ...], list[LabelledVideo]]:
+    if dataset.splits.folds:
+        splits = tuple(range(1, dataset.splits.folds + 1))
+        return splits, draw_folds(videos, num_folds=len(splits), seed=dataset.splits.seed)
+    videos = draw_subset(videos, split=1, taken_from="", subset="test", fraction=dataset.test_fraction, salt="test")
+    return (1,), [_complete(video, splits=(1,), default="train") for video in videos]
+
+
 def _draw_validation(videos: list[LabelledVideo], *, split: int, dataset: "Dataset") -> list[LabelledVideo]:
     given = {video.group: video for video in videos if video.subsets.get(split) == "val"}
     if not given:
@@ -194,6 +233,8 @@ def _check_split(videos: Sequence[LabelledVideo], *, split: int, class_names: Se
     absent = [name for name in class_names if name not in trained]
     if absent:
         more = f" (nor have {len(absent) - 1} more)" if len(absent) > 1 else ""
+        groups = {video.group for video in videos if video.class_name == absent[0]}
+        more += f"; all of its videos are of the group `{min(groups)}`" if len(groups) == 1 else ""
         raise DatasetError(
             f"split {split}: the class `{absent[0]}` has no train video{more}; add some, or "
             "list the classes that have in dataset.classes"
@@ -223,7 +264,7 @@ def _read_ucf101(root: Path, lists: Path) -> _Lists:
             entries += parse_ucf_list(_read_text(path), source=str(path), split=split, subset=subset)
     for entry in entries:
         if entry.class_name not in numbers:
-            near = nearest(entry.class_name, known=numbers)
+            near = suggest_nearest(entry.class_name, numbers)
             raise DatasetError(f"{entry.place}: the class `{entry.class_name}` is not in classInd.txt; {near}")
         number = numbers[entry.class_name]
         if entry.class_number not in {None, number}:

@@ -1,11 +1,11 @@
 """Parse class lists, split lists and video names."""
 
 import csv
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from moclip.core.names import suggest_nearest
 from moclip.errors import DatasetError
 
 # Files with one of these are taken for videos; FFmpeg opens many more.
@@ -245,14 +245,8 @@ def keep_classes(class_names: Sequence[str], *, wanted: Sequence[str]) -> tuple[
     """
     for name in wanted:
         if name not in class_names:
-            raise DatasetError(f"dataset.classes: there is no class `{name}`; {nearest(name, known=class_names)}")
+            raise DatasetError(f"dataset.classes: there is no class `{name}`; {suggest_nearest(name, class_names)}")
     return tuple(name for name in class_names if not wanted or name in wanted)
-
-
-def nearest(name: str, *, known: Iterable[str]) -> str:
-    """Return a few words that name the nearest known name."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"the nearest one is `{close[0]}`" if close else "there is none at all"
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -270,7 +264,7 @@ def _split_columns(header: Sequence[str], *, source: str) -> dict[str, int]:
             raise DatasetError(f"{source}, line 1: expected a column `{name}`, found `{', '.join(header)}`")
     for name in header:
         if (name not in known and name not in splits) or header.count(name) > 1:
-            raise DatasetError(f"{source}, line 1: unknown or repeated column `{name}`; {nearest(name, known=known)}")
+            raise DatasetError(f"{source}, line 1: unknown or repeated column `{name}`; {suggest_nearest(name, known)}")
     if "split" in header and splits:
         raise DatasetError(f"{source}, line 1: expected `split` or `split_1`, `split_2`, ..., found both; remove one")
     return {"split": 1} if "split" in header else splits

@@ -24,6 +24,7 @@ from moclip.dataset.fingerprints import (
     missing_fingerprint,
     read_memo,
 )
+from moclip.dataset.groups import read_near_duplicates
 from moclip.dataset.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 from moclip.dataset.lists import LabelledVideo
 from moclip.dataset.manifest_table import INTEGERS, read_table
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from moclip.config.settings import Dataset
 
 
-def build_manifest(dataset: "Dataset", *, memo: Path | None = None, num_threads: int = 4) -> "pd.DataFrame":
+def build_manifest(
+    dataset: "Dataset", *, memo: Path | None = None, near_duplicates: Path | None = None, num_threads: int = 4
+) -> "pd.DataFrame":
     """Return the manifest of a dataset, from its section of the configuration; sorted by video id.
 
     `memo` is a file that remembers the digests of videos by path, size and time of change, so that only new and changed
@@ -43,12 +46,14 @@ def build_manifest(dataset: "Dataset", *, memo: Path | None = None, num_threads:
     nothing of times: a video that is only touched leaves it as it was.
 
     The fingerprint `stat` is a digest of path, size and time of change, since two videos may share the latter two.
+    Sets of videos in the table `near_duplicates` are kept together in splits that are drawn.
 
     Raises:
         DatasetError: The lists are at fault, as `layouts.read_listing` says, or name missing videos that
             `missing.report_missing` does not accept.
     """
-    listing = read_listing(dataset)
+    sets = read_near_duplicates(near_duplicates).values() if near_duplicates else ()
+    listing = read_listing(dataset, near_duplicates=[[row["video_id"] for row in rows] for rows in sets])
     videos = sorted(listing.videos, key=lambda video: video.video_id)
     root = Path(dataset.root)
     versions = find_versions(videos, root=root)

@@ -1,4 +1,4 @@
-"""Draw validation groups and few-shot subsets."""
+"""Draw test and validation groups, folds, and few-shot subsets."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,39 @@ def draw_groups(members: Mapping[str, Mapping[str, int]], *, fraction: float, sa
             if free:
                 state.draw(max(free, key=state.gain))
     return frozenset(state.drawn)
+
+
+def draw_folds(videos: Sequence[LabelledVideo], *, num_folds: int, seed: int) -> list[LabelledVideo]:
+    """Return the videos with splits 1 to `num_folds`: split K tests the groups of fold K and trains on all others.
+
+    Groups are assigned whole, the largest first, each to the fold with the fewest videos of its classes. So the folds
+    differ little in size and classes, and a class with as many groups as folds is tested in every split. Groups of
+    equal size are taken in the order of a hash of `seed` and their name.
+    """
+    members: dict[str, Counter[str]] = {}
+    for video in videos:
+        members.setdefault(video.group, Counter())[video.class_name] += 1
+    order = sorted(members, key=lambda group: (-members[group].total(), _rank(group, salt=f"folds {seed}"), group))
+    folds: list[Counter[str]] = [Counter() for _ in range(num_folds)]
+    fold_of: dict[str, int] = {}
+    for group in order:
+        counts = members[group]
+        fold_of[group] = min(
+            range(num_folds),
+            key=lambda fold: (
+                sum(folds[fold][name] * count for name, count in counts.items()),
+                folds[fold].total(),
+                fold,
+            ),
+        )
+        folds[fold_of[group]] += counts
+    return [
+        replace(
+            video,
+            subsets={fold + 1: "test" if fold == fold_of[video.group] else "train" for fold in range(num_folds)},
+        )
+        for video in videos
+    ]
 
 
 def _rank(group: str, *, salt: str) -> bytes:

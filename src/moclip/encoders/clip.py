@@ -1,6 +1,5 @@
 """Frozen open_clip encoders: embeddings of frames and sentences. The only module that imports open_clip."""
 
-import difflib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from moclip.config.settings import AppearanceVariant
 from moclip.core.files import replace_atomically
 from moclip.core.numerics import unit
+from moclip.encoders.catalog import check_encoder_names
 from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
@@ -165,7 +165,8 @@ def load_encoder(variant: AppearanceVariant) -> Encoder:
     """
     check_encoder(variant)
     if not variant.model.startswith(LOCAL_DIR):
-        _check_names(variant)
+        tags = open_clip.list_pretrained_tags_by_model(variant.model)
+        check_encoder_names(variant, models=open_clip.list_models(), tags=tags)
         _check_quick_gelu(variant)
     device = choose_device(variant.device, model=variant.model)
     if variant.precision == "fp16" and device.type != "cuda":
@@ -219,12 +220,7 @@ def choose_preprocess(variant: AppearanceVariant) -> dict[str, Any]:
         return {}
     tags = open_clip.list_pretrained_tags_by_model(variant.model)
     if variant.preprocess:
-        if variant.preprocess not in tags:
-            near = difflib.get_close_matches(variant.preprocess, tags, n=3, cutoff=0.0)
-            raise ModelError(
-                f"{variant.model}: preprocess: expected a pretrained tag, found `{variant.preprocess}`; "
-                f"the nearest are {', '.join(near)}"
-            )
+        check_encoder_names(variant, models=open_clip.list_models(), tags=tags)
         return _preprocess_of_tag(variant.model, variant.preprocess)
     if given := read_preprocess(path):
         return given
@@ -255,21 +251,6 @@ def _one_line(error: Exception) -> str:
     if "weights_only" in text or "Weights only" in text:  # torch goes on to advise running what is in the file
         return "it holds more than tensors (pickled code or TorchScript); save its state dict as .safetensors"
     return f"{type(error).__name__}: {text[:300]}"
-
-
-def _check_names(variant: AppearanceVariant) -> None:
-    known = open_clip.list_models()
-    if variant.model not in known:
-        near = difflib.get_close_matches(variant.model.split(":")[-1], known, n=3, cutoff=0.0)
-        raise ModelError(
-            f"{variant.model}: no open_clip model of that name; the nearest are {', '.join(near)}; "
-            "a model of your own is `local-dir:PATH`"
-        )
-    tags = open_clip.list_pretrained_tags_by_model(variant.model)
-    if variant.weights and local_weights(variant) is None and variant.weights not in tags:
-        near = difflib.get_close_matches(variant.weights, tags, n=3, cutoff=0.0)
-        known_tags = f"the nearest are {', '.join(near)}" if near else "it has none; give a file"
-        raise ModelError(f"{variant.model}: no weights tagged `{variant.weights}`; {known_tags}")
 
 
 def _check_quick_gelu(variant: AppearanceVariant) -> None:

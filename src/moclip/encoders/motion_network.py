@@ -13,11 +13,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from moclip.core.tensors import expect_tensors, read_tensors, write_tensors
+from moclip.encoders.catalog import TIMM, check_backbone
 from moclip.errors import ModelError
 
 _FORMAT = 1
-
-_TIMM = "timm:"
 
 NO_WEIGHTS = "none"
 
@@ -61,7 +60,7 @@ def build_network(
     Source: Wu et al. 2018 (arXiv 1712.00636), section 3.3 and code; Wang et al. 2016 (arXiv 1608.00859), section 3.2.
     """
     body = _create_backbone(backbone, weights=weights)
-    if weights != NO_WEIGHTS and not weights.startswith(_TIMM):
+    if weights != NO_WEIGHTS and not weights.startswith(TIMM):
         _load_weights(body, Path(weights))
     _narrow_stem(body, backbone)
     network = MotionNetwork(body, name=backbone, num_classes=num_classes, dropout=dropout)
@@ -72,12 +71,8 @@ def build_network(
 
 
 def _create_backbone(name: str, *, weights: str) -> nn.Module:
-    tag = weights.removeprefix(_TIMM) if weights.startswith(_TIMM) else ""
-    if not timm.is_model(name):
-        near = [model for model in timm.list_models() if model.startswith(name[:6])][:5]
-        raise ModelError(
-            f"{name}: no timm model of that name; some near it: {', '.join(near) or 'see timm.list_models()'}"
-        )
+    check_backbone(name, weights=weights)
+    tag = weights.removeprefix(TIMM) if weights.startswith(TIMM) else ""
     try:
         body: nn.Module = timm.create_model(f"{name}.{tag}" if tag else name, pretrained=bool(tag), num_classes=0)
     except (RuntimeError, OSError, ValueError) as error:

@@ -1,9 +1,9 @@
 """Fill prompt templates with the phrases of every class."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
+from moclip.core.names import find_nearest
 from moclip.errors import ConfigError
 
 # What stands for phrases where the configuration asks, in words, that class names be split into words.
@@ -67,7 +67,7 @@ def _check_templates(templates: Sequence[str]) -> None:
 def _find_phrases(class_name: str, *, phrases: Mapping[str, Sequence[str]]) -> list[str]:
     if class_name not in phrases:
         # YAML reads a bare yes, no or number as something that is not text: the text form is still what was meant.
-        near = difflib.get_close_matches(class_name, [str(key) for key in phrases], n=1, cutoff=0.0)
+        near = find_nearest(class_name, map(str, phrases))
         known = f"the nearest key is `{near[0]}`" if near else "there are none at all"
         raise ConfigError(f"phrases: the class `{class_name}` has no phrases; {known}; add `{class_name}: [...]`")
     found = phrases[class_name]

@@ -1,7 +1,9 @@
 """Checks and fingerprints of the encoder of an appearance variant, without importing a heavy package."""
 
 import json
+import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -116,6 +118,51 @@ def _check_file(variant: "AppearanceVariant") -> None:
         raise ModelError(
             f"{path}: expected a checkpoint named {', '.join(_SUFFIXES)}, the `weights` of {variant.model}"
         )
+
+
+# Files that are not the weights they are named after, by their first bytes.
+_OTHERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+    (b"<!doctype html", "a web page; download the file itself"),
+    (b"<html", "a web page; download the file itself"),
+)
+_HEAD_BYTES = 512
+
+
+def check_weights_file(path: Path) -> None:
+    """Check that a file of weights is whole, by its size and its first bytes.
+
+    Raises:
+        ModelError: The file is missing, cut short, or another kind of file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(_HEAD_BYTES)
+            header = file.read(min(size, int.from_bytes(start[:8], "little"))) if path.suffix == ".safetensors" else b""
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file of weights; correct the path") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read these weights: {error.strerror}; see its permissions") from None
+    text = start.lstrip().lower()
+    found = next((words for mark, words in _OTHERS if text.startswith(mark)), "an empty file" if not start else "")
+    if not found and path.suffix == ".safetensors":
+        found = _find_damage(start + header, size=size)
+    elif not found and not (start.startswith(b"\x80") or zipfile.is_zipfile(path)):
+        found = "a cut or other file; copy it again"
+    if found:
+        raise ModelError(f"{path}: expected the weights of a model, found {found}")
+
+
+def _find_damage(content: bytes, *, size: int) -> str:
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "no safetensors header; copy it again"
+    expected = 8 + length + int(end)
+    return f"{size:,} of {expected:,} bytes; copy it again" if size < expected else ""
 
 
 def _looks_like_file(weights: str) -> bool:

@@ -52,6 +52,7 @@ def write_contests(
     predictions: Sequence[RunFile],
     manifest: Path,
     rejected_test_videos: str,
+    are_folds: bool = False,
 ) -> None:
     """Write what each experiment's best-informed method gains over the others, in all and class by class.
 
@@ -59,7 +60,7 @@ def write_contests(
         DatasetError: Predictions are missing or no such table.
     """
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out")
+    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out", are_folds=are_folds)
     columns = [field.name for field in fields(Comparison)]
     write_tsv(comparisons, header=columns, rows=map(astuple, runs.compare()), num_digits=_NUM_DIGITS)
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
@@ -70,9 +71,9 @@ def write_contests(
 class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
-    def __init__(self, runs: Sequence[RunFile], *, groups: Mapping[str, str], leave_out: bool) -> None:
+    def __init__(self, runs: Sequence[RunFile], *, groups: Mapping[str, str], leave_out: bool, are_folds: bool) -> None:
         self._tables: dict[str, dict[tuple[int, int], RunPredictions]] = {}
-        self._leave_out = leave_out
+        self._leave_out, self._are_folds = leave_out, are_folds
         for run in runs:
             table = read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
@@ -120,7 +121,7 @@ class _Runs:
                 only_second=losses,
                 mcnemar_p=mcnemar_p(wins, losses),
             )
-        interval = bound_over_seeds(by_split, is_difference=True)
+        interval = bound_over_seeds(by_split, is_difference=True, are_folds=self._are_folds)
         yield Comparison(
             **names,
             split="all",

@@ -63,21 +63,27 @@ def read_predictions(path: Path, *, groups: Mapping[str, str], leave_out: bool) 
         raise DatasetError(f"{path}: expected the predictions of a run ({error}); run again", damaged=path) from None
 
 
-def bound_accuracy(runs: Sequence[tuple[int, RunPredictions]], *, method: str) -> Interval:
-    """Return the accuracy of a method over runs, each with its split: mean over seeds, then videos, then splits."""
+def bound_accuracy(runs: Sequence[tuple[int, RunPredictions]], *, method: str, are_folds: bool = False) -> Interval:
+    """Return the accuracy of a method over runs, each with its split: mean over seeds, then videos, then splits.
+
+    With `are_folds` the videos of all splits count as one test set.
+    """
     by_split: dict[int, list[tuple[Floats, Sequence[str]]]] = {}
     for split, table in runs:
         by_split.setdefault(split, []).append((table.correct[method].astype(np.float64), table.groups))
-    return bound_over_seeds(by_split, is_difference=False)
+    return bound_over_seeds(by_split, is_difference=False, are_folds=are_folds)
 
 
 def bound_over_seeds(
-    by_split: Mapping[int, Sequence[tuple[Floats, Sequence[str]]]], *, is_difference: bool
+    by_split: Mapping[int, Sequence[tuple[Floats, Sequence[str]]]], *, is_difference: bool, are_folds: bool = False
 ) -> Interval:
     """Return the interval over groups of the values of runs, by split: each video's mean over seeds counts once.
 
-    The seeds of a split are tested on the same videos, so that they are no further observations.
+    The seeds of a split are tested on the same videos, so that they are no further observations. Folds share no test
+    videos: with `are_folds` they are one test set.
     """
     values = [np.mean([part for part, _ in runs], axis=0) for runs in by_split.values()]
     groups = [runs[0][1] for runs in by_split.values()]
+    if are_folds:
+        values, groups = [np.concatenate(values)], [[name for names in groups for name in names]]
     return group_interval(values, groups=groups, is_difference=is_difference)

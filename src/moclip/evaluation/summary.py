@@ -38,8 +38,10 @@ class SummaryRow:
 
     `top_1_groups_low` and `top_1_groups_high` bound the 95 % interval of top-1 over `num_groups` groups of test videos
     (see `statistics.group_interval`); None below 10 groups. The interval over seeds is about training, the one over
-    groups about the choice of test videos. `chance_majority` is the top-1 of the most frequent class of the training
-    videos, `chance_uniform` that of a guess among all classes. `n` and `coverage` are the smallest of any run.
+    groups about the choice of test videos. Folds share no test videos: on `all` each video of all folds counts once,
+    so that means are weighted by test videos and `n` is their sum. `chance_majority` is the top-1 of the most frequent class of the training
+    videos, `chance_uniform` that of a guess among all classes. Otherwise `n` and `coverage` are the
+    smallest of any run.
     """
 
     experiment: str
@@ -75,10 +77,13 @@ _MEASURES = ("top_1", "top_5", "mean_class_accuracy", "ece")
 _Grid = Mapping[int, Mapping[int, Mapping[str, Any]]]  # split, seed: the metrics of one method
 
 
-def build_summary(runs: Sequence[RunResults], *, groups: Mapping[str, str], leave_out: bool) -> list[SummaryRow]:
+def build_summary(
+    runs: Sequence[RunResults], *, groups: Mapping[str, str], leave_out: bool, are_folds: bool = False
+) -> list[SummaryRow]:
     """Return the rows of every experiment and method, experiments in the order given: each split, then `all`.
 
     `groups` gives the group of every video. With `leave_out`, videos that some method has no scores of do not count.
+    Splits are folds of one dataset (`dataset.splits.folds`), or repeat it with other test videos.
 
     Raises:
         DatasetError: A file is missing, or the runs of an experiment are no full grid of splits x seeds.
@@ -91,8 +96,9 @@ def build_summary(runs: Sequence[RunResults], *, groups: Mapping[str, str], leav
             parts: dict[str, _Grid] = {str(split): {split: seeds} for split, seeds in grid.items()}
             parts["all"] = grid
             for name, part in parts.items():
-                interval = bound_accuracy([table for table in tables if table[0] in part], method=method)
-                rows.append(_summarise(part, experiment=experiment, method=method, split=name, interval=interval))
+                interval = bound_accuracy([table for table in tables if table[0] in part], method=method, are_folds=are_folds)
+                about = {"experiment": experiment, "method": method, "split": name}
+                rows.append(_summarise(part, about=about, interval=interval, are_folds=are_folds))
     return rows
 
 
@@ -117,20 +123,22 @@ def _load_grids(runs: Sequence[RunResults]) -> dict[str, _Grid]:
     }
 
 
-def _summarise(grid: _Grid, *, experiment: str, method: str, split: str, interval: Interval) -> SummaryRow:
+def _summarise(grid: _Grid, *, about: Mapping[str, str], interval: Interval, are_folds: bool) -> SummaryRow:
     first = {split: next(iter(seeds.values())) for split, seeds in grid.items()}
     if all(metrics == first[split] for split, seeds in grid.items() for metrics in seeds.values()):
         grid = {split: {0: metrics} for split, metrics in first.items()}
     runs = [metrics for seeds in grid.values() for metrics in seeds.values()]
     measures: dict[str, Any] = {}
+    tested = [min(run["n"] for run in seeds.values()) for seeds in grid.values()]
+    weights = tested if are_folds and all(tested) else [1] * len(grid)
     for name in _MEASURES:
-        by_seed = [fmean(seeds[seed][name] for seeds in grid.values()) for seed in next(iter(grid.values()))]
+        by_seed = [
+            fmean([seeds[seed][name] for seeds in grid.values()], weights=weights) for seed in next(iter(grid.values()))
+        ]
         spread = stdev(by_seed) if len(by_seed) > 1 else None
         measures |= {name: fmean(by_seed), f"{name}_std": spread, f"{name}_ci95": student_half_width(by_seed)}
     return SummaryRow(
-        experiment=experiment,
-        method=method,
-        split=split,
+        **about,
         num_splits=len(grid),
         num_seeds=len(runs) // len(grid),
         num_runs=len(runs),
@@ -139,7 +147,7 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str, interva
         num_groups=interval.num_groups,
         chance_majority=fmean(run["chance_majority"] for run in first.values()),
         chance_uniform=fmean(run["chance_uniform"] for run in first.values()),
-        n=min(run["n"] for run in runs),
+        n=sum(tested) if are_folds else min(tested),
         coverage=min(run["coverage"] for run in runs),
         encoder_note="; ".join(dict.fromkeys(run["encoder_note"] for run in runs if run["encoder_note"])),
         **measures,

@@ -23,7 +23,7 @@ from moclip.core.tensors import (
     write_tensors,
 )
 from moclip.dataset.manifest_table import list_class_names, read_table
-from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names
+from moclip.encoders.prompts import FROM_CLASS_NAMES, build_class_prompts
 from moclip.encoders.spec import tokenizer_fingerprint, weights_fingerprint
 from moclip.errors import ConfigError
 from moclip.versions import TEXT_VERSION
@@ -56,10 +56,7 @@ def write_class_embeddings(
         ConfigError: A prompt file is missing or of another form, or a class has no phrase.
     """
     class_names = list_class_names(read_table(manifest))
-    templates = _read_templates(Path(variant.templates))
-    named = variant.phrases == "from_class_names"
-    phrases = phrases_from_class_names(class_names) if named else read_yaml(Path(variant.phrases))
-    prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
+    prompts = read_prompts(variant, class_names=class_names)
     key = _identity(appearance, sentences=list(prompts.values()))
     with artifact_lock(cache_dir, kind="class_embeddings", key=key):
         found = read_artifact(cache_dir, kind="class_embeddings", key=key)
@@ -82,6 +79,17 @@ def write_class_embeddings(
     }
     write_tensors(output, {"embeddings": embeddings}, note=about)
     note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
+
+
+def read_prompts(variant: "TextVariant", *, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the prompts of every class from the files of a text variant.
+
+    Raises:
+        ConfigError: A prompt file is missing or of another form, or a class has no phrase.
+    """
+    templates = _read_templates(Path(variant.templates))
+    phrases = variant.phrases if variant.phrases == FROM_CLASS_NAMES else read_yaml(Path(variant.phrases))
+    return build_class_prompts(class_names, templates=templates, phrases=phrases)
 
 
 def _identity(variant: "AppearanceVariant", *, sentences: Sequence[Sequence[str]]) -> str:

@@ -5,17 +5,22 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moclip.cache.index import list_rejects, open_indexed, read_index
 from moclip.core.files import replace_atomically
+from moclip.dataset.groups import describe_groups
 from moclip.dataset.manifest import read_manifest
 from moclip.evaluation.leakage import LeakCheck, check_leak
 from moclip.motion.container_info import FACTS, VideoFacts, measure_video
 from moclip.motion.vectors import motion_from_row
 from moclip.report.datacard_page import CardFact, CardVariant, build_card, render_card
+from moclip.report.near_duplicates import describe_near_duplicates
 from moclip.report.pages import list_splits
 from moclip.workflow.paths import locate
+
+if TYPE_CHECKING:
+    from moclip.config.settings import Dataset
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +30,10 @@ ALARM_RATE = 0.01
 _SEEN = ("train", "val")
 
 
-def write_datacard(output: Path, *, card: Path, dataset_name: str, manifest: Path, indexes: Sequence[Path]) -> None:
-    """Write the page, and its content as JSON to `card`, from the indexes of motion variants.
+def write_datacard(
+    output: Path, *, card: Path, dataset: "Dataset", manifest: Path, near_duplicates: Path, indexes: Sequence[Path]
+) -> None:
+    """Write the page, and its content as JSON to `card`, from near-duplicates and the indexes of motion variants.
 
     Raises:
         ShardError: A shard is missing, damaged or stale.
@@ -34,7 +41,17 @@ def write_datacard(output: Path, *, card: Path, dataset_name: str, manifest: Pat
     """
     rows = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
     variants = [_read_variant(index, manifest=rows) for index in indexes]
-    content = build_card(dataset_name, manifest=rows, variants=variants, alarm_rate=ALARM_RATE)
+    near = describe_near_duplicates(
+        near_duplicates,
+        manifest=rows,
+        root=Path(dataset.root),
+        similarity=dataset.near_duplicates.similarity,
+        are_kept=dataset.near_duplicates.keep_together,
+    )
+    groups = describe_groups(dataset, groups={row["video_id"]: row["group"] for row in rows})
+    content = build_card(
+        dataset.name, manifest=rows, variants=variants, alarm_rate=ALARM_RATE, groups=groups, near=near
+    )
     for path, text in ((output, render_card(content)), (card, json.dumps(content, indent=1, allow_nan=False) + "\n")):
         with replace_atomically(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

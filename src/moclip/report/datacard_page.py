@@ -59,8 +59,14 @@ def build_card(
     manifest: Sequence[Mapping[str, Any]],
     variants: Sequence[CardVariant],
     alarm_rate: float,
+    groups: str = "videos cut from one source",
+    near: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the content of the card, of types that JSON has. `manifest` holds the rows of the manifest."""
+    """Return the content of the card, of types that JSON has.
+
+    `manifest` holds the rows of the manifest, `groups` says where its groups come from, and `near` is the section about
+    near-duplicates.
+    """
     most = max((variant.videos for variant in variants), key=len, default={}).values()
     seconds = sum(facts.duration_seconds for facts in most if math.isfinite(facts.duration_seconds))
     return {
@@ -68,11 +74,12 @@ def build_card(
         "tiles": [
             [f"{len(manifest):,}", "videos"],
             [f"{len({row['class_name'] for row in manifest}):,}", "classes"],
-            [f"{len({row['group'] for row in manifest}):,}", "groups: videos cut from one source"],
+            [f"{len({row['group'] for row in manifest}):,}", f"groups: {groups}"],
             [f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min", "of video"],
             [f"{sum(facts.num_frames for facts in most):,}", "frames, counted by decoding"],
         ],
         **_judge(variants),
+        "near": near,
         "variants": [_describe_variant(variant, manifest=manifest, alarm_rate=alarm_rate) for variant in variants],
         "dataset": describe_dataset(manifest),
         "whole": [variant.name for variant in variants if not variant.rejects],

@@ -125,7 +125,8 @@ def phrase_of(method: str) -> str:
 
 def list_splits(manifest: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the columns that hold the splits: split_1 and so on."""
-    return sorted({key for row in manifest for key in row if key.startswith("split_")})
+    names = {key for row in manifest for key in row if key.startswith("split_")}
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 def describe_dataset(manifest: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

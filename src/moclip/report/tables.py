@@ -15,7 +15,13 @@ from moclip.workflow.paths import locate, run_of
 
 
 def summarise_runs(
-    metrics: Sequence[Path], *, predictions: Sequence[Path], output: Path, manifest: Path, rejected_test_videos: str
+    metrics: Sequence[Path],
+    *,
+    predictions: Sequence[Path],
+    output: Path,
+    manifest: Path,
+    rejected_test_videos: str,
+    are_folds: bool,
 ) -> None:
     """Write the table of all runs, from their `metrics.json` and `predictions.tsv`."""
     places = {run_of(path, "evaluate", "predictions"): path for path in predictions}
@@ -26,11 +32,18 @@ def summarise_runs(
             RunResults(experiment=run.experiment, split=run.split, seed=run.seed, metrics=path, predictions=places[run])
         )
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    write_summary(output, rows=build_summary(runs, groups=groups, leave_out=rejected_test_videos == "leave_out"))
+    leave_out = rejected_test_videos == "leave_out"
+    write_summary(output, rows=build_summary(runs, groups=groups, leave_out=leave_out, are_folds=are_folds))
 
 
 def compare_runs(
-    predictions: Sequence[Path], *, comparisons: Path, gains: Path, manifest: Path, rejected_test_videos: str
+    predictions: Sequence[Path],
+    *,
+    comparisons: Path,
+    gains: Path,
+    manifest: Path,
+    rejected_test_videos: str,
+    are_folds: bool,
 ) -> None:
     """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
     runs: list[RunFile] = []
@@ -38,7 +51,12 @@ def compare_runs(
         run = run_of(path, "evaluate", "predictions")
         runs.append(RunFile(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
     write_contests(
-        comparisons, gains=gains, predictions=runs, manifest=manifest, rejected_test_videos=rejected_test_videos
+        comparisons,
+        gains=gains,
+        predictions=runs,
+        manifest=manifest,
+        rejected_test_videos=rejected_test_videos,
+        are_folds=are_folds,
     )
 
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from moclip.config.experiments import list_used
 from moclip.dataset.labels import LEARNED
 from moclip.extraction.motion_embedding import embedding_settings
-from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, to_json
+from moclip.workflow.jobs import Inputs, JobSpec, Output, Params, join_signatures, list_files, to_json
 from moclip.workflow.signatures import parse_content
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 def manifest_of(plan: "Plan") -> Output:
     """Return the manifest."""
     return plan.output("manifest", "manifest")
+
+
+def videos_of(plan: "Plan") -> Output:
+    """Return the table that shards are made from: the manifest, or one that does not follow from features."""
+    return plan.output("videos", "videos") if plan.splits_follow else manifest_of(plan)
 
 
 def motion_of(plan: "Plan", network: str) -> Output:
@@ -30,13 +36,62 @@ def demo_dataset(plan: "Plan") -> JobSpec:
     return JobSpec(inputs={}, params=lambda: {"cfg": cfg})
 
 
+def _listing(plan: "Plan", *others: Output) -> JobSpec:
+    # The handling of bad videos and the place of the videos do not change the list.
+    without = {"root", "on_bad_video", "limits", "rejected_test_videos"}
+    if not plan.splits_follow:
+        without.add("near_duplicates")  # its other keys belong to the search
+    cfg = to_json({"dataset": plan.settings.dataset.canonical(without=without)})
+    above: dict[str, Output] = {"complete": plan.output("demo_dataset", "complete")} if plan.complete else {}
+    above |= {output.name: output for output in others}
+    files = list_files(others)
+
+    def params() -> Params:
+        found = [plan.listing(), *(plan.signatures.files([file]) for file in files)]
+        return {"cfg": cfg, "sig": join_signatures(found)}
+
+    return JobSpec(inputs=above, params=params)
+
+
+def videos(plan: "Plan") -> JobSpec:
+    """List the videos before near-duplicates are known: depends on the same things as the manifest."""
+    return _listing(plan)
+
+
 def manifest(plan: "Plan") -> JobSpec:
     """List the videos: depends on the dataset's settings, and on the content of its videos and lists."""
-    # The handling of bad videos and the place of the videos do not change the list.
-    others = {"root", "on_bad_video", "limits", "rejected_test_videos"}
-    cfg = to_json({"dataset": plan.settings.dataset.canonical(without=others)})
-    inputs: Inputs = {"complete": plan.output("demo_dataset", "complete")} if plan.complete else {}
-    return JobSpec(inputs=inputs, params=lambda: {"cfg": cfg, "sig": plan.listing()})
+    return _listing(plan, *([plan.output("near_duplicates", "near_duplicates")] if plan.splits_follow else []))
+
+
+def near_duplicates(plan: "Plan") -> JobSpec:
+    """Find near-duplicates: depends on the features that describe videos, and on equal bytes."""
+    described = _describing_variants(plan)
+    cfg = to_json({"similarity": plan.settings.dataset.near_duplicates.similarity, "features": described})
+    features = {
+        stage: _shards_or_index(plan, stage, variant=variant) for stage, variant in described.items() if variant
+    }
+    indexes = [] if plan.splits_follow else [file for found in features.values() for file in list_files(found)]
+
+    def params() -> Params:
+        return {"cfg": cfg, "sig": plan.signatures.copies(), "features": plan.signatures.rows(indexes)}
+
+    return JobSpec(inputs={"manifest": videos_of(plan), **features}, params=params)
+
+
+def _shards_or_index(plan: "Plan", stage: str, *, variant: str) -> list[Output]:
+    # An index holds digests of the subsets of splits, so that it comes after splits that follow from features.
+    if plan.splits_follow:
+        return [plan.output(f"{stage}_shard", "shard", variant=variant, shard=shard) for shard in plan.shards]
+    return [plan.output(f"{stage}_index", "index", variant=variant)]
+
+
+def _describing_variants(plan: "Plan") -> dict[str, str]:
+    """Return the variant of each stage that describes videos, "" for none: that with the most frames first."""
+    used = {name: plan.settings.appearance[name] for name in list_used(plan.settings, "appearance")}
+    # Frames that follow motion wait for an index.
+    frames = {name: entry.frames.count for name, entry in used.items() if not entry.motion}
+    motion = list_used(plan.settings, "motion")
+    return {"appearance": max(frames, key=lambda name: frames[name], default=""), "motion": motion[0] if motion else ""}
 
 
 def _bad_videos(plan: "Plan") -> dict[str, Any]:
@@ -47,7 +102,7 @@ def motion_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
     """Decode the motion vectors of a shard: depends on the variant and on the shard's videos."""
     cfg = to_json({"motion": plan.settings.motion[variant].canonical(), **_bad_videos(plan)})
     return JobSpec(
-        inputs={"manifest": manifest_of(plan)}, params=lambda: {"cfg": cfg, "sig": plan.signatures.videos(shard)}
+        inputs={"manifest": videos_of(plan)}, params=lambda: {"cfg": cfg, "sig": plan.signatures.videos(shard)}
     )
 
 
@@ -89,7 +144,7 @@ def appearance_shard(plan: "Plan", variant: str, shard: str) -> JobSpec:
             "motion": motion[0] if motion else "motion:none",
         }
 
-    return JobSpec(inputs={"manifest": manifest_of(plan), "motion": followed[0] if followed else []}, params=params)
+    return JobSpec(inputs={"manifest": videos_of(plan), "motion": followed[0] if followed else []}, params=params)
 
 
 def appearance_index(plan: "Plan", variant: str) -> JobSpec:

@@ -16,6 +16,8 @@ Wildcards = Mapping[str, str]
 GATES = frozenset(
     {
         "demo_dataset",
+        "videos",
+        "near_duplicates",
         "manifest",
         "motion_index",
         "appearance_index",

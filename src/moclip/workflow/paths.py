@@ -9,6 +9,9 @@ from moclip.config.experiments import Run
 
 # Outputs of each rule, by name, below the folder of a dataset's results.
 _OUTPUTS: Mapping[str, Mapping[str, str]] = {
+    # Only where near-duplicates are kept together: the manifest before they are known.
+    "videos": {"videos": "videos.tsv"},
+    "near_duplicates": {"near_duplicates": "near_duplicates.tsv"},
     "manifest": {"manifest": "manifest.tsv"},
     "motion_shard": {"shard": "motion/{variant}/shard-{shard}.h5"},
     "motion_index": {"index": "motion/{variant}/index.json"},

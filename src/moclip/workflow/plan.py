@@ -41,7 +41,12 @@ class Plan:
         """
         dataset = settings.dataset
         self.settings, self.paths = settings, Paths(dataset=dataset.name)
-        self.signatures = Signatures(self.paths.outputs("manifest")["manifest"])
+        # Shards are made from a table of their own where the splits depend on the features in them.
+        self.splits_follow = dataset.near_duplicates.keep_together
+        self.signatures = Signatures(
+            self.paths.outputs("manifest")["manifest"],
+            videos=self.paths.outputs("videos")["videos"] if self.splits_follow else "",
+        )
         self.contents = Contents(settings.cache_dir)
         self.code, self.listing = code, listing
         self._jobs: dict[tuple[str, ...], Job] = {}

@@ -38,9 +38,12 @@ def sign(content: bytes | str) -> str:
 class Signatures:
     """Signatures of the files of one dataset's results."""
 
-    def __init__(self, manifest: str | Path) -> None:
-        """Take the path of the manifest; it need not exist yet."""
-        self._manifest = Path(manifest)
+    def __init__(self, manifest: str | Path, *, videos: str | Path = "") -> None:
+        """Take the path of the manifest; it need not exist yet.
+
+        `videos` is the table that shards are made from, by default the manifest. Both list the same videos.
+        """
+        self._manifest, self._videos = Path(manifest), Path(videos or manifest)
         # The last value computed from a file, with the file's state: one state of the manifest is kept at a time.
         self._values: dict[tuple[Path, Any], tuple[State, Any]] = {}
 
@@ -56,14 +59,15 @@ class Signatures:
             known = self._values[path, key] = (state, read())
         return known[1]
 
-    def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
-        # Returns the value of a function of the manifest, or `sig:pending` before it exists.
+    def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any], *, path: Path | None = None) -> Any:
+        # Returns the value of a function of a table, by default the manifest, or `sig:pending` before it exists.
+        table = path or self._manifest
+
         def read() -> Any:
-            read_table = partial(_try_read, read_manifest, str(self._manifest), damaged=None)
-            frame = self._read(self._manifest, "table", read_table)
+            frame = self._read(table, "table", partial(_try_read, read_manifest, str(table), damaged=None))
             return None if frame is None else compute(frame)
 
-        found = self._read(self._manifest, key, read)
+        found = self._read(table, key, read)
         return PENDING if found is None else found
 
     def columns(self, columns: Sequence[str]) -> str:
@@ -77,6 +81,11 @@ class Signatures:
             return _sign_columns(frame, [*columns, *(name for name in map(str, frame) if name.startswith("split_"))])
 
         return str(self._of_table(("features", *columns), compute))
+
+    def copies(self) -> str:
+        """Return the signature of the ids and fingerprints of the videos that shards are made from."""
+        columns = ["video_id", "fingerprint"]
+        return str(self._of_table("copies", lambda frame: _sign_columns(frame, columns), path=self._videos))
 
     def classes(self) -> str:
         """Return the signature of the class names in the order of their indices."""
@@ -137,17 +146,17 @@ class Signatures:
                 shards.setdefault(shard, []).append(line)
             return {shard: (sign("\n".join(listed)), len(listed)) for shard, listed in shards.items()}
 
-        found = self._of_table("shards", compute)
+        found = self._of_table("shards", compute, path=self._videos)
         return {} if found == PENDING else found
 
     def videos(self, shard: int | str) -> str:
-        """Return the signature of the videos of one shard of the manifest."""
-        if not self._manifest.is_file():
+        """Return the signature of the videos of one shard."""
+        if not self._videos.is_file():
             return PENDING
         return self._shards().get(int(shard), (sign(""), 0))[0]
 
     def num_videos(self, shard: int | str | None = None) -> int:
-        """Return the number of videos of a shard, or of the dataset; 0 before there is a manifest."""
+        """Return the number of videos of a shard, or of the dataset; 0 before they are listed."""
         shards = self._shards()
         if shard is None:
             return sum(count for _, count in shards.values())

@@ -38,13 +38,19 @@ def _all_indexes(plan: "Plan") -> list[Output]:
     return [*_indexes(plan, "motion", "appearance"), *embeddings]
 
 
+def _drawn(plan: "Plan") -> list[str]:
+    # Folds are pooled in tables, other splits are averaged.
+    folds = plan.settings.dataset.splits.folds
+    return [f"{folds} folds"] if folds else []
+
+
 def comparisons(plan: "Plan") -> JobSpec:
     """Compare the methods: depends on predictions and groups."""
     predictions = _of_runs(plan, "predictions")
 
     def params() -> Params:
         return {
-            "cfg": to_json(list_files(predictions)),
+            "cfg": to_json([*list_files(predictions), *_drawn(plan)]),
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:predictions",
@@ -59,7 +65,7 @@ def summary(plan: "Plan") -> JobSpec:
 
     def params() -> Params:
         return {
-            "cfg": to_json(list_files(metrics)),
+            "cfg": to_json([*list_files(metrics), *_drawn(plan)]),
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:metrics predictions",
@@ -139,18 +145,20 @@ def motion_pictures(plan: "Plan", variant: str) -> JobSpec:
 
 
 def datacard(plan: "Plan") -> JobSpec:
-    """Measure the dataset: depends on the manifest and the motion rows."""
+    """Measure the dataset: depends on the manifest, the near-duplicates and the motion rows."""
     indexes, manifest = _indexes(plan, "motion"), manifest_of(plan)
+    near = plan.output("near_duplicates", "near_duplicates")
+    described = plan.settings.dataset.canonical(only={"groups", "near_duplicates", "splits"})
 
     def params() -> Params:
         motion = list_used(plan.settings, "motion")
         return {
-            "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion}),
-            "sig": plan.signatures.files([manifest.file]),
+            "cfg": to_json({"dataset": plan.paths.dataset, "motion": motion, **described}),
+            "sig": plan.signatures.files([manifest.file, near.file]),
             "features": plan.signatures.rows(list_files(indexes)),
         }
 
-    return JobSpec(inputs={"manifest": manifest, "indexes": indexes}, params=params)
+    return JobSpec(inputs={"manifest": manifest, "near_duplicates": near, "indexes": indexes}, params=params)
 
 
 def mistakes(plan: "Plan") -> JobSpec:

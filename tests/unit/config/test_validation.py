@@ -129,7 +129,7 @@ def test_settings_survive_their_canonical_form_and_cannot_be_changed(config: Con
 
 def test_a_method_needs_what_it_reads(config: Config) -> None:
     del config["experiments"]["e"]["text"]
-    with pytest.raises(ConfigError, match="`zero_shot` needs the key `text`"):
+    with pytest.raises(ConfigError, match="key `text` is missing, and the method `zero_shot` needs it"):
         check_config(config)
     config["experiments"]["e"]["methods"] = ["fusion", "motion"]
     check_config(config)
@@ -215,3 +215,85 @@ def test_parts_of_a_section_are_the_same_values_as_in_the_whole(config: Config) 
     whole = dataset.canonical()
     assert dataset.canonical(only={"root", "limits"}) == {key: whole[key] for key in ("root", "limits")}
     assert dataset.canonical(without={"root"}) == {key: value for key, value in whole.items() if key != "root"}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("dataset", "name"), "a b", "expected a name of at most 64 letters, digits, `-` and `_` that starts with"),
+        (
+            ("experiments", "e/f"),
+            {},
+            "expected a name of at most 200 letters, digits, `-`, `_` and `.` that",
+        ),
+        (("dataset", "groups"), "scene", "expected a pattern with a part in parentheses, which names the group"),
+        (("dataset", "groups"), "(scene", "expected `folder:LEVEL` or a regular expression (missing ), unterminated"),
+        (("dataset", "groups"), "folder:0", "expected a pattern with a part in parentheses"),
+        (("dataset", "splits"), {"folds": 1}, "dataset.splits.folds: expected 2 folds or more"),
+        (("dataset", "near_duplicates"), {"similarity": 0}, "similarity: expected more than 0; found 0"),
+        (("experiments", "e", "methods"), ["fusoin"], "found 'fusoin'; the nearest one is `fusion`"),
+    ],
+)
+def test_patterns_are_said_in_words_and_choices_with_the_nearest(
+    config: Config, place: tuple[str, ...], value: object, expected: str
+) -> None:
+    section = config
+    for part in place[:-1]:
+        section = section[part]
+    section[place[-1]] = value
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+    assert expected in str(caught.value)
+    assert "^" not in str(caught.value)
+
+
+def test_every_missing_key_has_a_line_and_the_advice_about_files_stands_once(config: Config) -> None:
+    del config["motion"], config["head"], config["dataset"]["name"], config["dataset"]["root"]
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+    lines = str(caught.value).splitlines()
+    assert [line.split(" is missing")[0] for line in lines] == [
+        "config: dataset: the key `name`",
+        "config: dataset: the key `root`",
+        "config: top level: the key `head`",
+        "config: top level: the key `motion`",
+    ]
+    assert ["--configfile" in line for line in lines] == [False, False, False, True]
+
+
+def test_a_key_that_several_methods_need_is_named_once(config: Config) -> None:
+    config["experiments"]["e"] = {"motion_network": "net", "methods": ["fusion", "appearance", "motion"]}
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "key `appearance` is missing, and the methods `fusion`, `appearance` need it" in lines[0]
+    assert "key `head` is missing, and the methods `fusion`, `appearance` need it" in lines[1]
+
+
+def test_experiments_without_splits_run_on_all_folds(config: Config) -> None:
+    config["dataset"]["splits"] = {"folds": 5}
+    config["experiments"]["f"] = {**config["experiments"]["e"], "splits": [2, 4]}
+    config["experiments"]["m"] = {**config["experiments"]["e"], "matrix": {"shots": [1, 2]}}
+    complete = check_config(config)
+    found = {name: entry.splits for name, entry in complete.experiments.items()}
+    every = (1, 2, 3, 4, 5)
+    assert found == {"e": every, "f": (2, 4), "m-shots-1": every, "m-shots-2": every}
+    assert check_config(complete.canonical()) == complete
+    config["experiments"]["f"]["splits"] = [6]
+    with pytest.raises(ConfigError, match=r"experiments\.f\.splits: expected splits from 1 to 5"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("changes", [{"splits": {"folds": 3}}, {"near_duplicates": {"keep_together": True}}])
+def test_layouts_with_splits_take_no_rule_to_draw_them(config: Config, changes: Config) -> None:
+    config["dataset"] |= {"layout": "ucf101", "lists": "lists", **changes}
+    with pytest.raises(ConfigError, match="the lists of `ucf101` bring splits"):
+        check_config(config)
+
+
+def test_keys_that_are_not_used_leave_the_configuration_as_it_was(config: Config) -> None:
+    spelled = {**config["dataset"], "groups": "", "splits": {"folds": 0}, "near_duplicates": {"similarity": 0.8}}
+    plain = check_config(config).canonical()
+    assert check_config({**config, "dataset": spelled}).canonical() == plain
+    assert not {"groups", "splits", "near_duplicates"} & plain["dataset"].keys()

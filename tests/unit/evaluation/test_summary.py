@@ -1,6 +1,7 @@
 """What the table over runs averages, and what it calls a spread."""
 
 import dataclasses
+import json
 import statistics
 from pathlib import Path
 
@@ -18,8 +19,8 @@ NUM_VIDEOS = 20
 GROUPS = {f"v{index:02d}": f"g{index // 2}" for index in range(NUM_VIDEOS)}
 
 
-def summarize(runs, *, groups=GROUPS):
-    return build_summary(runs, groups=groups, leave_out=False)
+def summarize(runs, *, groups=GROUPS, are_folds=False):
+    return build_summary(runs, groups=groups, leave_out=False, are_folds=are_folds)
 
 
 def write_run(folder: Path, *, experiment: str, split: int, seed: int, right: dict[str, int], note: str = "trained"):
@@ -195,3 +196,22 @@ def test_the_widest_table_fits_100_columns():
     assert "top-5 %" in lines[0]
     notes = " ".join(" ".join(lines[lines.index(next(line for line in lines if line.startswith("[2]"))) :]).split())
     assert notes.endswith("all training videos; scores of 98.7 % of the test videos")
+    assert text.isascii()
+
+
+def test_folds_are_pooled_since_each_video_is_tested_once(tmp_path):
+    runs = [
+        write_run(tmp_path, experiment="main", split=split, seed=0, right={"fusion": count})
+        for split, count in ((1, 20), (2, 10))
+    ]
+    row = row_of(summarize(runs, are_folds=True), "fusion", "all")
+    assert (row.n, row.num_splits) == (2 * NUM_VIDEOS, 2)
+    assert row.top_1 == pytest.approx(0.75)
+    # A fold of half the videos weighs half as much.
+    document = json.loads(runs[1].metrics.read_text())
+    document["methods"]["fusion"]["n"] = NUM_VIDEOS // 2
+    runs[1].metrics.write_text(json.dumps(document))
+    rows = summarize(runs, are_folds=True)
+    assert row_of(rows, "fusion", "all").top_1 == pytest.approx((20 * 1.0 + 10 * 0.5) / 30)
+    assert row_of(rows, "fusion", "all").n == 30
+    assert row_of(summarize(runs), "fusion", "all").top_1 == pytest.approx(0.75)

@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moclip.config.settings import MotionVariant
+from moclip.config.settings import Dataset, MotionVariant
+from moclip.core.files import write_tsv
+from moclip.dataset.groups import NEAR_COLUMNS
+from moclip.dataset.manifest import read_manifest
 from moclip.errors import ShardError
 from moclip.extraction.extractor import Video
 from moclip.extraction.motion import build_motion_extractor
 from moclip.motion.container_info import VectorCounts, VideoFacts
 from moclip.report.datacard import ALARM_RATE, check_facts, measure_shards, write_datacard
 from moclip.report.datacard_page import CardVariant, build_card, render_card
+from moclip.report.near_duplicates import describe_near_duplicates
 from moclip.video.transcode import RECIPE
 from moclip.video.writer import write_video
 from tests.unit.cache.test_index import build
@@ -249,14 +253,50 @@ def test_videos_on_the_disk_are_called_leaking_where_their_frame_rate_is_that_of
 ) -> None:
     manifest, index = write_dataset(tmp_path, rates=rates)
     card = tmp_path / "datacard.html"
-    write_datacard(card, card=tmp_path / "datacard.json", dataset_name="toy", manifest=manifest, indexes=[index])
+    near = tmp_path / "near_duplicates.tsv"
+    write_tsv(near, header=NEAR_COLUMNS, rows=[])
+    dataset = Dataset(name="toy", layout="folders", root=str(tmp_path))
+    write_datacard(
+        card,
+        card=tmp_path / "datacard.json",
+        dataset=dataset,
+        manifest=manifest,
+        near_duplicates=near,
+        indexes=[index],
+    )
     page = Page(card.read_text(encoding="utf-8"))
     assert ("Frame rate alone tells the class of 100.0" in page.text) == leaks
     assert ("No fact of the container tells the class" in page.text) != leaks
     assert "FFmpeg cannot open the file" in page.text
+    assert "No near-duplicates are in train or val and in test" in page.text
     facts = measure_shards(index)
     assert len(facts) == 18
     assert {entry.gop_lengths for entry in facts.values()} == {(3,)}
+
+
+def test_near_duplicates_in_training_and_test_raise_an_alarm_with_pictures(tmp_path: Path) -> None:
+    manifest, _ = write_dataset(tmp_path, rates={"A": [25] * 4, "B": [25] * 4})
+    rows = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
+    tested, *trained = ("A00", "A01", "B00")
+    rows = [{**row, "split_1": "test" if row["video_id"] == tested else row["split_1"]} for row in rows]
+    near = tmp_path / "near_duplicates.tsv"
+    found = [(1, tested, trained[0], 0.91, "appearance"), (1, trained[0], tested, 0.91, "appearance")]
+    alike = [(2, trained[1], trained[0], 0.85, "motion"), (2, trained[0], trained[1], 0.85, "motion")]
+
+    def describe(*sets: tuple[object, ...], are_kept: bool = False) -> dict[str, Any]:
+        write_tsv(near, header=NEAR_COLUMNS, rows=sets)
+        return describe_near_duplicates(near, manifest=rows, root=tmp_path, similarity=0.8, are_kept=are_kept)
+
+    section = describe(*found, *alike[:1], (2, "broken", trained[1], 0.85, "motion"))
+    assert [(split["sets"], split["videos"]) for split in section["splits"]] == [(2, 2)]
+    pictures = [[bool(one["picture"]) for one in members] for members in section["shown"]]
+    assert pictures == [[True, True], [True, False]]  # the most similar set first; a broken file has no picture
+    card = build_card("toy", manifest=rows, variants=[], alarm_rate=ALARM_RATE, near=section)
+    page = Page(render_card(json.loads(json.dumps(card))))
+    assert "Yes: near-duplicates are in training and in test." in page.text
+    assert f"test of split 1: {tested} (" in page.text
+    assert (describe(*alike)["splits"], describe(*alike)["shown"]) == ([], [])
+    assert len(describe(*alike, are_kept=True)["shown"]) == 1
 
 
 def test_a_shard_that_changed_behind_the_index_is_refused(tmp_path: Path) -> None:

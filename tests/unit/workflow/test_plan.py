@@ -43,9 +43,25 @@ def wide_config() -> dict[str, Any]:
     return config
 
 
-@pytest.fixture(params=[*CONFIGS, "wide"])
+def joined_config() -> dict[str, Any]:
+    """The wide configuration on folders whose near-duplicates are kept together."""
+    config = wide_config()
+    drawn = {
+        "generate": "none",
+        "layout": "folders",
+        "near_duplicates": {"keep_together": True},
+        "splits": {"folds": 2},
+    }
+    config["dataset"] = {**config["dataset"], **drawn}
+    return config
+
+
+WIDE = {"wide": wide_config, "joined": joined_config}
+
+
+@pytest.fixture(params=[*CONFIGS, *WIDE])
 def plan(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    config = wide_config() if request.param == "wide" else load_config(request.param)
+    config = WIDE[request.param]() if request.param in WIDE else load_config(request.param)
     monkeypatch.chdir(tmp_path)  # nothing has run there
     return build_plan(config, cache_dir=tmp_path)
 
@@ -90,7 +106,8 @@ def test_every_param_is_one_text_and_no_two_of_a_job_are_equal_by_chance(plan: P
 def test_everything_is_pending_before_the_first_run(plan: Plan) -> None:
     for job in plan.jobs:
         reads = [name for name, value in job.params().items() if "sig:pending" in value]
-        assert bool(reads) == (job.rule not in {"demo_dataset", "manifest"}), job.rule
+        listing = "videos" if plan.splits_follow else "manifest"
+        assert bool(reads) == (job.rule not in {"demo_dataset", listing}), job.rule
 
 
 def test_params_depend_on_files_of_gates_alone(plan: Plan) -> None:
@@ -123,7 +140,10 @@ def test_the_rules_have_every_input_that_is_no_gate(plan: Plan) -> None:
         for name in job.inputs:
             named = name in calls.get(job.rule, [])
             assert named or all(source.job.rule in GATES for source in job.sources(name)), f"{job.rule}: {name}"
-        assert set(calls.get(job.rule, [])) <= {*job.inputs, "complete", "motion", "appearance", "network", "text"}
+        assert set(calls.get(job.rule, [])) <= {
+            *job.inputs,
+            *("complete", "near_duplicates", "motion", "appearance", "network", "text"),
+        }
 
 
 @pytest.mark.parametrize(("name", "value"), [("splits", [1]), ("seeds", [0])])
@@ -157,3 +177,19 @@ def test_heads_of_few_shots_have_the_heads_of_all_videos_as_neighbors(tmp_path: 
     # Of 14 experiments, two read other frames.
     assert len(neighbors) == 11 * len(runs)
     assert {run.shots for run in neighbors} == {0, 2, 4, 8, 16}
+
+
+def test_keeping_near_duplicates_together_changes_no_feature_and_has_no_circle(tmp_path: Path) -> None:
+    joined = joined_config()
+    apart = {**joined, "dataset": {**joined["dataset"], "near_duplicates": {}}}
+    plans = [build_plan(config, cache_dir=tmp_path) for config in (apart, joined)]
+    for rule in ("motion_shard", "appearance_shard"):
+        first, second = (
+            {tuple(job.outputs.values()): job.params() for job in plan.jobs if job.rule == rule} for plan in plans
+        )
+        assert first == second
+    before, after = ({job.rule: job for job in plan.jobs} for plan in plans)
+    assert after.keys() - before.keys() == {"videos"}
+    assert before["manifest"] in ancestors(before["near_duplicates"])
+    assert after["near_duplicates"] in ancestors(after["manifest"])
+    assert after["manifest"] not in ancestors(after["motion_shard"])
