@@ -58,5 +58,9 @@ onstart:
     note_run()
 
 
+onsuccess:
+    print_results()
+
+
 onerror:
     print_failures(log)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -11,8 +12,12 @@ from moclip.core.files import read_tsv, write_tsv
 from moclip.errors import DatasetError
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.statistics import student_half_width
+from moclip.workflow.paths import result_path
 
 _NUM_DIGITS = 8
+
+# Rows of a table that the end of a run prints.
+_MAX_PRINTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,11 @@ def read_summary(path: Path) -> list[SummaryRow]:
     """
     try:
         return [_parse_row(row) for row in read_tsv(path)]
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: expected the summary of experiments, found no such file; name the results of a dataset, such as "
+            f"{_nearest_results(path.parent)}, or run the workflow"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: expected the summary of experiments ({error}); delete it and run again") from None
 
@@ -151,6 +161,22 @@ _HEADINGS = (
     *("experiment", "method", "top-1 %", "+-", "top-5 %", "+-", "class mean %", "+-"),
     *("n", "coverage %", "splits x seeds", ""),
 )
+
+
+def _nearest_results(folder: Path) -> str:
+    # Of the folders with results next to the named one, or in the working directory.
+    found = [path.parent for root in (folder.parent, Path("results")) for path in sorted(root.glob("*/summary.tsv"))]
+    names = [path.name for path in found]
+    near = get_close_matches(folder.name, names, n=1, cutoff=0.0)
+    return str(found[names.index(near[0])]) if near else "results/demo"
+
+
+def describe_results(results: Path) -> str:
+    """Return the places of the table and the report of a dataset, below the table itself if it is short."""
+    summary, report = (result_path(results, name, name) for name in ("summary", "report"))
+    rows = read_summary(summary)
+    table = f"{format_summary(rows)}\n\n" if sum(row.split == "all" for row in rows) <= _MAX_PRINTED else ""
+    return f"\n{table}table: {summary}\nreport: {report}\n"
 
 
 def format_summary(rows: Sequence[SummaryRow]) -> str:

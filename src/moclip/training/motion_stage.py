@@ -17,6 +17,8 @@ from moclip.core.digests import build_digest, digest_file
 from moclip.core.tensors import replace_note
 from moclip.dataset.labels import LEARNED, Labels, load_labels
 from moclip.dataset.manifest_table import list_class_names, read_table
+from moclip.encoders.hub import explain_fetch, is_unreachable
+from moclip.errors import ModelError
 from moclip.versions import NETWORK_VERSION
 
 _log = logging.getLogger(__name__)
@@ -130,17 +132,22 @@ def _train(
     checkpoint = cache_dir / "training" / f"{training.key}.safetensors"
     meter, resumes = Meter(), checkpoint.exists()
     meter.start()
-    write_network(
-        outputs[_NAMES[0]],
-        history=outputs[_NAMES[1]],
-        labels=training.labels,
-        motion_index=motion_index,
-        num_classes=training.num_classes,
-        variant=variant,
-        seed=training.seed,
-        checkpoint=checkpoint,
-        about=training.about,
-    )
+    try:
+        write_network(
+            outputs[_NAMES[0]],
+            history=outputs[_NAMES[1]],
+            labels=training.labels,
+            motion_index=motion_index,
+            num_classes=training.num_classes,
+            variant=variant,
+            seed=training.seed,
+            checkpoint=checkpoint,
+            about=training.about,
+        )
+    except ModelError as error:
+        if not is_unreachable(error):
+            raise
+        raise ModelError(_explain_offline(variant)) from error
     meter.stop()
     files = {name: path.read_bytes() for name, path in outputs.items()}
     keep(cache_dir, kind="networks", key=training.key, files=files)
@@ -149,6 +156,13 @@ def _train(
     if not resumes:
         meter.add(training.num_videos * variant.train.epochs)
         note_rate(cache_dir, stage="motion_network", key=rate_key(variant), meter=meter)
+
+
+def _explain_offline(variant: MotionNetworkVariant) -> str:
+    name = f"{variant.backbone}.{variant.weights.removeprefix('timm:')}"
+    code = f"import timm; timm.create_model('{name}', pretrained=True)"
+    told = explain_fetch(f"the weights `{variant.weights}` are", code=code, repository=f"timm/{name}")
+    return f"{variant.backbone}: {told}"
 
 
 def _identity(
