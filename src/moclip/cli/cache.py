@@ -166,7 +166,7 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _format_plan(plan: "CostPlan") -> Iterator[str]:
     if plan.num_videos is None:
-        yield "the videos are rendered first; their rows are not counted here"
+        yield "the videos are rendered first: rows, networks and heads are counted once they exist"
     else:
         frames = "frames not known before the first decode"
         if plan.num_frames is not None:
@@ -182,6 +182,8 @@ def _format_plan(plan: "CostPlan") -> Iterator[str]:
         cells = [f"{_range(cost.num_certain, cost.num_jobs):>11}", f"{cost.rule:<22}", f"{cost.num_made or '':>9}"]
         cells += [f"{seconds:>9,.1f}" for seconds in (cost.seconds, cost.start_seconds)]
         yield "  ".join([*cells, f"{_size(cost.num_bytes):>9}", cost.source]).rstrip()
+    if plan.num_videos is None:
+        return
     compute, start = plan.total("seconds"), plan.total("start_seconds")
     size = _size(plan.total("num_bytes")) or "nothing"
     yield f"{compute / 60:.1f} min of processor time, {start / 60:.1f} min to start the jobs, {size} of new features"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,8 +123,10 @@ def list_missing_heads(runs: Sequence[HeadRun], *, manifest: Path, split: int, c
         MoclipError: A file that a key follows from is missing or not readable.
     """
     folder = cache_dir / HEADS
-    trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=KeyLocks(folder))
-    keys = {trainer.key(_Wanted(run=run, method=name)) for run in runs for name in list_heads(run.methods)}
+    # Locks elsewhere: nothing is written to the cache.
+    with TemporaryDirectory(prefix="moclip-") as elsewhere, KeyLocks(Path(elsewhere)) as locks:
+        trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=locks)
+        keys = {trainer.key(_Wanted(run=run, method=name)) for run in runs for name in list_heads(run.methods)}
     return {key for key in keys if not (folder / f"{key}.safetensors").is_file()}
 
 

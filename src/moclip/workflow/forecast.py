@@ -15,6 +15,7 @@ from typing import Any
 from moclip.cache.index import ShardRows, store_index
 from moclip.cache.pool import list_rows
 from moclip.cache.reader import Shard
+from moclip.config.methods import list_heads
 from moclip.core.digests import FileDigests
 from moclip.core.files import replace_atomically
 from moclip.core.records import read_record
@@ -324,7 +325,7 @@ class _Pass:
             manifest = self._locate(self._manifest)
             missing = list_missing_heads(runs, manifest=manifest, split=split, cache_dir=self._cache_dir)
         except MoclipError:  # a stand-in of class embeddings
-            missing = {f"{job.files[0]} {run.seed} {method}" for run in runs for method in run.methods}
+            missing = {f"{job.files[0]} {run.seed} {method}" for run in runs for method in list_heads(run.methods)}
         num_new = self._count_new("heads", missing)
         key = head_files.rate_key(runs[0].config)
         return ExpectedJob(job=job, num_made=num_new, num_units=num_new, rate_key=key)
