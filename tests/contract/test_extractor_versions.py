@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "05c178957809c264"),
+    "APPEARANCE_VERSION": (3, "30e0feeb8480379f"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
     "MOTION_EMBEDDING_VERSION": (3, "c7c6a277ae456c5d"),
     "MOTION_VERSION": (4, "f478e2ca573f5767"),
-    "TEXT_VERSION": (2, "17fa2fbedd8db940"),
+    "TEXT_VERSION": (2, "10d0df76893e6daa"),
 }
 
 

@@ -59,7 +59,7 @@ class Encoder:
         try:
             return open_clip.get_tokenizer(self.variant.model)  # type: ignore[no-any-return]
         except Exception as error:
-            raise ModelError(f"{self.variant.model}: {_explain_tokenizer(self.variant.model, error)}") from error
+            raise ModelError(_explain_tokenizer(self.variant.model, error)) from error
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _create_model(
             )
     except Exception as error:  # open_clip, timm, torch and safetensors raise many types
         if is_unreachable(error) and not variant.model.startswith(LOCAL_DIR):
-            raise ModelError(f"{variant.model}: {_explain_offline(variant)}") from error
+            raise ModelError(_explain_offline(variant)) from error
         weights = variant.weights or local_weights(variant) or "the model"
         raise ModelError(
             f"{variant.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
@@ -257,7 +257,7 @@ def _explain_offline(variant: AppearanceVariant) -> str:
     model, tag = variant.model, variant.weights
     hub = (open_clip.get_pretrained_cfg(model, tag) or {}).get("hf_hub") or ""
     return explain_fetch(
-        f"the weights `{tag}` are",
+        f"{model}: the weights `{tag}` are",
         code=f"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')",
         repository="/".join(hub.split("/")[:2]),
     )
@@ -267,17 +267,17 @@ def _explain_tokenizer(model: str, error: Exception) -> str:
     package = find_missing_package(error)
     if package:
         return (
-            f"its tokenizer needs the package `{package}`, which is not installed; run `python -m pip install "
+            f"{model}: its tokenizer needs the package `{package}`, which is not installed; run `python -m pip install "
             "transformers sentencepiece`, or leave out methods that read class names (`zero_shot`, `zero_shot_head`)"
         )
     if is_unreachable(error):
         text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
         return explain_fetch(
-            "the files of its tokenizer are",
+            f"{model}: the files of its tokenizer are",
             code=f"import open_clip; open_clip.get_tokenizer('{model}')",
             repository=text.get("hf_tokenizer_name", ""),
         )
-    return f"cannot make its tokenizer: {_one_line(error)}"
+    return f"{model}: cannot make its tokenizer: {_one_line(error)}"
 
 
 def _one_line(error: Exception) -> str:

@@ -161,8 +161,8 @@ def _train(
 def _explain_offline(variant: MotionNetworkVariant) -> str:
     name = f"{variant.backbone}.{variant.weights.removeprefix('timm:')}"
     code = f"import timm; timm.create_model('{name}', pretrained=True)"
-    told = explain_fetch(f"the weights `{variant.weights}` are", code=code, repository=f"timm/{name}")
-    return f"{variant.backbone}: {told}"
+    what = f"{variant.backbone}: the weights `{variant.weights}` are"
+    return explain_fetch(what, code=code, repository=f"timm/{name}")
 
 
 def _identity(

@@ -31,7 +31,7 @@ ASSUMED_SECONDS: Mapping[str, tuple[float, float]] = {
 _ASSUMED_BYTES = {"motion": 45_000.0, "appearance": 2_300.0, "motion_embedding": 5_600.0}
 
 # A job that takes everything from the cache, and one that computes a table or a page and has no record.
-_START_SECONDS, _JOB_SECONDS = 1.5, 4.0
+_START_SECONDS, _JOB_SECONDS = 1.5, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
