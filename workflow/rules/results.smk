@@ -90,12 +90,14 @@ def follow_messages(record):
         line = check.describe_target(missing[1], plan=plan, rules=rules_of_workflow)
         print(f"error: {line}", file=sys.stderr)
     is_done = getattr(record, "event", "") == "progress" and record.done == record.total
-    if is_done and not workflow.modifier.is_main_snakefile():
+    if is_done and IS_MODULE:
         print_results()
     return True
 
 
 PRINTED = set()
+# While the rules of a module are read, that is what the modifier is of.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 if workflow.is_main_process:
     snakemake_logger.addFilter(follow_messages)
