@@ -4,10 +4,12 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from moclip.workflow.shipped import find_home
+
 min_version("9.0")
 
 # The folder of this file, also where another workflow includes it or uses it as a module.
-HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+HOME = find_home(workflow.current_basedir.get_path_or_uri(secret_free=True))
 
 # Files named on the command line, or by a workflow that includes this one, replace the default configuration: merged
 # into it, they would inherit its variants.
@@ -56,6 +58,10 @@ rule all:
 
 onstart:
     note_run()
+
+
+onsuccess:
+    print_results()
 
 
 onerror:

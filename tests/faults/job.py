@@ -40,7 +40,14 @@ def slowed(extractor: Extractor, *, seconds: float) -> Extractor:
 def main(root: Path, results: Path, cache: Path, seconds: float) -> None:
     output = results / "shard-0.h5"
     with stage(
-        SimpleNamespace(log=[results / "job.log"], output=[str(output)], input={}, params={}, rule="motion_shard")
+        SimpleNamespace(
+            log=[results / "job.log"],
+            output=[str(output)],
+            input={},
+            params={},
+            rule="motion_shard",
+            wildcards={"shard": "0"},
+        )
     ):
         row_cache.FLUSH_SECONDS = 0.0  # as if each video had taken long
         manifest = results / "manifest.tsv"

@@ -675,8 +675,9 @@ def try_change(change: Change, *, checkout: Checkout) -> Iterator[Tried]:
     """Yield each step of a change after it has run, until one has problems."""
     for number, step in enumerate(change.steps, start=1):
         step.edit(checkout)
+        planned = checkout.plan()
         seen = look_at_step(checkout, cores=step.cores)
-        problems = seen.problems
+        problems = seen.problems if seen.work.ran.code else [*seen.problems, *planned.compare(seen.work)]
         if step.fails != bool(seen.work.ran.code):
             problems.append(f"expected a run that {'fails' if step.fails else 'ends'}, found exit {seen.work.ran.code}")
         elif not step.fails and not seen.failure:

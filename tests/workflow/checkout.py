@@ -31,6 +31,7 @@ UNREADABLE, WITHOUT_MOTION = 4, 23
 STAND_INS = Path(__file__).parent / "stand_ins"
 OUTPUTS = ("results", ".snakemake", "logs", "benchmarks")
 _ENCODER_CONFIG = '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}}\n'
+_PLANNED = re.compile(r" +(\d+)(?: to (\d+))?  (\w+) +(\d+)?(?= )")
 _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
 _HEADS = re.compile(r"(\d+) heads trained, \d+ taken from the cache$", flags=re.MULTILINE)
 _COLUMNS = ("video", "class", "group", "split_1", "split_2")
@@ -257,6 +258,19 @@ class Checkout:
         )
         return Ran(code=done.returncode, output=done.stdout + done.stderr)
 
+    def plan(self) -> "Planned":
+        """Return the jobs of the next run, as `moclip plan` lists them."""
+        self.write_config()
+        ran = self.moclip("plan", "--configfile", "config.yaml")
+        assert ran.code == 0, ran.output
+        found = [match.groups() for line in ran.output.splitlines() if (match := _PLANNED.match(line))]
+        return Planned(
+            least=Counter({rule: int(least) for least, _, rule, _ in found if int(least)}),
+            most=Counter({rule: int(most or least) for least, most, rule, _ in found}),
+            made={rule: int(made) for _, _, rule, made in found if made},
+            output=ran.output,
+        )
+
     def rows(self) -> dict[str, tuple[str, ...]]:
         """Return the ids of the rows that each stage set out to compute, by the logs of its shards."""
         rows: dict[str, list[str]] = {}
@@ -306,6 +320,25 @@ class Work:
     def jobs(self) -> Counter[str]:
         """The number of jobs of each rule that were started."""
         return self.ran.jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The next run as `moclip plan` lists it: the jobs of each rule, at least and at most, and what they compute."""
+
+    least: Counter[str]
+    most: Counter[str]
+    made: dict[str, int]
+    output: str
+
+    def compare(self, work: Work) -> list[str]:
+        """Return the differences between the plan and the work of the run, a line each."""
+        lines = []
+        for rule in sorted(self.most.keys() | work.jobs.keys()):
+            least, most, ran = self.least[rule], self.most[rule], work.jobs[rule]
+            if not least <= ran <= most:
+                lines.append(f"moclip plan: {rule}: expected {least} to {most} jobs, found {ran}")
+        return lines
 
 
 def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | str = sys.executable) -> Checkout:

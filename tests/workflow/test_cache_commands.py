@@ -78,17 +78,24 @@ def test_cache_tells_what_no_experiment_uses_and_removes_only_that(checkout: Che
     assert len(list((checkout.project / "results/.cache/appearance").glob("*"))) == 2
 
 
-def test_plan_counts_what_the_next_run_lacks(checkout: Checkout) -> None:
-    done = ask(checkout, "plan")
-    assert "24 videos (0 new or changed)" in done.output
-    assert done.output.count(" 0 of 24 rows") == 7
+def test_plan_asks_the_cache_by_content_and_computes_nothing(checkout: Checkout) -> None:
+    done = checkout.plan()
+    assert done.output.splitlines() == ["24 videos (0 with new content), 425 frames", "nothing to be done"]
+    # The bytes of another video: its features are cached.
     write_clip(checkout.videos / "MovingRight/v0.mp4", number=18)
-    lines = ask(checkout, "plan").output.splitlines()
-    assert lines[0].startswith("24 videos (1 new or changed)")
-    for name in ("motion/original", "appearance/clip"):
-        line = next(line for line in lines if line.endswith(name))
-        assert line.split()[:3] == ["1", "of", "24"]
-        assert "measured in 3 jobs" in line
+    planned = checkout.plan()
+    assert planned.output.startswith("24 videos (0 with new content), 4")
+    assert (planned.most["motion_shard"], planned.most["appearance_shard"]) == (1, 2)
+    assert {"motion_shard", "appearance_shard"}.isdisjoint(planned.made)
+    # A content of its own, which no job has decoded: frames are about those of the others.
+    write_clip(checkout.videos / "MovingRight/v0.mp4", number=30)
+    before = {path: path.stat().st_mtime_ns for path in checkout.results.rglob("*") if path.is_file()}
+    planned = checkout.plan()
+    assert planned.output.startswith("24 videos (1 with new content), about 4")
+    assert (planned.made["motion_shard"], planned.made["appearance_shard"]) == (1, 2)
+    line = next(line for line in planned.output.splitlines() if "motion_shard" in line)
+    assert line.endswith("  measured")
+    assert before == {path: path.stat().st_mtime_ns for path in checkout.results.rglob("*") if path.is_file()}
 
 
 def test_two_projects_share_one_cache_at_the_same_time(built_checkout: Checkout, tmp_path: Path) -> None:

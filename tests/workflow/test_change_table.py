@@ -36,7 +36,12 @@ def test_the_first_run_computes_everything_once(built_checkout: Checkout, tmp_pa
     checkout = built_checkout.copy(tmp_path / "checkout")
     for name in ("results", ".snakemake"):
         checkout.project.joinpath(name).rename(tmp_path / name)
+    planned = checkout.plan()
     work = check_step(checkout)
+    assert planned.least == planned.most == work.jobs
+    rows = {"motion_shard": 24, "appearance_shard": 48, "motion_embedding_shard": 96}
+    assert planned.made == {**rows, "motion_network": 4, "head": 18, "text": 2}
+    assert "24 videos (24 with new content), frames not known before the first decode" in planned.output
     assert {name: len(set(ids)) for name, ids in work.rows.items()} == dict.fromkeys(work.rows, 24)
     assert (len(work.rows), work.networks, work.heads, work.texts) == (7, 4, 18, 2)
 

@@ -1,5 +1,6 @@
 """The workflow from another directory, as a module, by `include`, and commands that need no cores."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,37 @@ def test_another_workflow_uses_this_one(tmp_path: Path, how: str) -> None:
     output = snakemake(tmp_path, "--cores", "1", "-n", *targets)
     assert "motion_embedding_shard" in output
     assert "report.html" in output
+
+
+def test_the_workflow_is_deployed_as_snakedeploy_does(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    (tmp_path / "workflow").mkdir()
+    module = f'module moclip:\n    snakefile: "{REPOSITORY / "workflow/Snakefile"}"\n    config: config\n'
+    text = f'configfile: "config/config.yaml"\n\n\n{module}\n\nuse rule * from moclip\n'
+    (tmp_path / "workflow/Snakefile").write_text(text)
+    assert "motion_embedding_shard" in snakemake(tmp_path, "--cores", "1", "-n")
+    catalog = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())
+    assert catalog["usage"]["software-stack-deployment"]["conda"] is True
+    assert (REPOSITORY / "config/README.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("target", "nearest"),
+    [
+        ("results/demo/summry.tsv", "results/demo/summary.tsv"),
+        ("results/dmeo/report.html", "results/demo/report.html"),
+        ("results/demo/motion/orignal/index.json", "results/demo/motion/original/index.json"),
+        ("sumary", "summary"),
+    ],
+)
+def test_a_wrong_target_is_refused_with_the_nearest(target: str, nearest: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--cores", "1", "-n", "--", target]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [
+        f"error: {target}: expected a file that the workflow makes, found no rule for it; the nearest is {nearest}"
+    ]
 
 
 @pytest.mark.parametrize(

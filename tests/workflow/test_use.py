@@ -18,7 +18,7 @@ from moclip.inference import run as run_parts
 from moclip.inference.feature_store import FeatureStore
 from moclip.inference.predictor import Predictor
 from moclip.inference.run import CALIBRATION_NAME
-from tests.workflow.conftest import Project
+from tests.workflow.conftest import REPOSITORY, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -262,3 +262,52 @@ def test_the_store_reads_what_a_head_is_trained_on(used: Project) -> None:
         assert store.rejected("motion/original") == {}
         assert store.read_motion("motion/original", ids[0]).num_frames == 12
         assert dict(store.frames("appearance/clip")).keys() == set(ids)
+
+
+def test_every_block_of_the_tutorial_runs(
+    used: Project, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(used.folder)
+    text = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
+    assert text.count("```") == 2 * len(FENCE.findall(text))
+    for name, stands_for in STANDS_FOR.items():
+        assert name in text
+        text = text.replace(name, stands_for)
+    names: dict[str, object] = {}
+    for language, block in FENCE.findall(text):
+        if language == "python":
+            exec(compile(block, "tutorial", "exec"), names)  # noqa: S102 (what the page tells its readers to run)
+            assert capsys.readouterr().out
+            continue
+        for line in block.splitlines():
+            code, printed = run_command(line, capsys)
+            assert code == 0, line
+            assert printed, line
+
+
+@pytest.mark.parametrize("how", ["directly", "module"])
+def test_the_end_of_a_run_shows_the_table_and_the_places_of_table_and_report(
+    how: str, used: Project, tmp_path: Path
+) -> None:
+    project = Project(folder=tmp_path / "project", config=used.config)
+    shutil.copytree(used.folder, project.folder, symlinks=True)
+    project.run("--", "results/toy/manifest.tsv")
+    summary = project.folder / "results/toy/summary.tsv"
+    summary.unlink()
+    if how == "directly":
+        output = project.run().output
+    else:
+        snakefile = f'module moclip:\n    snakefile: "{REPOSITORY / "Snakefile"}"\n    config: config\n'
+        (project.folder / "Snakefile").write_text(
+            f'configfile: "config.yaml"\n\n\n{snakefile}\n\nuse rule * from moclip\n'
+        )
+        profile = str(REPOSITORY / "workflow/profiles/default")
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", profile]
+        done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=True, timeout=600)
+        output = done.stdout + done.stderr
+    end = output[output.rindex("experiment  method") :]
+    assert re.search(r"^fusion +fusion +\d", end, flags=re.MULTILINE)
+    assert "\ntable: results/toy/summary.tsv\nreport: results/toy/report.html\n" in end
+    assert output.count("table: results/toy/summary.tsv") == 1
+    # A run of a part of the graph is not asked for them.
+    assert "table: " not in project.run("--", "results/toy/manifest.tsv").output

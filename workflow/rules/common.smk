@@ -51,6 +51,7 @@ rules_of_plan = Rules(
     plan,
     ancient=ancient,
     before=lambda: check_results_once(),
+    refuse=lambda target: refuse_target(target),
     # Snakemake knows where jobs run only after it has read the rules.
     is_local=lambda: workflow.local_exec,
 )

@@ -1,7 +1,12 @@
-# Before and after a run: the check of all results (docs/caching.md), the lock of the folder, and failed jobs.
+# Before and after a run: the check of all results (docs/caching.md), the lock of the folder, wrong targets, failed jobs,
+# and the table of results.
+import re
+
 from snakemake.io import IOFile
+from snakemake.logging import logger as snakemake_logger
 
 from moclip.core.cache_folder import describe_cache
+from moclip.core.job import name_job
 from moclip.workflow import check
 from moclip.workflow.failures import FailedJob, explain_failures, explain_lock, is_locked, note_run
 
@@ -52,13 +57,52 @@ def refuse_partial_runs(settings):
 def print_failures(run_logs):
     failed = [job for entry in workflow.scheduler.failed for job in (entry.jobs if entry.is_group() else [entry])]
     if failed:
-        jobs = [FailedJob(name=name_of(job), log=str(job.log[0])) for job in failed]
+        jobs = [
+            FailedJob(
+                name=name_job(job.rule.name, wildcards=job.wildcards_dict),
+                log=str(job.log[0]),
+                outputs=tuple(map(str, job.output)),
+            )
+            for job in failed
+        ]
         print(explain_failures(jobs, run_logs=run_logs), file=sys.stderr)
 
 
-def name_of(job):
-    return " ".join([job.rule.name, *(f"{name}={value}" for name, value in job.wildcards_dict.items())])
+def refuse_target(target):
+    rules_of_workflow = [rule.name for rule in workflow.rules]
+    stop(check.describe_target(target, plan=plan, rules=rules_of_workflow))
 
+
+def print_results():
+    """Print the table of results and the places of table and report, once, if this run was asked for them."""
+    if "results" not in PRINTED and any(job.rule.name.endswith("summary") for job in workflow.dag.jobs):
+        # Imported here: what it needs takes a part of a second of every start.
+        from moclip.evaluation.summary import describe_results
+
+        PRINTED.add("results")
+        print(describe_results(Path(paths.results)), file=sys.stderr)
+
+
+def follow_messages(record):
+    """Add to what Snakemake says: it calls no hook for a wrong target, nor any hook of a module."""
+    missing = re.search(r"No rule to produce (.+?)(?: \(if you use |$)", str(record.msg))
+    if missing and "target" not in PRINTED:
+        PRINTED.add("target")
+        rules_of_workflow = [rule.name for rule in workflow.rules]
+        line = check.describe_target(missing[1], plan=plan, rules=rules_of_workflow)
+        print(f"error: {line}", file=sys.stderr)
+    is_done = getattr(record, "event", "") == "progress" and record.done == record.total
+    if is_done and IS_MODULE:
+        print_results()
+    return True
+
+
+PRINTED = set()
+# While the rules of a module are read, that is what the modifier is of.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+if workflow.is_main_process:
+    snakemake_logger.addFilter(follow_messages)
 
 if workflow.is_main_process and explain_lock():
     print(explain_lock(), file=sys.stderr)

@@ -20,7 +20,7 @@ def add_command(
     """Return the parser of a new command that calls `run`. Its help starts with `text`: examples first."""
     layout = argparse.RawDescriptionHelpFormatter
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=text, usage=usage, formatter_class=layout
+        name, help=summary, description=text, usage=usage, formatter_class=layout, allow_abbrev=False
     )
     parser.set_defaults(run=run, parser=parser)
     return parser

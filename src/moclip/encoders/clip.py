@@ -20,6 +20,7 @@ from moclip.config.settings import AppearanceVariant
 from moclip.core.files import replace_atomically
 from moclip.core.numerics import unit
 from moclip.encoders.catalog import check_encoder_names
+from moclip.encoders.hub import explain_fetch, find_missing_package, is_unreachable
 from moclip.encoders.runtime import ImageTower, build_tower, choose_device, numerics
 from moclip.encoders.spec import (
     CONFIG_NAME,
@@ -58,7 +59,7 @@ class Encoder:
         try:
             return open_clip.get_tokenizer(self.variant.model)  # type: ignore[no-any-return]
         except Exception as error:
-            raise ModelError(f"{self.variant.model}: cannot make its tokenizer: {_one_line(error)}") from error
+            raise ModelError(_explain_tokenizer(self.variant.model, error)) from error
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -202,6 +203,8 @@ def _create_model(
                 **{f"image_{key}": value for key, value in preprocess_cfg.items()},
             )
     except Exception as error:  # open_clip, timm, torch and safetensors raise many types
+        if is_unreachable(error) and not variant.model.startswith(LOCAL_DIR):
+            raise ModelError(_explain_offline(variant)) from error
         weights = variant.weights or local_weights(variant) or "the model"
         raise ModelError(
             f"{variant.model}: cannot load {weights}: {_one_line(error)}; see that they are whole and its own"
@@ -244,6 +247,33 @@ def _preprocess_of_tag(model: str, tag: str) -> dict[str, Any]:
         "interpolation": found.get("interpolation") or "bicubic",
         "resize_mode": found.get("resize_mode") or "shortest",
     }
+
+
+def _explain_offline(variant: AppearanceVariant) -> str:
+    model, tag = variant.model, variant.weights
+    hub = (open_clip.get_pretrained_cfg(model, tag) or {}).get("hf_hub") or ""
+    return explain_fetch(
+        f"{model}: the weights `{tag}` are",
+        code=f"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')",
+        repository="/".join(hub.split("/")[:2]),
+    )
+
+
+def _explain_tokenizer(model: str, error: Exception) -> str:
+    package = find_missing_package(error)
+    if package:
+        return (
+            f"{model}: its tokenizer needs the package `{package}`, which is not installed; run `python -m pip install "
+            "transformers sentencepiece`, or leave out methods that read class names (`zero_shot`, `zero_shot_head`)"
+        )
+    if is_unreachable(error):
+        text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+        return explain_fetch(
+            f"{model}: the files of its tokenizer are",
+            code=f"import open_clip; open_clip.get_tokenizer('{model}')",
+            repository=text.get("hf_tokenizer_name", ""),
+        )
+    return f"{model}: cannot make its tokenizer: {_one_line(error)}"
 
 
 def _one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,8 +14,12 @@ from moclip.errors import DatasetError
 from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.predictions import bound_accuracy, read_predictions
 from moclip.evaluation.statistics import MIN_GROUPS, Interval, student_half_width
+from moclip.workflow.paths import result_path
 
 _NUM_DIGITS = 8
+
+# Rows of a table that the end of a run prints.
+_MAX_PRINTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +43,11 @@ class SummaryRow:
 
     `top_1_groups_low` and `top_1_groups_high` bound the 95 % interval of top-1 over `num_groups` groups of test videos
     (see `statistics.group_interval`); None below 10 groups. The interval over seeds is about training, the one over
-    groups about the choice of test videos. Folds share no test videos: on `all` each video of all folds counts once,
-    so that means are weighted by test videos and `n` is their sum. `chance_majority` is the top-1 of the most frequent class of the training
-    videos, `chance_uniform` that of a guess among all classes. Otherwise `n` and `coverage` are the
-    smallest of any run.
+    groups about the choice of test videos. `chance_majority` is the top-1 of the most frequent class of the training
+    videos, `chance_uniform` that of a guess among all classes. `n` and `coverage` are the smallest of any run.
+
+    Folds share no test videos. On `all` each video of all folds counts once: means are weighted by test videos, and `n`
+    is their sum.
     """
 
     experiment: str
@@ -96,7 +102,9 @@ def build_summary(
             parts: dict[str, _Grid] = {str(split): {split: seeds} for split, seeds in grid.items()}
             parts["all"] = grid
             for name, part in parts.items():
-                interval = bound_accuracy([table for table in tables if table[0] in part], method=method, are_folds=are_folds)
+                interval = bound_accuracy(
+                    [table for table in tables if table[0] in part], method=method, are_folds=are_folds
+                )
                 about = {"experiment": experiment, "method": method, "split": name}
                 rows.append(_summarise(part, about=about, interval=interval, are_folds=are_folds))
     return rows
@@ -168,6 +176,11 @@ def read_summary(path: Path) -> list[SummaryRow]:
     """
     try:
         return [_parse_row(row) for row in read_tsv(path)]
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: expected the summary of experiments, found no such file; name the results of a dataset, such as "
+            f"{_nearest_results(path.parent)}, or run the workflow"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: expected the summary of experiments ({error}); run again", damaged=path) from None
 
@@ -197,6 +210,22 @@ _WIDTH = 100
 
 # With fewer classes, top-5 says little: most videos have their class among the best five.
 _MIN_CLASSES_OF_TOP_5 = 6
+
+
+def _nearest_results(folder: Path) -> str:
+    # Of the folders with results next to the named one, or in the working directory.
+    found = [path.parent for root in (folder.parent, Path("results")) for path in sorted(root.glob("*/summary.tsv"))]
+    names = [path.name for path in found]
+    near = get_close_matches(folder.name, names, n=1, cutoff=0.0)
+    return str(found[names.index(near[0])]) if near else "results/demo"
+
+
+def describe_results(results: Path) -> str:
+    """Return the places of the table and the report of a dataset, below the table itself if it is short."""
+    summary, report = (result_path(results, name, name) for name in ("summary", "report"))
+    rows = read_summary(summary)
+    table = f"{format_summary(rows)}\n\n" if sum(row.split == "all" for row in rows) <= _MAX_PRINTED else ""
+    return f"\n{table}table: {summary}\nreport: {report}\n"
 
 
 def format_summary(rows: Sequence[SummaryRow]) -> str:

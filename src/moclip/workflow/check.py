@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def check_settings(*, options: Mapping[str, Any], triggers: Collection[str], res
             "--rerun-triggers: expected `mtime params input` among them, without which changes are not seen; "
             "drop the option"
         )
+
+
+def describe_target(target: str, *, plan: Plan, rules: Collection[str]) -> str:
+    """Return a line about a target that no rule makes, with the nearest file or rule."""
+    known = [*plan.targets(), *rules]
+    near = get_close_matches(os.path.normpath(target), known, n=1) or get_close_matches(
+        Path(target).name, [Path(name).name for name in known], n=1
+    )
+    nearest = next((name for name in known if near and name.endswith(near[0])), "")
+    hint = f"the nearest is {nearest}" if nearest else f"such as {plan.paths.results}/report.html"
+    return f"{target}: expected a file that the workflow makes, found no rule for it; {hint}"
 
 
 def describe_profile(triggers: Collection[str], *, home: Path) -> list[str]:

@@ -15,14 +15,21 @@ class Rules:
     """The inputs, params and resources of rules by name, each as a function of wildcards."""
 
     def __init__(
-        self, plan: Plan, *, ancient: Callable[[str], Any], before: Callable[[], None], is_local: Callable[[], bool]
+        self,
+        plan: Plan,
+        *,
+        ancient: Callable[[str], Any],
+        before: Callable[[], None],
+        refuse: Callable[[str], None],
+        is_local: Callable[[], bool],
     ) -> None:
         """Take the plan, and functions of the engine.
 
-        `ancient` marks an input whose time does not count, `before` is called before any input is looked at, and
-        `is_local` returns whether jobs run on this machine.
+        `ancient` marks an input whose time does not count, `before` is called before any input is looked at, `refuse`
+        ends the run with a line about a file that the configuration does not have, and `is_local` returns whether jobs
+        run on this machine.
         """
-        self._plan, self._ancient, self._before = plan, ancient, before
+        self._plan, self._ancient, self._before, self._refuse = plan, ancient, before, refuse
         self._resources = JobResources(plan, is_local=is_local)
 
     def _job(self, rule: str, wildcards: Any) -> Job:
@@ -42,7 +49,11 @@ class Rules:
         def files(name: str) -> Of:
             def of(wildcards: Any) -> Any:
                 self._before()
-                job = self._job(rule, wildcards)
+                try:
+                    job = self._job(rule, wildcards)
+                except LookupError:  # a variant, experiment or shard of another name
+                    self._refuse(next(iter(self.outputs(rule).values())).format(**dict(wildcards.items())))
+                    raise
                 found: list[Any] = job.gate_files(named=names) if name == "gates" else job.input_files(name)
                 found = found if job.follows(name) else [self._ancient(file) for file in found]
                 return found[0] if isinstance(job.inputs.get(name), Output) else found

@@ -76,7 +76,9 @@ def explain_reason(reason: str) -> list[str]:
     if "Params have changed" in reason:
         for before, now in _PARAMS.findall(reason.split("Params have changed", 1)[1]):
             lines += explain_params(_texts(before), _texts(now))
-    return lines + [words for mark, words in _OTHER_REASONS.items() if mark in reason]
+    lines += [words for mark, words in _OTHER_REASONS.items() if mark in reason]
+    # A reason of another kind stays in the engine's words.
+    return lines or [reason or "the engine gives no reason"]
 
 
 def _texts(listed: str) -> list[str]:
@@ -164,6 +166,9 @@ def run_dry(targets: Sequence[str], *, arguments: Sequence[str]) -> str:
     output = done.stdout + done.stderr
     if done.returncode:
         lines = [line.strip() for line in output.splitlines() if line.strip()] or ["?"]
+        own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        if own:
+            raise MoclipError(own[0])
         first = next((i for i, line in enumerate(lines) if "rror" in line or "Exception" in line), len(lines) - 1)
         raise MoclipError(f"the dry run failed: {' '.join(lines[first : first + 2])}")
     return output

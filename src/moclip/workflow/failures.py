@@ -21,13 +21,31 @@ _NOTE = Path(".snakemake/moclip-run")
 _OWN = re.compile(r"^(?:internal )?error: (.+)", flags=re.MULTILINE)
 _SLURMS = re.compile(r"^slurmstepd\S*: error: (.+)", flags=re.MULTILINE)
 
+# The report of a failed job in the log of the engine: the exception before it, and its lines.
+_ENGINES = re.compile(
+    r"(?P<cause>^\w+(?:Exception|Error):?[^\n]*\n(?:(?!\[\w{3} )[^\n]+\n)*)?"
+    r"^\[\w{3} [^\n]*\]\nError in \w+ [^\n]*\n(?P<lines>(?: +[^\n]*\n)+)",
+    flags=re.MULTILINE,
+)
+_MESSAGE = re.compile(r"^ +message: (?!None)(.+)", flags=re.MULTILINE)
+_MISSING = re.compile(
+    r"^MissingOutputException in [^\n]*\n[^\n]*\n(?P<files>(?:[^\n]+ \(missing[^\n]*\n)+)", re.MULTILINE
+)
+_KILLED = "killed by the signal {}; if memory was short, give it more"
+_ENDS = (
+    (re.compile(r"died with <Signals\.(\w+): \d+>"), _KILLED),
+    (re.compile(r"non-zero exit status (?:137|-9)\b"), _KILLED.format("SIGKILL")),
+    (re.compile(r"non-zero exit status (\d+)"), "it ended with exit code {} and without a message"),
+)
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class FailedJob:
-    """A job that failed in its last attempt: its rule with its wildcards, and its log."""
+    """A job that failed in its last attempt: its rule with its wildcards, its log, and its outputs."""
 
     name: str
     log: str
+    outputs: tuple[str, ...] = ()
 
 
 def explain_failures(jobs: Iterable[FailedJob], *, run_logs: Sequence[str]) -> str:
@@ -39,6 +57,7 @@ def explain_failures(jobs: Iterable[FailedJob], *, run_logs: Sequence[str]) -> s
     run_log = "".join(map(_read_log, run_logs))
     for job in sorted(jobs):
         reason = _find_reason(job.log, others=_find_slurm_logs(job.log, run_log=run_log))
+        reason = reason or _find_engines_reason(job, run_log=run_log) or "no reason given"
         lines.append(f"  {job.name}: {reason} (log: {job.log})")
     if not lines:
         return ""
@@ -49,7 +68,22 @@ def explain_failures(jobs: Iterable[FailedJob], *, run_logs: Sequence[str]) -> s
 def _find_reason(log: str, *, others: Sequence[str]) -> str:
     own = _OWN.findall(_read_log(log))[-1:]
     found = own or [line for path in others for line in _SLURMS.findall(_read_log(path))]
-    return found[0].strip("* ") if found else "no reason given"
+    return found[0].strip("* ") if found else ""
+
+
+def _find_engines_reason(job: FailedJob, *, run_log: str) -> str:
+    # The words of the engine: its message, the end of the process, or the outputs that it waited for.
+    for found in reversed(list(_ENGINES.finditer(run_log))):
+        if job.log in found["lines"]:
+            cause = found["cause"] or ""
+            words = [text.format(*end.groups()) for mark, text in _ENDS if (end := mark.search(cause))]
+            told = _MESSAGE.findall(found["lines"]) + words + cause.splitlines()[1:]
+            return str(told[0]).strip() if told else ""
+    for found in reversed(list(_MISSING.finditer(run_log))):
+        missing = [line.rpartition(" (missing")[0] for line in found["files"].splitlines()]
+        if set(missing) & set(job.outputs):
+            return f"it ended without an error and without its output {missing[0]}; give `--latency-wait 60`"
+    return ""
 
 
 def _find_slurm_logs(log: str, *, run_log: str) -> list[str]:

@@ -37,13 +37,19 @@ class FeatureSet:
 
     def pools(self, cache_dir: Path) -> list[Path]:
         """Return the folders of the cache that hold its rows."""
-        extractor = self.extractor
-        if extractor is None:
+        if self.extractor is None:
             return []
-        pool = pool_folder(
-            cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
-        )
-        return read_folders(cache_dir, *pool.relative_to(cache_dir).parts)
+        return pool_folders(pool_of(self.extractor, cache_dir=cache_dir), cache_dir=cache_dir)
+
+
+def pool_of(extractor: Extractor, *, cache_dir: Path) -> Path:
+    """Return the folder of the cache that rows of an extractor are stored in."""
+    return pool_folder(cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters)
+
+
+def pool_folders(pool: Path, *, cache_dir: Path) -> list[Path]:
+    """Return the existing folders that rows of a pool are read from, one of them kept where the cache is read-only."""
+    return read_folders(cache_dir, *pool.relative_to(cache_dir).parts)
 
 
 def list_feature_sets(settings: Settings) -> list[FeatureSet]:

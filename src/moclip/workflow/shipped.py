@@ -6,7 +6,18 @@ from moclip.config.settings import Settings
 from moclip.core.files import locate
 from moclip.encoders.spec import locate_encoder
 
+_SCRIPTS = "workflow/scripts"
+
 _EDITABLE = "- --editable ."
+
+
+def find_home(folder: str) -> Path:
+    """Return the folder of the project, given that of its Snakefile, which may be a URL.
+
+    Scripts, prompts and environments are then those of the installed library.
+    """
+    home = Path(folder)
+    return home if (home / _SCRIPTS).is_dir() else Path(__file__).resolve().parents[3]
 
 
 def find_shipped(settings: Settings, *, home: Path) -> Settings:

@@ -39,6 +39,7 @@ def test_an_error_of_the_module_is_one_line_with_exit_code_2(tmp_path: Path) -> 
         (["summary", "results/demo", "--jsn"], "moclip summary: unknown option --jsn; see `moclip summary --help`"),
         (["summary", "results/demo", "more"], "moclip summary: unexpected argument more"),
         (["summary", "results/demo", "--", "more"], "moclip summary: unexpected argument more"),
+        (["cache", "--remove"], "moclip cache: unknown option --remove; did you mean --remove-unused?"),
         (["verify", "--fxi"], "moclip verify: unknown option --fxi; did you mean --fix?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -85,3 +86,18 @@ def test_an_unknown_command_ends_with_exit_code_2(capsys: pytest.CaptureFixture[
         main(["sumary", "results/demo"])
     assert stopped.value.code == 2
     assert "did you mean summary?" in capsys.readouterr().err
+
+
+def test_a_wrong_folder_of_results_is_told_with_the_nearest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "mine"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "summary.tsv").touch()
+    for command in (["summary"], ["figures"]):
+        with pytest.raises(SystemExit):
+            main([*command, "results/dmeo"])
+        line = capsys.readouterr().err
+        assert "found no such file; name the results of a dataset, such as results/demo, or run the workflow" in line
+        assert "delete" not in line

@@ -484,7 +484,7 @@ def test_a_tokenizer_that_cannot_be_made_stops_sentences_and_not_pictures(tmp_pa
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     encoder = load_encoder(local(folder))
     assert encoder.encode_images(pictures(1)).shape == (1, 24)
-    with pytest.raises(ModelError, match="cannot make its tokenizer"):
+    with pytest.raises(ModelError, match="its tokenizer"):
         encoder.encode_texts(["a dog"])
 
 

@@ -56,3 +56,9 @@ def test_a_target_is_traced_to_all_that_makes_it_stale() -> None:
     chain = trace(["results/toy/history.tsv"], jobs=parse_dry_run(TEXT))
     assert [job.rule for job in chain] == ["head", "manifest"]
     assert trace(["results/toy/other"], jobs=parse_dry_run(TEXT)) == []
+
+
+def test_a_reason_of_another_kind_stays_in_the_words_of_the_engine() -> None:
+    assert explain_reason("Code has changed since last execution") == ["its script changed"]
+    assert explain_reason("Unfinished queue input") == ["Unfinished queue input"]
+    assert explain_reason("") == ["the engine gives no reason"]

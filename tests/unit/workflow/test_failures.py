@@ -29,6 +29,57 @@ def test_slurm_explains_a_job_whose_own_log_has_no_error(tmp_path: Path) -> None
     assert "  text: exceeded memory limit (log: " in told
 
 
+ENGINES = """\
+[Fri Nov 27 06:52:39 2026]
+localrule c:
+    output: c.txt
+    log: c.log
+Select jobs to execute...
+RuleException:
+CalledProcessError in file "Snakefile", line 14:
+Command 'python exit7.py' returned non-zero exit status 7.
+[Fri Nov 27 06:52:42 2026]
+Error in rule c:
+    message: None
+    output: c.txt
+    log: c.log (check log file(s) for error details)
+MissingOutputException in rule b in file "Snakefile", line 7:
+Job 2  completed successfully, but some output files are missing. Missing files after 1 seconds:
+b.txt (missing locally, parent dir not present)
+Execute 1 jobs...
+RuleException:
+CalledProcessError in file "Snakefile", line 6:
+Command 'python kill.py' died with <Signals.SIGKILL: 9>.
+[Fri Nov 27 06:52:43 2026]
+Error in rule a:
+    message: None
+    output: a.txt
+    log: a.log (check log file(s) for error details)
+[Fri Nov 27 06:52:44 2026]
+Error in rule d:
+    message: SLURM-job '12' failed, SLURM status is: 'NODE_FAIL'
+    output: d.txt
+    log: d.log (check log file(s) for error details)
+Exiting because a job execution failed.
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a", "killed by the signal SIGKILL; if memory was short, give it more"),
+        ("b", "it ended without an error and without its output b.txt; give `--latency-wait 60`"),
+        ("c", "it ended with exit code 7 and without a message"),
+        ("d", "SLURM-job '12' failed, SLURM status is: 'NODE_FAIL'"),
+    ],
+)
+def test_a_job_without_an_error_of_its_own_is_explained_by_the_engine(tmp_path: Path, name: str, reason: str) -> None:
+    run_log = tmp_path / "run.log"
+    run_log.write_text(ENGINES)
+    failed = [FailedJob(name=name, log=f"{name}.log", outputs=(f"{name}.txt",))]
+    assert f"  {name}: {reason} (log: {name}.log)" in explain_failures(failed, run_logs=[str(run_log)])
+
+
 def test_a_run_without_failures_is_not_explained() -> None:
     assert explain_failures([], run_logs=[]) == ""
 

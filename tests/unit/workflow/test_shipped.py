@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from moclip.config.settings import Settings
-from moclip.workflow.shipped import environment_file, find_shipped
+from moclip.workflow.shipped import environment_file, find_home, find_shipped
 
 
 @pytest.fixture
@@ -23,6 +23,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "home/environment.yml").write_text("  - pip:\n      - numpy\n      - --editable .\n")
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "home"
+
+
+def test_the_scripts_of_a_snakefile_at_a_url_are_those_of_the_library(tmp_path: Path, repository: Path) -> None:
+    assert find_home("https://github.com/owner/moclip/raw/v1") == repository
+    (tmp_path / "workflow/scripts").mkdir(parents=True)
+    assert find_home(str(tmp_path)) == tmp_path
 
 
 def test_shipped_files_are_found_from_another_directory_and_own_files_win(home: Path) -> None:

@@ -1,0 +1,65 @@
+"""`moclip plan` lists the jobs that the next run then starts, for changes of every kind.
+
+The project has 5 experiments, 2 splits, 2 seeds, 3 shards and 2 bad videos. Every line of the change table checks its
+plan as well (`changes.try_change`).
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.workflow import edits as e
+from tests.workflow.changes import CHANGES
+from tests.workflow.checkout import Checkout
+
+pytestmark = pytest.mark.workflow
+
+EDITS = {change.name: change.steps[0].edit for change in CHANGES} | {
+    "a video removed": e.remove_video(18),
+    "an unreadable video removed": e.remove_video(4),
+    "a new experiment that shares features": e.add_entry(
+        "experiments", "wide", like="probe", methods=["appearance"], head="mlp"
+    ),
+}
+# Changes whose jobs are known in advance, since nothing that they compute decides about other jobs.
+CERTAIN = (
+    "nothing",
+    "report.mistakes",
+    "a motion variant renamed",
+    "a video that no list names added",
+    "an experiment removed",
+    "the report deleted",
+)
+# Changes that train or decode first. Weights and features may come out as they were, and then less is started.
+ABOUT = (
+    "a video added to train",
+    "a video added to test",
+    "a video renamed",
+    "a video removed",
+    "an unreadable video removed",
+    "motion.source",
+    "a seed that no experiment has",
+    "head.learning_rate",
+    "a new experiment that shares features",
+)
+# The stand-in of the motion network draws one learning curve for all trainings.
+EQUAL_OF_STAND_INS = {"motion_network_curve"}
+
+
+@pytest.mark.parametrize("name", [*CERTAIN, *ABOUT])
+def test_the_plan_lists_the_jobs_that_the_run_starts(name: str, built_checkout: Checkout, tmp_path: Path) -> None:
+    checkout = built_checkout.copy(tmp_path / "checkout")
+    EDITS[name](checkout)
+    planned = checkout.plan()
+    work = checkout.run()
+    assert not planned.compare(work), planned.output
+    made = Counter({f"{rows.split('/')[0]}_shard": 0 for rows in work.rows})
+    for rows, ids in work.rows.items():
+        made[f"{rows.split('/')[0]}_shard"] += len(ids)
+    made += Counter({"motion_network": work.networks, "head": work.heads, "text": work.texts})
+    assert planned.made == {rule: number for rule, number in made.items() if number}, planned.output
+    if name in CERTAIN:
+        assert planned.least == planned.most == work.jobs, planned.output
+    else:
+        assert (planned.most - work.jobs).keys() <= EQUAL_OF_STAND_INS, planned.output
