@@ -264,27 +264,6 @@ def test_the_store_reads_what_a_head_is_trained_on(used: Project) -> None:
         assert dict(store.frames("appearance/clip")).keys() == set(ids)
 
 
-def test_every_block_of_the_tutorial_runs(
-    used: Project, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(used.folder)
-    text = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
-    assert text.count("```") == 2 * len(FENCE.findall(text))
-    for name, stands_for in STANDS_FOR.items():
-        assert name in text
-        text = text.replace(name, stands_for)
-    names: dict[str, object] = {}
-    for language, block in FENCE.findall(text):
-        if language == "python":
-            exec(compile(block, "tutorial", "exec"), names)  # noqa: S102 (what the page tells its readers to run)
-            assert capsys.readouterr().out
-            continue
-        for line in block.splitlines():
-            code, printed = run_command(line, capsys)
-            assert code == 0, line
-            assert printed, line
-
-
 @pytest.mark.parametrize("how", ["directly", "module"])
 def test_the_end_of_a_run_shows_the_table_and_the_places_of_table_and_report(
     how: str, used: Project, tmp_path: Path

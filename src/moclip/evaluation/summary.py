@@ -105,8 +105,16 @@ def build_summary(
                 interval = bound_accuracy(
                     [table for table in tables if table[0] in part], method=method, are_folds=are_folds
                 )
-                about = {"experiment": experiment, "method": method, "split": name}
-                rows.append(_summarise(part, about=about, interval=interval, are_folds=are_folds))
+                rows.append(
+                    _summarise(
+                        part,
+                        experiment=experiment,
+                        method=method,
+                        split=name,
+                        interval=interval,
+                        are_folds=are_folds,
+                    )
+                )
     return rows
 
 
@@ -131,7 +139,9 @@ def _load_grids(runs: Sequence[RunResults]) -> dict[str, _Grid]:
     }
 
 
-def _summarise(grid: _Grid, *, about: Mapping[str, str], interval: Interval, are_folds: bool) -> SummaryRow:
+def _summarise(
+    grid: _Grid, *, experiment: str, method: str, split: str, interval: Interval, are_folds: bool
+) -> SummaryRow:
     first = {split: next(iter(seeds.values())) for split, seeds in grid.items()}
     if all(metrics == first[split] for split, seeds in grid.items() for metrics in seeds.values()):
         grid = {split: {0: metrics} for split, metrics in first.items()}
@@ -146,7 +156,9 @@ def _summarise(grid: _Grid, *, about: Mapping[str, str], interval: Interval, are
         spread = stdev(by_seed) if len(by_seed) > 1 else None
         measures |= {name: fmean(by_seed), f"{name}_std": spread, f"{name}_ci95": student_half_width(by_seed)}
     return SummaryRow(
-        **about,
+        experiment=experiment,
+        method=method,
+        split=split,
         num_splits=len(grid),
         num_seeds=len(runs) // len(grid),
         num_runs=len(runs),

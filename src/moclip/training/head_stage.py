@@ -123,12 +123,12 @@ def list_missing_heads(runs: Sequence[HeadRun], *, manifest: Path, split: int, c
     Raises:
         MoclipError: A file that a key follows from is missing or not readable.
     """
-    folder = cache_dir / HEADS
+    folders = read_folders(cache_dir, HEADS)
     # Locks elsewhere: nothing is written to the cache.
     with TemporaryDirectory(prefix="moclip-") as elsewhere, KeyLocks(Path(elsewhere)) as locks:
-        trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=locks)
+        trainer = _Trainer(manifest=manifest, split=split, folders=folders, locks=locks)
         keys = {trainer.key(_Wanted(run=run, method=name)) for run in runs for name in list_heads(run.methods)}
-    return {key for key in keys if not (folder / f"{key}.safetensors").is_file()}
+    return {key for key in keys if not any((folder / f"{key}.safetensors").is_file() for folder in folders)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ class _Trainer:
     def _train_into_cache(self, wanted: _Wanted) -> TrainedHead:
         subsets, meter = self._draw(wanted.run), Meter()
         head = self._train(wanted.run, wanted.method, subsets=subsets, meter=meter)
-        note_rate(self._folder.parent, stage="head", key=rate_key(wanted.run.config), meter=meter)
+        note_rate(self._folders[0].parent, stage="head", key=rate_key(wanted.run.config), meter=meter)
         save_heads(self._path(wanted), heads={wanted.method: head}, seen=self._seen(subsets))
         self.num_trained += 1
         return head

@@ -11,9 +11,8 @@ def run(tmp_path: Path, body: str, *, before: str = "") -> "subprocess.Completed
     code = before + "from moclip.core.job import stage\nfrom moclip.errors import DatasetError\n"
     code += "from types import SimpleNamespace\n"
     code += f"job = SimpleNamespace(log=[{str(tmp_path / 'log')!r}], output=[{str(tmp_path / 'out')!r}], "
-    code += (
-        "rule='r', input={}, wildcards={'shard': '3'}, params={'cfg': '1'})\nopen(job.output[0], 'w').write('made')\n"
-    )
+    code += "rule='r', input={}, wildcards={'shard': '3'}, params={'cfg': '1'})\n"
+    code += "open(job.output[0], 'w').write('made')\n"
     code += "with stage(job):\n"
     code += "".join(f"    {line}\n" for line in body.splitlines())
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
