@@ -28,10 +28,6 @@ STANDS_FOR = {
     "results/demo": "results/toy",
     "--at 15 ": "--at 5 ",
 }
-SNAKEMAKE = """#!/bin/sh
-exec {python} -m snakemake --snakefile {repository}/Snakefile \\
-  --workflow-profile {repository}/workflow/profiles/default "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +39,18 @@ def reader(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "more-videos").mkdir()
     for name, source in videos.items():
         shutil.copyfile(folder / "videos/MovingDown" / source, folder / name)
+    # Where the demo has its videos, which `search --html` takes where no folder is named.
+    (project.results() / "dataset").mkdir()
+    (project.results() / "dataset/videos").symlink_to(folder / "videos")
+    for name in ("Snakefile", "workflow", "environment.yml"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "config").mkdir()
+    shutil.copyfile(folder / "config.yaml", folder / "config/config.yaml")
     mine = {**project.config, "dataset": {**project.config["dataset"], "name": "mine"}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
     command = folder / ".venv/bin/snakemake"
     command.parent.mkdir(parents=True)
-    command.write_text(SNAKEMAKE.format(python=shlex.quote(sys.executable), repository=shlex.quote(str(REPOSITORY))))
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m snakemake "$@"\n')
     command.chmod(0o755)
     return folder
 
