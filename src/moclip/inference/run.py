@@ -95,13 +95,8 @@ class RunParts:
 
     def describe_calibration(self, method: str) -> str:
         """Return how the percentages of a method came about, and their error on the test videos."""
-        return describe_calibration(
-            self.temperatures.get(method), tested=self.tested.get(method), uncalibrated=self._lacking
-        )
-
-    @property
-    def _lacking(self) -> str:
-        return self.uncalibrated or f"{MIN_VIDEOS} or more validation videos with its features"
+        lacking = self.uncalibrated or f"{MIN_VIDEOS} or more validation videos with its features"
+        return describe_calibration(self.temperatures.get(method), tested=self.tested.get(method), uncalibrated=lacking)
 
     def load_heads(self) -> HeadFile:
         """Return the heads of the run."""
