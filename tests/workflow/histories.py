@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moclip.cache.pool import list_row_keys
+from moclip.cache.pool import list_rows
 from moclip.config.validation import check_config
 from moclip.dataset.layouts import read_listing
 from moclip.errors import MoclipError
@@ -356,4 +356,4 @@ def kill_and_resume(
 def count_cached(checkout: Checkout) -> int:
     """Return the number of different rows that the cache of a project holds."""
     pools = [path for path in (checkout.project / "results/.cache").glob("*/*") if path.is_dir()]
-    return sum(len(list_row_keys(pool)) for pool in pools)
+    return sum(len(list_rows(pool)) for pool in pools)

@@ -1,6 +1,7 @@
 # Before and after a run: the check of all results (docs/caching.md), the lock of the folder, and failed jobs.
 from snakemake.io import IOFile
 
+from moclip.core.job import name_job
 from moclip.workflow import check
 from moclip.workflow.failures import FailedJob, explain_failures, explain_lock, is_locked, note_run
 
@@ -50,12 +51,11 @@ def refuse_partial_runs(settings):
 def print_failures(run_logs):
     failed = [job for entry in workflow.scheduler.failed for job in (entry.jobs if entry.is_group() else [entry])]
     if failed:
-        jobs = [FailedJob(name=name_of(job), log=str(job.log[0])) for job in failed]
+        jobs = [
+            FailedJob(name=name_job(job.rule.name, wildcards=job.wildcards_dict), log=str(job.log[0]))
+            for job in failed
+        ]
         print(explain_failures(jobs, run_logs=run_logs), file=sys.stderr)
-
-
-def name_of(job):
-    return " ".join([job.rule.name, *(f"{name}={value}" for name, value in job.wildcards_dict.items())])
 
 
 if workflow.is_main_process and explain_lock():

@@ -96,33 +96,58 @@ def write_index(
     Raises:
         ShardError: A shard is missing, damaged, or was built for other keys.
     """
-    shards: list[IndexedShard] = []
-    extractors: list[str] = []
-    provenances: list[dict[str, Any]] = []
-    digests: list[tuple[str, str]] = []
+    shards = []
+    about: list[tuple[str, Mapping[str, Any]]] = []
     for name, signature in sorted(signatures.items()):
         with Shard(path.parent / name) as shard:
             _check_signature(shard, signature)
             num_rejected = sum(map(bool, shard.reject_reasons))
-            num_videos = len(shard.video_ids)
-            shards.append(
-                IndexedShard(file=name, content=shard.content, num_videos=num_videos, num_rejected=num_rejected)
-            )
-            digests.extend(zip(shard.video_ids, shard.digests, strict=True))
-            extractors.append(shard.extractor)
-            provenances.append(shard.provenance)
-    digests.sort()
-    about = (extractors[0], provenances[0])
+            rows = tuple(zip(shard.video_ids, shard.digests, strict=True))
+            shards.append(ShardRows(file=name, rows=rows, num_rejected=num_rejected))
+            about.append((shard.extractor, shard.provenance))
+    store_index(path, shards=shards, extractor=about[0][0], provenance=about[0][1], subsets=subsets or {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRows:
+    """The rows of one shard: its file, (video_id, digest) of each row sorted by id, and how many are rejected."""
+
+    file: str
+    rows: tuple[tuple[str, str], ...]
+    num_rejected: int = 0
+
+    @property
+    def content(self) -> str:
+        """Digest of its rows, as the shard has it."""
+        return build_digest([name for name, _ in self.rows], [digest for _, digest in self.rows])
+
+
+def store_index(
+    path: Path,
+    *,
+    shards: Sequence[ShardRows],
+    extractor: str,
+    provenance: Mapping[str, Any],
+    subsets: Mapping[str, Collection[str]],
+) -> None:
+    """Write the index over the rows of some shards, which are not opened."""
+    digests = sorted(row for shard in shards for row in shard.rows)
+    about = (extractor, provenance)
+    entries = [
+        IndexedShard(
+            file=shard.file, content=shard.content, num_videos=len(shard.rows), num_rejected=shard.num_rejected
+        )
+        for shard in shards
+    ]
     document = {
         "format": _INDEX_FORMAT,
-        "extractor": extractors[0],
-        "provenance": provenances[0],
+        "extractor": extractor,
+        "provenance": provenance,
         "content": build_digest(*about, digests),
         "subsets": {
-            name: build_digest(*about, [row for row in digests if row[0] in ids])
-            for name, ids in (subsets or {}).items()
+            name: build_digest(*about, [row for row in digests if row[0] in ids]) for name, ids in subsets.items()
         },
-        "shards": [asdict(shard) for shard in shards],
+        "shards": [asdict(entry) for entry in entries],
     }
     write_json(path, document)
 

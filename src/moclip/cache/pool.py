@@ -158,20 +158,20 @@ def _version_of(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
-def list_row_keys(pool: Path) -> set[str]:
-    """Return the keys of all rows of a pool; damaged files are skipped, `moclip verify` names them."""
-    keys: set[str] = set()
+def list_rows(pool: Path) -> dict[str, str]:
+    """Return the digests of all rows of a pool by key, without failures of the machine, which are computed again.
+
+    Damaged files are skipped, and the data of rows is not read.
+    """
+    rows: dict[str, str] = {}
     for path in pool.glob("*.h5"):
-        noted = read_noted_keys(path)
-        if noted is not None:
-            keys |= noted
-            continue
         try:
             with Shard(path) as shard:
-                keys.update(shard.row_keys)
+                table = zip(shard.row_keys, shard.digests, shard.reject_reasons, strict=True)
+                rows |= {key: digest for key, digest, reason in table if reason not in MACHINE_REASONS}
         except ShardError as error:
             _log.warning("%s", error)
-    return keys
+    return rows
 
 
 def drop_rows(own: Path, *, keys: set[str] | None) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,16 @@ from moclip.cli.formatting import add_command
 from moclip.config.settings import Settings
 from moclip.config.validation import check_config, merge_configs
 from moclip.core.files import read_yaml
+from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
     from moclip.workflow.estimate import CostPlan
 
 
 _CONFIG = Path("config/config.yaml")
+
+# The project's folder, where the library is installed from it.
+_HOME = Path(__file__).resolve().parents[3]
 
 _HERE = "Run it in the folder that the workflow runs in."
 
@@ -50,7 +54,8 @@ examples:
   moclip plan
   moclip plan --configfile mine.yaml
 
-Counts the rows that the cache lacks, with their time and size. Computes nothing. {_HERE}
+Lists the jobs that the next run starts, the rows and models that they compute, their processor time and size. Asks the
+cache by content, so that renamed videos and variants cost nothing. Reads new videos once, and computes nothing. {_HERE}
 """
 
 
@@ -73,8 +78,10 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     meaning = "remove parts that no experiment of the named configurations uses; name all that share the cache"
     cache.add_argument("--remove-unused", action="store_true", help=meaning)
     _add_config(cache, meaning="one or several configurations, one file each")
-    summary = "estimate the next run: videos, frames, minutes, GB"
-    _add_config(add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan))
+    summary = "list the jobs of the next run, with rows and models to compute, processor time and size"
+    plan = add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan)
+    plan.add_argument("--snakefile", type=Path, help="as for snakemake")
+    _add_config(plan)
 
 
 def _add_config(parser: argparse.ArgumentParser, *, meaning: str = "the configuration, as for snakemake") -> None:
@@ -96,9 +103,7 @@ def load_config(paths: Sequence[Path]) -> Settings:
     """
     from moclip.workflow.shipped import find_shipped  # noqa: PLC0415
 
-    # The project's folder, where the library is installed from it; paths that exist nowhere stay as they are.
-    home = Path(__file__).resolve().parents[3]
-    return find_shipped(check_config(merge_configs(map(read_yaml, paths))), home=home)
+    return find_shipped(check_config(merge_configs(map(read_yaml, paths))), home=_HOME)
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -148,15 +153,50 @@ def _cache(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     from moclip.workflow.estimate import plan_cost  # noqa: PLC0415
+    from moclip.workflow.plan import open_plan  # noqa: PLC0415
 
-    print(_format_plan(plan_cost(load_config(options.configfile))))
+    home = options.snakefile.parent if options.snakefile else _HOME
+    scripts = home / "workflow/scripts"
+    if not scripts.is_dir():
+        raise MoclipError(f"{scripts}: expected the scripts of the workflow; name its Snakefile with --snakefile")
+    settings = load_config(options.configfile)
+    plan = plan_cost(lambda expected: open_plan(settings, scripts=scripts, expected=expected))
+    print("\n".join(_format_plan(plan)))
 
 
-def _format_plan(plan: "CostPlan") -> str:
-    frames = "frames not known before the first decode" if plan.num_frames is None else f"{plan.num_frames:,} frames"
-    lines = [f"{plan.num_videos:,} videos ({plan.num_new:,} new or changed), {frames}"]
-    for stage in plan.stages:
-        cost = f"{stage.seconds / 60:8.1f} min  {stage.num_bytes / 1e9:7.3f} GB  {stage.rate}"
-        lines.append(f"{stage.num_missing:>8,} of {stage.num_videos:,} rows  {cost}  {stage.name}")
-    total = f"{plan.seconds / 60:.1f} min on one core, {plan.num_bytes / 1e9:.3f} GB, training aside"
-    return "\n".join([*lines, total])
+def _format_plan(plan: "CostPlan") -> Iterator[str]:
+    if plan.num_videos is None:
+        yield "the videos are rendered first; their rows are not counted here"
+    else:
+        frames = "frames not known before the first decode"
+        if plan.num_frames is not None:
+            frames = f"{'about ' if plan.num_uncounted else ''}{plan.num_frames:,} frames"
+        yield f"{plan.num_videos:,} videos ({plan.num_new:,} with new content), {frames}"
+    if not plan.rules:
+        yield "nothing to be done"
+        return
+    num_jobs, num_certain = int(plan.total("num_jobs")), int(plan.total("num_certain"))
+    yield f"the next run starts {_range(num_certain, num_jobs)} jobs:"
+    yield f"{'jobs':>11}  {'rule':<22}  {'computes':>9}  {'seconds':>9}  {'to start':>9}  {'disk':>9}"
+    for cost in plan.rules:
+        cells = [f"{_range(cost.num_certain, cost.num_jobs):>11}", f"{cost.rule:<22}", f"{cost.num_made or '':>9}"]
+        cells += [f"{seconds:>9,.1f}" for seconds in (cost.seconds, cost.start_seconds)]
+        yield "  ".join([*cells, f"{_size(cost.num_bytes):>9}", cost.source]).rstrip()
+    compute, start = plan.total("seconds"), plan.total("start_seconds")
+    size = _size(plan.total("num_bytes")) or "nothing"
+    yield f"{compute / 60:.1f} min of processor time, {start / 60:.1f} min to start the jobs, {size} of new features"
+    if num_certain < num_jobs:
+        yield (
+            "2 to 4: two start in any case, the others if what is computed before them differs from the present "
+            "results, as after a training; computes and seconds are those of the most"
+        )
+
+
+def _range(least: int, most: int) -> str:
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _size(num_bytes: float) -> str:
+    from moclip.workflow.usage import format_size  # noqa: PLC0415
+
+    return format_size(num_bytes) if num_bytes else ""

@@ -1,6 +1,9 @@
 """The machine and the code that runs: GPUs, processes and the commit, found without importing heavy packages."""
 
+import os
+import resource
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,6 +13,20 @@ def process_begun(process: int | str) -> str:
         return Path("/proc", str(process), "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and its children: those that have ended, and those that still run."""
+    ended = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used = sum(usage.ru_utime + usage.ru_stime for usage in ended)
+    tick = os.sysconf("SC_CLK_TCK")
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # the thread has just ended
+            for child in listed.read_text(encoding="ascii").split():
+                with suppress(OSError, IndexError):
+                    words = Path("/proc", child, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+                    used += (int(words[11]) + int(words[12])) / tick
+    return used
 
 
 def read_boot() -> str:

@@ -20,14 +20,25 @@ def record_path(output: str | Path) -> Path:
     return path.with_name(f".{path.name}.made")
 
 
-def write_record(outputs: Sequence[str], *, rule: str, params: Mapping[str, str], reads: Sequence[str] = ()) -> None:
-    """Write the record of a job that has just succeeded, with the digests of its outputs and of the inputs `reads`."""
+def write_record(
+    outputs: Sequence[str],
+    *,
+    rule: str,
+    params: Mapping[str, str],
+    reads: Sequence[str] = (),
+    seconds: float | None = None,
+) -> None:
+    """Write the record of a job that has just succeeded, with the digests of its outputs and of the inputs `reads`.
+
+    `seconds` is the processor time of the job.
+    """
     note = {
         "format": _FORMAT,
         "rule": rule,
         "params": dict(params),
         "inputs": {file: digest_file(Path(file)) for file in reads},
         "outputs": {output: _describe(Path(output)) for output in outputs},
+        "processor_seconds": seconds,
     }
     store_record(outputs, note)
 

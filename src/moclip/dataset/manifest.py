@@ -22,7 +22,6 @@ from moclip.dataset.fingerprints import (
     find_versions,
     hex_digest,
     missing_fingerprint,
-    read_memo,
 )
 from moclip.dataset.layouts import check_dataset, find_list_files, read_list_file, read_listing, walk_videos
 from moclip.dataset.lists import LabelledVideo
@@ -77,31 +76,6 @@ def build_manifest(dataset: "Dataset", *, memo: Path | None = None, num_threads:
     import pandas as pd  # noqa: PLC0415 (most of a second)
 
     return _with_types(pd.DataFrame(columns))
-
-
-def list_known_videos(dataset: "Dataset", *, memo: Path) -> list[tuple[str, str, str]]:
-    """Return (video_id, path, fingerprint) of every listed video, sorted; "" for one whose bytes were never read.
-
-    No video is opened: fingerprints are those that `build_manifest` remembered at `memo`, taken by path, size and time
-    of change alone. That is enough for an estimate; a run looks closer.
-
-    Raises:
-        DatasetError: As `build_manifest`.
-    """
-    videos = sorted(read_listing(dataset).videos, key=lambda video: video.video_id)
-    versions = find_versions(videos, root=Path(dataset.root))
-    remembered = read_memo(memo) if dataset.fingerprint == "content" else {}
-    known = {version[:3]: digest for version, digest in remembered.items()}
-    found = []
-    for video, version in zip(videos, versions, strict=True):
-        if version is None:
-            digest = missing_fingerprint(video.path)
-        elif dataset.fingerprint == "stat":
-            digest = _stat_digest(video, version)
-        else:
-            digest = known.get(version[:3], "")
-        found.append((video.video_id, video.path, digest))
-    return found
 
 
 def _stat_digest(video: LabelledVideo, version: Version) -> str:

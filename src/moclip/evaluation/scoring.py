@@ -14,7 +14,8 @@ from moclip.encoders.zero_shot import zero_shot_logits
 from moclip.errors import MoclipError
 from moclip.extraction.text import ClassEmbeddings
 from moclip.training.head_files import HeadFile
-from moclip.training.head_stage import FeatureLoader, predict_head
+from moclip.training.head_inputs import FeatureLoader
+from moclip.training.head_stage import predict_head
 from moclip.training.selection import mix_scores
 
 

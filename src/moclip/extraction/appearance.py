@@ -120,6 +120,7 @@ class _Embedder:
         frames, batch_size = self.variant.frames, self.variant.batch_size
         with Isolated(decode_frames, limits=self.limits) as decode:
             encoder = load_encoder(self.variant)
+            yield None
             finished = embed_videos_in_batches(
                 videos,
                 prepare=partial(self._prepare, decode=decode, encoder=encoder),

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.index import write_index
 from moclip.cache.pool import pool_folder
+from moclip.cache.rates import Meter, note_rate
 from moclip.cache.row_cache import Wanted, assemble_shard, shard_signature
 from moclip.config.settings import Settings
 from moclip.dataset.fingerprints import UnchangedCheck, memo_file
@@ -38,8 +39,8 @@ class Extractor:
     """A frozen function from videos to rows, and all that its rows depend on.
 
     `parameters` holds everything but the video that a row is computed from: settings, fingerprints of weights, and the
-    versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish,
-    and None where a batch of them ends. `reads_videos` says whether it opens the files of the videos.
+    versions of the libraries that could change a number. `extract` yields the rows of some videos as they finish, and
+    None once it is ready, if that takes time, and where a batch ends. `reads_videos` says whether it opens videos.
     """
 
     name: str
@@ -145,7 +146,8 @@ def extract_shard(extractor: Extractor, *, videos: Sequence[Video], job: ShardJo
         header=_build_header(extractor, videos),
     ) as shard:
         for missing in shard.claim_missing():
-            for row in _extract_checked(extractor, [by_id[wanted.video_id] for wanted in missing], job=job):
+            lacking = [by_id[wanted.video_id] for wanted in missing]
+            for row in _extract_checked(extractor, lacking, job=job, rate_key=pool.name):
                 if row is None:
                     shard.end_batch()
                 else:
@@ -164,12 +166,14 @@ def _build_header(extractor: Extractor, videos: Sequence[Video]) -> ShardHeader:
     )
 
 
-def _extract_checked(extractor: Extractor, videos: Sequence[Video], *, job: ShardJob) -> Iterator[Row | None]:
+def _extract_checked(
+    extractor: Extractor, videos: Sequence[Video], *, job: ShardJob, rate_key: str
+) -> Iterator[Row | None]:
     from tqdm import tqdm  # noqa: PLC0415 (a shard from the cache shows no progress)
 
     by_id = {video.video_id: video for video in videos}
     check = _unchanged_check(videos, job=job) if extractor.reads_videos and job.fingerprint else None
-    title = f"{extractor.name} {job.output.stem}"
+    title, meter = f"{extractor.name} {job.output.stem}", Meter()
     with tqdm(total=len(videos), desc=title, unit="video", mininterval=2) as progress:
         for row in extractor.extract(videos):
             if row is not None and check is not None:
@@ -178,7 +182,12 @@ def _extract_checked(extractor: Extractor, videos: Sequence[Video], *, job: Shar
                 video = by_id[row.video_id]
                 check(video.path, fingerprint=video.fingerprint)
             progress.update(row is not None)
+            # Rows that come before anything else is known to be ready have the start-up of the job in their time.
+            meter.add(row is not None and meter.is_started)
+            meter.start()
             yield row
+        meter.stop()
+    note_rate(job.cache_dir, stage=extractor.name, key=rate_key, meter=meter)
 
 
 def _unchanged_check(videos: Sequence[Video], *, job: ShardJob) -> UnchangedCheck:

@@ -90,7 +90,7 @@ def build_motion_embedding_extractor(variant: MotionNetworkVariant, *, model: Pa
         # Two videos of equal bytes may be in different subsets of a split.
         return build_digest(video.fingerprint, "views") if video.video_id in augmented else video.fingerprint
 
-    def extract(videos: Sequence[Video]) -> Iterator[Row]:
+    def extract(videos: Sequence[Video]) -> Iterator[Row | None]:
         # Imported here: a shard whose rows are all cached is put together without the seconds that torch takes.
         from moclip.encoders.motion_embedding import embed_videos  # noqa: PLC0415
         from moclip.encoders.motion_network import load_network  # noqa: PLC0415
@@ -101,6 +101,7 @@ def build_motion_embedding_extractor(variant: MotionNetworkVariant, *, model: Pa
         keys = {video.video_id: key_of(video) for video in videos}
         items = _read_motions(videos, keys=keys, rejects=rejects)
         network = load_network(model)
+        yield None
         for embedded in embed_videos(network, items, variant=variant, augmented=augmented):
             values = {"embedding": embedded.embedding[None], "logits": embedded.logits[None]}
             if has_views:

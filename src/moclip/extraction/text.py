@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.cache.artifacts import artifact_lock, keep, read_artifact
+from moclip.cache.artifacts import artifact_lock, keep, read_artifact, write_files
 from moclip.cache.uses import note_use
 from moclip.core.digests import build_digest
 from moclip.core.files import read_yaml
-from moclip.core.tensors import (
-    digest_tensors,
-    expect_tensors,
-    pack_tensors,
-    read_tensors,
-    unpack_tensors,
-    write_tensors,
-)
+from moclip.core.tensors import digest_tensors, expect_tensors, pack_tensors, read_tensors, unpack_tensors
 from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.encoders.prompts import build_class_prompts, phrases_from_class_names
 from moclip.encoders.spec import tokenizer_fingerprint, weights_fingerprint
@@ -55,33 +48,45 @@ def write_class_embeddings(
     Raises:
         ConfigError: A prompt file is missing or of another form, or a class has no phrase.
     """
-    class_names = list_class_names(read_table(manifest))
-    templates = _read_templates(Path(variant.templates))
-    named = variant.phrases == "from_class_names"
-    phrases = phrases_from_class_names(class_names) if named else read_yaml(Path(variant.phrases))
-    prompts = build_class_prompts(class_names, templates=templates, phrases=phrases)
+    prompts = _read_prompts(manifest, variant=variant)
     key = _identity(appearance, sentences=list(prompts.values()))
     with artifact_lock(cache_dir, kind="class_embeddings", key=key):
         found = read_artifact(cache_dir, kind="class_embeddings", key=key)
         if found is None:
-            embeddings = _embed(appearance, prompts=prompts)
-            keep(
-                cache_dir,
-                kind="class_embeddings",
-                key=key,
-                files={_NAME: pack_tensors({"embeddings": embeddings}, note={})},
-            )
+            found = {_NAME: pack_tensors({"embeddings": _embed(appearance, prompts=prompts)}, note={})}
+            keep(cache_dir, kind="class_embeddings", key=key, files=found)
+            _log.info("class embeddings computed")
         else:
-            embeddings = unpack_tensors(found[_NAME])[0]["embeddings"]
-    _log.info("class embeddings %s", "computed" if found is None else "taken from the cache")
+            _log.info("class embeddings taken from the cache")
+    write_files({_NAME: _pack(found[_NAME], prompts=prompts, appearance=appearance)}, outputs={_NAME: output})
+    note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
+
+
+def find_class_embeddings(
+    manifest: Path, *, variant: "TextVariant", appearance: "AppearanceVariant", cache_dir: Path
+) -> bytes | None:
+    """Return the file that `write_class_embeddings` would write from the cache, or None if it would embed prompts."""
+    prompts = _read_prompts(manifest, variant=variant)
+    key = _identity(appearance, sentences=list(prompts.values()))
+    found = read_artifact(cache_dir, kind="class_embeddings", key=key)
+    return None if found is None else _pack(found[_NAME], prompts=prompts, appearance=appearance)
+
+
+def _read_prompts(manifest: Path, *, variant: "TextVariant") -> Mapping[str, Sequence[str]]:
+    class_names = list_class_names(read_table(manifest))
+    named = variant.phrases == "from_class_names"
+    phrases = phrases_from_class_names(class_names) if named else read_yaml(Path(variant.phrases))
+    return build_class_prompts(class_names, templates=_read_templates(Path(variant.templates)), phrases=phrases)
+
+
+def _pack(stored: bytes, *, prompts: Mapping[str, Sequence[str]], appearance: "AppearanceVariant") -> bytes:
     about = {
-        "class_names": class_names,
+        "class_names": list(prompts),
         "prompts": {name: list(sentences) for name, sentences in prompts.items()},
         "state": "untrained" if appearance.untrained else "trained",
         "version": TEXT_VERSION,
     }
-    write_tensors(output, {"embeddings": embeddings}, note=about)
-    note_use(cache_dir, output=output, kind="class_embeddings", keys=[key])
+    return pack_tensors({"embeddings": unpack_tensors(stored)[0]["embeddings"]}, note=about)
 
 
 def _identity(variant: "AppearanceVariant", *, sentences: Sequence[Sequence[str]]) -> str:

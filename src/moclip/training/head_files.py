@@ -73,6 +73,11 @@ class HeadConfig:
         return config
 
 
+def rate_key(config: HeadConfig) -> str:
+    """Return the key of the rate at which heads of a configuration train."""
+    return build_digest(asdict(config))[:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadEpoch:
     """One epoch, counted from 1; `val_loss` and `val_top_1` are nan without validation videos."""
@@ -202,6 +207,12 @@ def read_seed_digests(path: Path) -> dict[int, str]:
     """
     with expect_tensors(path, "a file of trained heads"):
         return {int(seed): str(about[_SEED_DIGEST]) for seed, about in _read_about(path)["seeds"].items()}
+
+
+def write_seed_digests(path: Path, digests: Mapping[int, str]) -> None:
+    """Write a file without heads from which `read_seed_digests` reads these digests."""
+    seeds = {str(seed): {_SEED_DIGEST: digest} for seed, digest in digests.items()}
+    write_tensors(path, {}, note={"format": _FORMAT_VERSION, "seeds": seeds})
 
 
 def _join_seed(found: Mapping[str, Any], *, seed: int) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.cache.tables import Stream, Views, load_stream, load_views
 from moclip.core.digests import seed_of
 from moclip.core.numerics import unit
 from moclip.errors import ModelError
+from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
 
 # The order in which the embeddings of the streams are joined.
 STREAM_ORDER = ("motion", "appearance")
@@ -110,3 +113,30 @@ def check_finite(values: Floats) -> None:
         raise ModelError(
             f"embeddings: expected finite numbers, found nan or infinity in {len(bad)} rows, first {bad[0]}"
         )
+
+
+class FeatureLoader:
+    """Streams and class embeddings, each read once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[Path, str], Stream] = {}
+        self._texts: dict[Path, ClassEmbeddings] = {}
+        self._views: dict[Path, Views] = {}
+
+    def stream(self, index: Path, *, field: str = "embedding") -> Stream:
+        """Return one field of the features behind an index."""
+        if (index, field) not in self._streams:
+            self._streams[index, field] = load_stream(index, field=field)
+        return self._streams[index, field]
+
+    def views(self, index: Path) -> Views:
+        """Return the augmented views behind an index."""
+        if index not in self._views:
+            self._views[index] = load_views(index)
+        return self._views[index]
+
+    def text(self, path: Path) -> ClassEmbeddings:
+        """Return class embeddings."""
+        if path not in self._texts:
+            self._texts[path] = read_class_embeddings(path)
+        return self._texts[path]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from moclip.cache.artifacts import HEADS
 from moclip.cache.index import index_fingerprint, open_indexed, read_index
 from moclip.cache.locks import KeyLocks
-from moclip.cache.tables import Stream, Views, load_stream, load_views, shared_videos
+from moclip.cache.rates import Meter, note_rate
+from moclip.cache.tables import Stream, shared_videos
 from moclip.cache.uses import note_use
 from moclip.config.methods import METHODS, list_heads
 from moclip.core.digests import build_digest
@@ -28,17 +29,18 @@ from moclip.dataset.splits import draw_shots
 from moclip.encoders.network_notes import Seen, check_split, read_network_digest, read_network_seen
 from moclip.encoders.zero_shot import SCALE
 from moclip.errors import MoclipError, ModelError
-from moclip.extraction.text import ClassEmbeddings, digest_class_embeddings, read_class_embeddings
+from moclip.extraction.text import digest_class_embeddings
 from moclip.training.head_files import (
     HeadConfig,
     HeadFile,
     TrainedHead,
     load_heads,
+    rate_key,
     save_heads,
     save_seeds,
     write_history,
 )
-from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_inputs import FeatureLoader, Layout, concatenate_streams, join_frames, scale, shuffle_rows
 from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
@@ -46,33 +48,6 @@ from moclip.versions import HEAD_VERSION
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-
-
-class FeatureLoader:
-    """Streams and class embeddings, each read once, when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._streams: dict[tuple[Path, str], Stream] = {}
-        self._texts: dict[Path, ClassEmbeddings] = {}
-        self._views: dict[Path, Views] = {}
-
-    def stream(self, index: Path, *, field: str = "embedding") -> Stream:
-        """Return one field of the features behind an index."""
-        if (index, field) not in self._streams:
-            self._streams[index, field] = load_stream(index, field=field)
-        return self._streams[index, field]
-
-    def views(self, index: Path) -> Views:
-        """Return the augmented views behind an index."""
-        if index not in self._views:
-            self._views[index] = load_views(index)
-        return self._views[index]
-
-    def text(self, path: Path) -> ClassEmbeddings:
-        """Return class embeddings."""
-        if path not in self._texts:
-            self._texts[path] = read_class_embeddings(path)
-        return self._texts[path]
 
 
 def build_inputs(
@@ -138,6 +113,18 @@ def train_heads(
         if trainer.num_trained:
             trainer.train_neighbors(neighbors())
         _log.info("%d heads trained, %d taken from the cache", trainer.num_trained, num_cached)
+
+
+def list_missing_heads(runs: Sequence[HeadRun], *, manifest: Path, split: int, cache_dir: Path) -> set[str]:
+    """Return the keys of the heads that a job of `train_heads` would train.
+
+    Raises:
+        MoclipError: A file that a key follows from is missing or not readable.
+    """
+    folder = cache_dir / HEADS
+    trainer = _Trainer(manifest=manifest, split=split, folder=folder, locks=KeyLocks(folder))
+    keys = {trainer.key(_Wanted(run=run, method=name)) for run in runs for name in list_heads(run.methods)}
+    return {key for key in keys if not (folder / f"{key}.safetensors").is_file()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,8 +242,9 @@ class _Trainer:
             return None
 
     def _train_into_cache(self, wanted: _Wanted) -> TrainedHead:
-        subsets = self._draw(wanted.run)
-        head = self._train(wanted.run, wanted.method, subsets=subsets)
+        subsets, meter = self._draw(wanted.run), Meter()
+        head = self._train(wanted.run, wanted.method, subsets=subsets, meter=meter)
+        note_rate(self._folder.parent, stage="head", key=rate_key(wanted.run.config), meter=meter)
         save_heads(self._path(wanted), heads={wanted.method: head}, seen=self._seen(subsets))
         self.num_trained += 1
         return head
@@ -279,13 +267,14 @@ class _Trainer:
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
-    def _train(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
+    def _train(self, run: HeadRun, method: str, *, subsets: _Subsets, meter: Meter) -> TrainedHead:
         # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
         from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
 
         config = run.config
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
         num_frames = self._num_frames(streams)
+        meter.start()
         folds: list[Fold] = []
         layout = Layout()
         for name, labels in (("train", subsets.train), ("val", subsets.val)):
@@ -301,6 +290,8 @@ class _Trainer:
         head = train_head(
             folds[0], folds[1], num_classes=self._num_classes, config=config, seed=run.seed, layout=layout
         )
+        meter.add(1)
+        meter.stop()
         _log.info("%s, seed %d: epoch %d of %d kept", method, run.seed, head.best_epoch, config.epochs)
         return head
 

@@ -1,149 +1,157 @@
-"""Estimate the cost of the next run: videos, frames, minutes and disk space.
+"""Estimate the next run: its jobs by rule, the rows and models that they compute, processor time and disk space.
 
-Missing rows follow from the keys of the cache, without decoding. The time of a row comes from earlier runs on this
-machine: the workflow writes the seconds of each job to `benchmarks/`, and its log the number of computed rows.
+Jobs, rows and models follow from the forecast, without computing any. Seconds are processor time as jobs on this
+machine noted it; the seconds that a job takes to start are counted apart.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
+from typing import Any
 
-from moclip.cache.pool import list_row_keys
+from moclip.cache.rates import Rate, read_rate
 from moclip.cache.reader import Shard
-from moclip.config.settings import Settings
-from moclip.dataset.fingerprints import memo_file
-from moclip.dataset.manifest import list_known_videos
+from moclip.core.records import read_record
 from moclip.errors import ShardError
-from moclip.extraction.extractor import Video
-from moclip.workflow.feature_sets import FeatureSet, list_feature_sets, list_shard_videos
+from moclip.workflow.forecast import ExpectedJob, OpenPlan, forecast_jobs
+from moclip.workflow.plan import Plan
 
-_COMPUTED = re.compile(r"(\d+) rows computed")
-
-# Seconds and bytes of a row where no job of a stage has run on this machine yet. The output marks them as assumed.
-ASSUMED: dict[str, tuple[float, float]] = {
-    "motion": (0.05, 45_000.0),
-    "appearance": (0.2, 2_300.0),
-    "motion_embedding": (0.4, 5_600.0),
+# Where nothing was computed yet: seconds of a row, of a video in an epoch, of a head or of the embeddings of all
+# classes, and of the start of a job. The output marks them as assumed.
+ASSUMED_SECONDS: Mapping[str, tuple[float, float]] = {
+    "motion": (0.05, 2.0),
+    "appearance": (0.2, 15.0),
+    "text": (10.0, 15.0),
+    "motion_embedding": (0.4, 10.0),
+    "motion_network": (0.05, 10.0),
+    "head": (20.0, 5.0),
 }
+_ASSUMED_BYTES = {"motion": 45_000.0, "appearance": 2_300.0, "motion_embedding": 5_600.0}
+
+# A job that takes everything from the cache, and one that computes a table or a page and has no record.
+_START_SECONDS, _JOB_SECONDS = 1.5, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageCost:
-    """The missing rows of one feature set, their seconds on one core and bytes, and the source of the rate."""
+class RuleCost:
+    """The jobs of one rule in the next run.
 
-    name: str
-    num_videos: int
-    num_missing: int
+    `num_certain` of `num_jobs` jobs start in any case, the others if a result that must be computed first differs from
+    the present one. `num_made` counts rows, networks, heads or class embeddings. `seconds` is processor time without
+    `start_seconds`, and `source` says where the rate is from, "" if nothing is computed.
+    """
+
+    rule: str
+    num_jobs: int
+    num_certain: int
+    num_made: int
     seconds: float
+    start_seconds: float
     num_bytes: float
-    rate: str
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """The cost of the next run. `num_frames` is None while no video of the dataset has been decoded."""
+    """The next run. Videos and frames are None before they are rendered or decoded.
 
-    num_videos: int
+    `num_new` videos have a content that the present manifest lacks. `num_uncounted` videos have not been decoded, and
+    `num_frames` takes the mean of the others for them.
+    """
+
+    num_videos: int | None
     num_new: int
     num_frames: int | None
-    stages: tuple[StageCost, ...]
+    num_uncounted: int
+    rules: tuple[RuleCost, ...]
 
-    @property
-    def seconds(self) -> float:
-        """Seconds on one core."""
-        return sum(stage.seconds for stage in self.stages)
-
-    @property
-    def num_bytes(self) -> float:
-        """Bytes to be written to the cache."""
-        return sum(stage.num_bytes for stage in self.stages)
+    def total(self, name: str) -> float:
+        """Return the sum of a column over all rules."""
+        return sum(float(getattr(rule, name)) for rule in self.rules)
 
 
-def plan_cost(settings: Settings) -> CostPlan:
-    """Return the cost of the rows that the next run would extract. Training time is not estimated.
-
-    A video whose bytes were never read counts as one whose rows are all missing.
+def plan_cost(open_plan: OpenPlan) -> CostPlan:
+    """Return the jobs and the cost of the next run. New and changed videos are read once, and nothing is computed.
 
     Raises:
-        DatasetError: The lists are wrong.
+        MoclipError: The run would fail: lists, prompts or weights are missing or wrong.
     """
-    dataset, cache_dir = settings.dataset, Path(settings.cache_dir)
-    known = list_known_videos(dataset, memo=memo_file(cache_dir, dataset=dataset.name))
-    videos = [
-        Video(video_id=video_id, path=Path(dataset.root) / path, fingerprint=fingerprint)
-        for video_id, path, fingerprint in known
-    ]
-    sets = list_feature_sets(settings)
-    stages = [_cost_of(entry, videos=videos, settings=settings) for entry in sets]
+    present = open_plan(None)
+    forecast = forecast_jobs(open_plan)
+    before = set(present.signatures.fingerprints())
+    fingerprints = forecast.fingerprints
+    counts = _count_frames(present, fingerprints=set(fingerprints))
+    known = [counts[fingerprint] for fingerprint in fingerprints if fingerprint in counts]
     return CostPlan(
-        num_videos=len(videos),
-        num_new=sum(not video.fingerprint for video in videos),
-        num_frames=_count_frames(sets, num_videos=len(videos)),
-        stages=tuple(stages),
+        num_videos=len(fingerprints) or None,
+        num_new=sum(fingerprint not in before for fingerprint in fingerprints),
+        num_frames=round(sum(known) + fmean(known) * (len(fingerprints) - len(known))) if known else None,
+        num_uncounted=len(fingerprints) - len(known),
+        rules=tuple(_list_costs(forecast.jobs, plan=present)),
     )
 
 
-def _cost_of(feature_set: FeatureSet, *, videos: Sequence[Video], settings: Settings) -> StageCost:
-    pool = feature_set.pool(Path(settings.cache_dir))
-    missing = _count_missing(feature_set, videos=videos, pool=pool, settings=settings)
-    rates = list(_measured_rates(feature_set, dataset=settings.dataset.name))
-    sizes = list(_row_sizes(pool)) if pool is not None else []
-    seconds, num_bytes = ASSUMED[feature_set.name.split("/")[0]]
-    return StageCost(
-        name=feature_set.name,
-        num_videos=len(videos),
-        num_missing=missing,
-        seconds=missing * (median(rates) if rates else seconds),
-        num_bytes=missing * (median(sizes) if sizes else num_bytes),
-        rate=f"measured in {len(rates)} jobs" if rates else "assumed: no job of this kind has run here",
-    )
+def _list_costs(jobs: Sequence[ExpectedJob], *, plan: Plan) -> Iterator[RuleCost]:
+    cache_dir = Path(plan.settings.cache_dir)
+    for rule in dict.fromkeys(entry.job.rule for entry in jobs):
+        own = [entry for entry in jobs if entry.job.rule == rule]
+        stage = rule.removesuffix("_shard")
+        if stage in ASSUMED_SECONDS:
+            seconds, start, source = _cost_of_stage(own, stage=stage, cache_dir=cache_dir)
+        else:
+            seconds, start, source = len(own) * _recorded_seconds(rule, plan=plan), 0.0, ""
+        yield RuleCost(
+            rule=rule,
+            num_jobs=len(own),
+            num_certain=sum(entry.is_certain for entry in own),
+            num_made=sum(entry.num_made for entry in own),
+            seconds=seconds,
+            start_seconds=start,
+            num_bytes=sum(entry.num_made * _row_size(entry.pool, stage=stage) for entry in own if entry.num_made),
+            source=source,
+        )
 
 
-def _count_missing(feature_set: FeatureSet, *, videos: Sequence[Video], pool: Path | None, settings: Settings) -> int:
-    extractor, wanted = feature_set.extractor, {video.video_id: video for video in videos}
-    if extractor is None or pool is None:
-        return len(videos)
-    if feature_set.motion is not None:
-        # Its rows are computed from motion rows, which replace the videos here. New videos have none yet.
-        try:
-            shards = list_shard_videos(feature_set, settings=settings)
-        except ShardError:
-            return len(videos)
-        read = {video.video_id: video for shard in shards.values() for video in shard}
-        wanted = dict.fromkeys(wanted, Video(video_id="", path=Path(), fingerprint="")) | read
-    cached = list_row_keys(pool)
-    return sum(not video.fingerprint or extractor.row_key(video) not in cached for video in wanted.values())
+def _cost_of_stage(jobs: Sequence[ExpectedJob], *, stage: str, cache_dir: Path) -> tuple[float, float, str]:
+    seconds, start = 0.0, 0.0
+    rates: dict[str, Rate] = {}
+    for entry in jobs:
+        if entry.num_units:
+            key = entry.rate_key
+            if key not in rates:
+                rates[key] = read_rate(cache_dir, stage=stage, key=key, assumed=ASSUMED_SECONDS[stage])
+            seconds += entry.num_units * rates[key].unit_seconds
+            start += rates[key].start_seconds
+        else:
+            start += _START_SECONDS
+    return seconds, start, "; ".join(sorted({rate.source for rate in rates.values()}))
 
 
-def _measured_rates(feature_set: FeatureSet, *, dataset: str) -> Iterator[float]:
-    folder = Path("benchmarks/results") / dataset / feature_set.name
-    for path in sorted(folder.glob("shard-*.tsv")):
-        log = Path("logs") / dataset / feature_set.name / f"{path.stem}.log"
-        if not log.is_file():
-            continue
-        counted = _COMPUTED.findall(log.read_text(encoding="utf-8", errors="replace"))
-        if counted and int(counted[-1]):
-            yield float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0]) / int(counted[-1])
+def _recorded_seconds(rule: str, *, plan: Plan) -> float:
+    records = (read_record(job.files) for job in plan.jobs if job.rule == rule)
+    found = [record["processor_seconds"] for record in records if record and record.get("processor_seconds")]
+    return median(found) if found else _JOB_SECONDS
 
 
-def _row_sizes(pool: Path) -> Iterator[float]:
-    for path in sorted(pool.glob("*.h5"))[:32]:
+def _row_size(pool: Path | None, *, stage: str) -> float:
+    sizes = []
+    for path in sorted(pool.glob("*.h5"))[:32] if pool else ():
         with suppress(ShardError), Shard(path) as shard:
             if shard.row_keys:
-                yield path.stat().st_size / len(shard.row_keys)
+                sizes.append(path.stat().st_size / len(shard.row_keys))
+    return median(sizes) if sizes else _ASSUMED_BYTES.get(stage, 0.0)
 
 
-def _count_frames(sets: Sequence[FeatureSet], *, num_videos: int) -> int | None:
-    # The mean over the videos of one cached shard is taken for all, since only decoded videos have a reliable count.
-    for feature_set in sets:
-        first = sorted(feature_set.folder.glob("shard-*.h5"))[:1] if feature_set.name.startswith("motion/") else []
-        for path in first:
-            with suppress(ShardError), Shard(path) as shard:  # damaged, or of an earlier format
-                rows = (shard.read_row_at(i, check=False, load=False) for i in range(len(shard.row_keys)))
-                counts = [len(row.values["picture_type"]) for row in rows if not row.reject_reason]  # type: ignore[arg-type]
-                if counts:
-                    return round(sum(counts) / len(counts) * num_videos)
-    return None
+def _count_frames(plan: Plan, *, fingerprints: set[str]) -> dict[str, int]:
+    """Return the number of frames of every video whose motion is in the results, by its fingerprint."""
+    counts: dict[str, int] = {}
+    for job in plan.jobs:
+        if job.rule == "motion_shard" and not fingerprints <= counts.keys():
+            with suppress(ShardError), Shard(Path(job.outputs["shard"])) as shard:  # missing, or of an earlier format
+                for index, key in enumerate(shard.row_keys):
+                    row: Any = shard.read_row_at(index, check=False, load=False)
+                    if key in fingerprints:
+                        counts[key] = 0 if row.reject_reason else len(row.values["picture_type"])
+    return counts

@@ -34,12 +34,12 @@ class FeatureSet:
 
     def pool(self, cache_dir: Path) -> Path | None:
         """Return the folder of the cache that holds its rows."""
-        extractor = self.extractor
-        if extractor is None:
-            return None
-        return pool_folder(
-            cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters
-        )
+        return None if self.extractor is None else pool_of(self.extractor, cache_dir=cache_dir)
+
+
+def pool_of(extractor: Extractor, *, cache_dir: Path) -> Path:
+    """Return the folder of the cache that holds the rows of an extractor."""
+    return pool_folder(cache_dir, extractor=extractor.name, version=extractor.version, parameters=extractor.parameters)
 
 
 def list_feature_sets(settings: Settings) -> list[FeatureSet]:

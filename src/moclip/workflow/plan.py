@@ -32,16 +32,21 @@ class Plan:
     """All jobs of a configuration."""
 
     def __init__(
-        self, settings: Settings, *, code: Callable[[str], str] = str, listing: Callable[[], str] = str
+        self,
+        settings: Settings,
+        *,
+        code: Callable[[str], str] = str,
+        listing: Callable[[], str] = str,
+        expected: Path | None = None,
     ) -> None:
         """Take the settings, and the sources of signatures that are not part of them.
 
         `code` returns the digest of a rule's code, `listing` that of the dataset's videos and lists. Without them the
-        plan has the right files, and params without these parts.
+        plan has the right files, and params without these parts. `expected` is as for `Signatures`.
         """
         dataset = settings.dataset
         self.settings, self.paths = settings, Paths(dataset=dataset.name)
-        self.signatures = Signatures(self.paths.outputs("manifest")["manifest"])
+        self.signatures = Signatures(self.paths.outputs("manifest")["manifest"], expected=expected)
         self.contents = Contents(settings.cache_dir)
         self.code, self.listing = code, listing
         self._jobs: dict[tuple[str, ...], Job] = {}
@@ -108,10 +113,11 @@ class Plan:
         return [run for run in self.runs if run.experiment == experiment and run.split == int(split)]
 
 
-def open_plan(settings: Settings, *, scripts: Path, listing: str | None = None) -> Plan:
+def open_plan(settings: Settings, *, scripts: Path, listing: str | None = None, expected: Path | None = None) -> Plan:
     """Return the plan of checked settings whose rules run the scripts of a folder.
 
     `listing` is the digest of the dataset's listing where the caller has it, as `manifest.dataset_signature` gives it.
+    `expected` is as for `Signatures`.
     """
     digests = script_digests(scripts, memo=Path(settings.cache_dir, "code"))
 
@@ -120,5 +126,5 @@ def open_plan(settings: Settings, *, scripts: Path, listing: str | None = None) 
             return PENDING  # rendered videos that do not exist yet
         return f"sig:{listing or dataset_signature(settings.dataset)}"
 
-    plan = Plan(settings, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing)
+    plan = Plan(settings, code=lambda rule: f"code:{digests[rule]}", listing=sign_listing, expected=expected)
     return plan

@@ -38,14 +38,24 @@ def sign(content: bytes | str) -> str:
 class Signatures:
     """Signatures of the files of one dataset's results."""
 
-    def __init__(self, manifest: str | Path) -> None:
-        """Take the path of the manifest; it need not exist yet."""
-        self._manifest = Path(manifest)
+    def __init__(self, manifest: str | Path, *, expected: Path | None = None) -> None:
+        """Take the path of the manifest; it need not exist yet.
+
+        `expected` is a folder of expected results, each below it at its path, which are read in place of the present
+        ones (`workflow.forecast`).
+        """
+        self._manifest, self._expected = Path(manifest), expected
         # The last value computed from a file, with the file's state: one state of the manifest is kept at a time.
         self._values: dict[tuple[Path, Any], tuple[State, Any]] = {}
 
-    def _read(self, path: Path, key: Any, read: Callable[[], Any]) -> Any:
+    def locate(self, path: str | Path) -> Path:
+        """Return the file that is read for a result."""
+        expected = self._expected / path if self._expected else None
+        return expected if expected and expected.is_file() else Path(path)
+
+    def _read(self, path: Path, key: Any, read: Callable[[Path], Any]) -> Any:
         # Returns the value of `read` for the present state of a file, or None if the file does not exist.
+        path = self.locate(path)
         try:
             status = path.stat()
         except FileNotFoundError:
@@ -53,13 +63,13 @@ class Signatures:
         state = (status.st_mtime_ns, status.st_size, status.st_ino)
         known = self._values.get((path, key))
         if known is None or known[0] != state:
-            known = self._values[path, key] = (state, read())
+            known = self._values[path, key] = (state, read(path))
         return known[1]
 
     def _of_table(self, key: Any, compute: Callable[["pd.DataFrame"], Any]) -> Any:
         # Returns the value of a function of the manifest, or `sig:pending` before it exists.
-        def read() -> Any:
-            frame = self._read(self._manifest, "table", lambda: read_manifest(self._manifest))
+        def read(path: Path) -> Any:
+            frame = self._read(self._manifest, "table", read_manifest)
             return None if frame is None else compute(frame)
 
         found = self._read(self._manifest, key, read)
@@ -129,7 +139,7 @@ class Signatures:
 
     def videos(self, shard: int | str) -> str:
         """Return the signature of the videos of one shard of the manifest."""
-        if not self._manifest.is_file():
+        if not self.locate(self._manifest).is_file():
             return PENDING
         return self._shards().get(int(shard), (sign(""), 0))[0]
 
@@ -140,8 +150,13 @@ class Signatures:
             return sum(count for _, count in shards.values())
         return shards.get(int(shard), ("", 0))[1]
 
+    def fingerprints(self) -> list[str]:
+        """Return the fingerprints of all videos of the manifest; none before there is one."""
+        found = self._of_table("fingerprints", lambda frame: frame["fingerprint"].tolist())
+        return [] if found == PENDING else list(found)
+
     def _index(self, path: str) -> FeatureIndex | None:
-        found: FeatureIndex | None = self._read(Path(path), "index", partial(_try_read, read_index, path, damaged=None))
+        found: FeatureIndex | None = self._read(Path(path), "index", partial(_try_read, read_index, damaged=None))
         return found
 
     def rows(self, indexes: Sequence[str]) -> str:
@@ -165,14 +180,14 @@ class Signatures:
 
     def head(self, path: str, *, seed: int) -> str:
         """Return the signature of the heads of one seed in a file of the heads of several."""
-        digests = self._read(Path(path), "heads", partial(_try_read, read_seed_digests, path, damaged={}))
+        digests = self._read(Path(path), "heads", partial(_try_read, read_seed_digests, damaged={}))
         return PENDING if digests is None else f"sig:{digests.get(seed, 'absent')}"
 
     def model(self, path: str) -> str:
         """Return the signature of a safetensors file by its header, which holds a digest of the tensors."""
 
-        def read() -> str:
-            with Path(path).open("rb") as file:
+        def read(path: Path) -> str:
+            with path.open("rb") as file:
                 size = int.from_bytes(file.read(8), "little")
                 return sign(file.read(min(size, 2**30)))
 
@@ -181,14 +196,14 @@ class Signatures:
 
     def files(self, paths: Collection[str]) -> str:
         """Return the signature of the bytes of some files."""
-        found = [self._read(Path(path), "bytes", partial(_sign_file, Path(path))) for path in paths]
+        found = [self._read(Path(path), "bytes", _sign_file) for path in paths]
         return sign("\n".join(found)) if all(found) else PENDING
 
 
-def _try_read(read: Callable[[Path], Any], path: str, *, damaged: Any) -> Any:
+def _try_read(read: Callable[[Path], Any], path: Path, *, damaged: Any) -> Any:
     # A file that is damaged, or of an older format, is reported or replaced by the job that reads or writes it.
     try:
-        return read(Path(path))
+        return read(path)
     except MoclipError:
         return damaged
 
