@@ -87,7 +87,7 @@ def count_videos(dataset: Dataset, *, num_videos: int | None) -> Videos:
 
 
 def list_budgets(settings: Settings, *, videos: Videos) -> Iterator[StageBudget]:
-    """Yield the cost of every stage that the experiments use, as if nothing were cached.
+    """Yield the cost of each stage whose work grows with the number of videos, as if nothing were cached.
 
     Raises:
         ModelError: There is no such encoder or backbone.
