@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "b70be9e6569670c1"),
+    "APPEARANCE_VERSION": (3, "74d9378978b526c5"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
-    "MOTION_EMBEDDING_VERSION": (3, "d83d2617b24cc6c8"),
+    "MOTION_EMBEDDING_VERSION": (3, "c7c6a277ae456c5d"),
     "MOTION_VERSION": (4, "f478e2ca573f5767"),
-    "TEXT_VERSION": (2, "17668b8f75c6f923"),
+    "TEXT_VERSION": (2, "992b74b192cead45"),
 }
 
 
