@@ -34,7 +34,9 @@ snakemake --cores N --configfile mine.yaml
 | `ucf101_5.yaml` | five classes of UCF101 with a small encoder and a small motion network, on a laptop |
 | `ucf101.yaml` | the protocol of the paper on UCF101: ViT-B/32, EfficientNet-B0, three splits |
 | `ucf101-authors.yaml` | UCF101 with the settings of the authors' code; `docs/authors.md` compares both |
+| `ucf101-b16.yaml`, `ucf101-l14.yaml`, `ucf101-siglip2.yaml` | larger encoders, each in addition to `ucf101.yaml` |
 | `hmdb51.yaml` | the protocol of `ucf101.yaml` on HMDB51 |
+| `order.yaml` | rendered videos whose classes are orders of events, offline: only heads that read time name them |
 
 **Several files.** Files named with `--configfile` replace `config.yaml`. They are merged with each other, and a later
 file wins. Keep the paths of one machine in a small file and name it last:

@@ -19,6 +19,7 @@ from moclip.cli.main import build_parser, parse_arguments
 from moclip.config.methods import METHODS
 from moclip.config.settings import Experiment, HeadVariant, MatrixKey, MethodName, Settings
 from moclip.config.validation import check_config
+from tests.shipped import SHIPPED, read_shipped
 
 
 def test_the_schema_and_the_manual_of_keys_are_in_step_with_the_settings(repository: Path) -> None:
@@ -27,9 +28,9 @@ def test_the_schema_and_the_manual_of_keys_are_in_step_with_the_settings(reposit
     assert (repository / "config/README.md").read_text() == build_manual(), command
 
 
-@pytest.mark.parametrize("name", ["config", "ucf101_5", "ucf101", "ucf101-authors", "hmdb51"])
-def test_every_configuration_that_is_shipped_is_valid(repository: Path, name: str) -> None:
-    check_config(yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_configuration_that_is_shipped_is_valid(name: str) -> None:
+    check_config(read_shipped(name))
 
 
 def list_numbers(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

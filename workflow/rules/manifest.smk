@@ -1,7 +1,7 @@
 # The videos, their classes, fingerprints, shards and splits.
 if plan.complete:
 
-    # The demo writes `videos` and `lists` next to this file, which says that they are complete.
+    # The job writes `videos` and `lists` next to this file, which says that they are complete.
     checkpoint demo_dataset:
         output:
             complete=plan.complete,

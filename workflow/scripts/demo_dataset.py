@@ -1,5 +1,6 @@
-"""Render the demo videos and write their lists."""
+"""Render the videos of a generated dataset and write their lists."""
 
+import json
 from pathlib import Path
 
 from moclip.core.files import replace_atomically
@@ -8,6 +9,7 @@ from moclip.dataset.demo import build_demo_dataset
 
 with stage(snakemake):
     complete = Path(snakemake.output.complete)
-    build_demo_dataset(complete.parent, seed=0, num_workers=snakemake.threads)
+    kind = json.loads(snakemake.params.cfg)["generate"]
+    build_demo_dataset(complete.parent, kind=kind, seed=0, num_workers=snakemake.threads)
     with replace_atomically(complete) as temporary:
         temporary.write_text("{}\n", encoding="utf-8")

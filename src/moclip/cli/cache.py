@@ -1,4 +1,4 @@
-"""Commands about the cache: `moclip explain`, `verify`, `cache` and `plan`."""
+"""Commands about the cache and the cost of runs: `moclip explain`, `verify`, `cache`, `plan` and `estimate`."""
 
 import argparse
 import sys
@@ -58,12 +58,22 @@ Lists the jobs that the next run starts, the rows and models that they compute, 
 cache by content, so that renamed videos and variants cost nothing. Reads new videos once, and computes nothing. {_HERE}
 """
 
+_ESTIMATE = """\
+examples:
+  moclip estimate --configfile config/ucf101.yaml config/ucf101-l14.yaml
+  moclip estimate --configfile config/hmdb51.yaml --videos 6766
+
+Prints hours and gigabytes of each stage of a whole run, as if nothing were cached. Needs neither videos nor weights.
+The last column has the basis: the rate measured on this machine, else multiply-accumulates (MACs) over an assumed rate.
+One GPU is assumed to be as fast as 100 cores. `moclip plan` counts only what the cache lacks.
+"""
+
 
 # The modules behind these commands are imported when one runs: HDF5, FFmpeg and pandas take most of a second.
 
 
 def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add `explain`, `verify`, `cache` and `plan` to the commands of a parser."""
+    """Add `explain`, `verify`, `cache`, `plan` and `estimate` to the commands of a parser."""
     summary = "explain why a file is stale or fresh: the key, input or code, old and new value"
     explain = add_command(commands, "explain", summary=summary, text=_EXPLAIN, run=_explain)
     explain.add_argument("target", help="a file that the workflow makes, such as results/demo/report.html")
@@ -82,6 +92,12 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     plan = add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan)
     plan.add_argument("--snakefile", type=Path, help="as for snakemake")
     _add_config(plan)
+    summary = "estimate hours and GB of a whole run, without videos or weights"
+    estimate = add_command(commands, "estimate", summary=summary, text=_ESTIMATE, run=_estimate)
+    estimate.add_argument(
+        "--videos", type=int, metavar="N", dest="num_videos", help="number of videos (default: in lists)"
+    )
+    _add_config(estimate)
 
 
 def _add_config(parser: argparse.ArgumentParser, *, meaning: str = "the configuration, as for snakemake") -> None:
@@ -197,3 +213,24 @@ def _size(num_bytes: float) -> str:
     from moclip.workflow.usage import format_size  # noqa: PLC0415
 
     return format_size(num_bytes) if num_bytes else ""
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    from moclip.workflow.budget import count_videos, list_budgets  # noqa: PLC0415
+
+    if options.num_videos is not None and options.num_videos < 1:
+        raise MoclipError(f"--videos: expected at least 1, found {options.num_videos}")
+    settings = load_config(options.configfile)
+    videos = count_videos(settings.dataset, num_videos=options.num_videos)
+    print(f"{videos.num_all:,} videos ({videos.source}), {videos.num_train:,} to train on per split")
+    stages = list(list_budgets(settings, videos=videos))
+    width = max(len(stage.name) for stage in stages)
+    print(f"{'core hours':>10}  {'GPU hours':>9}  {'GB':>8}  {'stage':<{width}}  basis")
+    for stage in stages:
+        gpu = "-" if stage.gpu_hours is None else f"{stage.gpu_hours:,.2f}"
+        cells = f"{stage.core_hours:>10,.2f}  {gpu:>9}  {stage.num_bytes / 1e9:>8,.2f}"
+        print(f"{cells}  {stage.name:<{width}}  {stage.basis}")
+    on_core, size = sum(stage.core_hours for stage in stages), sum(stage.num_bytes for stage in stages) / 1e9
+    rest = sum(stage.core_hours for stage in stages if stage.gpu_hours is None)
+    on_gpu = sum(stage.gpu_hours for stage in stages if stage.gpu_hours is not None)
+    print(f"total: {on_core:,.1f} h of a core, or {on_gpu:,.1f} h of a GPU and {rest:,.1f} h of a core; {size:,.2f} GB")

@@ -99,8 +99,11 @@ class Dataset(Section):
     """The videos, their classes and their splits."""
 
     name: VariantName = Field(description="Name of the folder below `results/`.")
-    generate: Literal["none", "demo"] = Field(
-        "none", description="`demo` renders the demo videos into `root` first. `none` uses the videos that exist."
+    generate: Literal["none", "demo", "order"] = Field(
+        "none",
+        description="`demo` and `order` first render videos into `root`. `demo`: a class is an object and a motion. "
+        "`order`: a class is an order of events, and all classes show the same frames. `none` uses the videos that "
+        "exist.",
     )
     layout: Layout = Field(
         description="Layout of videos, classes and splits. `ucf101`: `lists` is the folder ucfTrainTestlist. "

@@ -164,7 +164,7 @@ def render_video(
     poses = build_poses(rng, motion=motion, num_frames=num_frames)
     camera = build_camera(rng, num_frames=num_frames, shake_px=theme.shake_px)
     for index in range(num_frames):
-        yield _render(rng, theme=theme, badge=badge, poses=poses, index=index, shift=camera[index])
+        yield render_frame(rng, theme=theme, badge=badge, poses=poses, index=index, shift=camera[index])
 
 
 def render_still(rng: np.random.Generator, *, theme: Theme, badge: Badge, enlarge: float = 1.0) -> Picture:
@@ -175,12 +175,13 @@ def render_still(rng: np.random.Generator, *, theme: Theme, badge: Badge, enlarg
     poses = build_poses(rng, motion=MOTIONS[0], num_frames=1)
     camera = build_camera(rng, num_frames=1, shake_px=theme.shake_px)
     poses = replace(poses, radius_px=poses.radius_px * enlarge)
-    return _render(rng, theme=theme, badge=badge, poses=poses, index=0, shift=camera[0])
+    return render_frame(rng, theme=theme, badge=badge, poses=poses, index=0, shift=camera[0])
 
 
-def _render(
+def render_frame(
     rng: np.random.Generator, *, theme: Theme, badge: Badge, poses: Poses, index: int, shift: NDArray[np.float64]
 ) -> Picture:
+    """Return the picture, (120, 160, 3) uint8 RGB, of a badge in one of its poses, with a camera shift in px."""
     frame = _crop(theme.canvas, left=MARGIN_PX - float(shift[0]), top=MARGIN_PX - float(shift[1]))
     x, y = float(poses.x_px[index] + shift[0]), float(poses.y_px[index] + shift[1])
     _paint(frame, badge, x_px=x, y_px=y, radius_px=float(poses.radius_px[index]), angle=float(poses.angle[index]))

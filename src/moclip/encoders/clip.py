@@ -1,6 +1,7 @@
 """Frozen open_clip encoders: embeddings of frames and sentences. The only module that imports open_clip."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,8 +179,32 @@ def load_encoder(variant: AppearanceVariant) -> Encoder:
     model.eval().requires_grad_(False)
     # Convolutions run 1.3 to 1.7 times as fast on a CPU in this layout, transformers as before; the pictures follow.
     model.visual.to(memory_format=torch.channels_last)
-    embedding_dim = int(open_clip.get_model_config(variant.model)["embed_dim"])
+    embedding_dim = embedding_dim_of(variant.model)
     return Encoder(variant=variant, model=model, preprocess=preprocess, device=device, embedding_dim=embedding_dim)
+
+
+def build_outline(model: str) -> Any:
+    """Return an open_clip model on torch's meta device, frozen: layers and shapes without weights or memory for them.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    if not model.startswith(LOCAL_DIR):
+        _check_names(AppearanceVariant(model=model))
+    logging.disable(logging.WARNING)  # open_clip warns that the weights are random
+    try:
+        with torch.device("meta"):
+            outline = open_clip.create_model(model, load_weights=False, pretrained_text=False, device="meta")
+    except Exception as error:  # open_clip and timm raise many types
+        raise ModelError(f"{model}: cannot build it: {_one_line(error)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+    return outline.eval().requires_grad_(False)
+
+
+def embedding_dim_of(model: str) -> int:
+    """Return the width of the embeddings of a model that open_clip knows."""
+    return int(open_clip.get_model_config(model)["embed_dim"])
 
 
 def _create_model(

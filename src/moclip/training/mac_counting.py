@@ -9,8 +9,8 @@ from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode
 
 from moclip.config.settings import AppearanceVariant
-from moclip.encoders.clip import load_encoder
-from moclip.encoders.motion_network import load_network
+from moclip.encoders.clip import build_outline
+from moclip.encoders.motion_network import NO_WEIGHTS, build_network, load_network
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
 from moclip.training.head_modules import load_head
@@ -46,16 +46,28 @@ def count_network(path: Path, *, input_px: int) -> tuple[int, int]:
     return _count_parameters(network), count_macs(lambda: network(torch.zeros(1, 2, input_px, input_px)))
 
 
+def outline_network(backbone: str, *, num_classes: int, input_px: int) -> tuple[int, int, int]:
+    """Return parameters, multiply-accumulates and the width of the embedding of a motion network that does not exist.
+
+    Raises:
+        ModelError: There is no such backbone.
+    """
+    with torch.device("meta"):
+        network = build_network(backbone, weights=NO_WEIGHTS, num_classes=num_classes, dropout=0.0).eval()
+        macs = count_macs(lambda: network(torch.zeros(1, 2, input_px, input_px)))
+    return _count_parameters(network), macs, network.embedding_dim
+
+
 def count_image_tower(variant: AppearanceVariant) -> tuple[int, int]:
     """Return the parameters of an encoder's image tower and its multiply-accumulates for one frame.
 
     Raises:
         ModelError: The counter saw nothing: the tower runs in kernels that it does not know.
     """
-    model = load_encoder(variant).model
+    model = build_outline(variant.model)
     size = model.visual.image_size
     height, width = (size, size) if isinstance(size, int) else size
-    image: Tensor = torch.zeros(1, 3, height, width)
+    image: Tensor = torch.zeros(1, 3, height, width, device="meta")
     macs = count_macs(lambda: model.encode_image(image))
     if not macs:
         raise ModelError(f"{variant.model}: expected multiply-accumulates to count, found none")

@@ -31,8 +31,8 @@ def motion_of(plan: "Plan", network: str) -> Output:
 
 
 def demo_dataset(plan: "Plan") -> JobSpec:
-    """Render the demo videos: depends on where they go."""
-    cfg = to_json(plan.settings.dataset.canonical(only={"root", "lists"}))
+    """Render the videos of a generated dataset: depends on their kind and on where they go."""
+    cfg = to_json(plan.settings.dataset.canonical(only={"generate", "root", "lists"}))
     return JobSpec(inputs={}, params=lambda: {"cfg": cfg})
 
 

@@ -58,7 +58,7 @@ class Plan:
         self._jobs: dict[tuple[str, ...], Job] = {}
         self.shards = range(dataset.num_shards)
         self.embedded = group_motion_shards(dataset.num_shards)
-        self.complete = str(Path(dataset.root).parent / "complete.json") if dataset.generate == "demo" else ""
+        self.complete = str(Path(dataset.root).parent / "complete.json") if dataset.generate != "none" else ""
         self.runs, self.network_runs = list_runs(settings), list_network_runs(settings)
         # The misclassified videos of the first experiment are shown.
         self.mistaken = next(iter(settings.experiments)) if settings.report.mistakes else ""

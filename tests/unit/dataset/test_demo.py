@@ -13,7 +13,15 @@ import yaml
 from PIL import Image
 
 from moclip.dataset import demo
-from moclip.dataset.demo import CLASS_NAMES, TEST_GROUPS, DemoVideo, build_demo_dataset, build_lists, list_demo_videos
+from moclip.dataset.demo import (
+    CLASS_NAMES,
+    RENDERED,
+    TEST_GROUPS,
+    DemoVideo,
+    build_demo_dataset,
+    build_lists,
+    list_demo_videos,
+)
 from moclip.dataset.demo_rendering import MOTIONS, OBJECTS, build_badge, build_theme, render_still
 from moclip.dataset.lists import parse_class_numbers
 from moclip.errors import DatasetError
@@ -24,7 +32,7 @@ VIDEOS = list_demo_videos()
 @pytest.fixture
 def few_videos(monkeypatch: pytest.MonkeyPatch) -> tuple[DemoVideo, ...]:
     few = (VIDEOS[0], VIDEOS[1], VIDEOS[-1])
-    monkeypatch.setattr(demo, "list_demo_videos", lambda: few)
+    monkeypatch.setattr(demo, "list_demo_videos", lambda kind: few)
     return few
 
 
@@ -46,21 +54,23 @@ def test_classes_are_every_object_under_every_motion() -> None:
 def test_codec_says_nothing_of_class_or_group() -> None:
     by_class_and_group = Counter((video.class_name, video.group, video.codec) for video in VIDEOS)
     assert set(by_class_and_group.values()) == {1}
-    by_clip = Counter((video.clip, video.codec, video.motion) for video in VIDEOS)
+    by_clip = Counter((video.clip, video.codec, video.class_name[-4:]) for video in VIDEOS)  # the end of the motion
     assert len(set(by_clip.values())) == 1
 
 
+@pytest.mark.parametrize("kind", RENDERED)
 @pytest.mark.parametrize("split", TEST_GROUPS)
-def test_a_split_keeps_groups_whole_and_shows_every_class_on_both_sides(split: int) -> None:
-    lists = build_lists(VIDEOS)
+def test_a_split_keeps_groups_whole_and_shows_every_class_on_both_sides(split: int, kind: str) -> None:
+    videos, class_names = list_demo_videos(kind), RENDERED[kind].class_names
+    lists = build_lists(videos, class_names=class_names)
     train = [line.split()[0] for line in lists[f"trainlist{split:02d}.txt"].splitlines()]
     test = lists[f"testlist{split:02d}.txt"].splitlines()
-    assert sorted(train + test) == sorted(video.path for video in VIDEOS)
+    assert sorted(train + test) == sorted(video.path for video in videos)
     assert len(test) >= 96
-    assert 0.25 <= len(test) / len(VIDEOS) <= 0.35
-    group_of = {video.path: video.group for video in VIDEOS}
+    assert 0.25 <= len(test) / len(videos) <= 0.35
+    group_of = {video.path: video.group for video in videos}
     assert not {group_of[path] for path in train} & {group_of[path] for path in test}
-    assert {path.split("/")[0] for path in train} == {path.split("/")[0] for path in test} == set(CLASS_NAMES)
+    assert {path.split("/")[0] for path in train} == {path.split("/")[0] for path in test} == set(class_names)
 
 
 def test_no_video_is_tested_in_two_splits() -> None:

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from moclip.config.settings import Settings
 from moclip.config.validation import check_config
 from moclip.training.head_runs import list_head_runs, list_neighbors
 from moclip.workflow.jobs import GATES, Job
 from moclip.workflow.plan import Plan
+from tests.shipped import SHIPPED, read_shipped
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
 # The comparison, summary, cost table and report read the results of several others; their names in the rules.
 _CALL = re.compile(r'\*\*(inputs|params)\(\s*"(\w+)"((?:,\s*"\w+")*)')
 
@@ -26,7 +25,7 @@ def build_plan(config: dict[str, Any], *, cache_dir: Path) -> Plan:
 
 
 def load_config(name: str) -> dict[str, Any]:
-    return check_config(yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())).canonical()
+    return check_config(read_shipped(name)).canonical()
 
 
 def wide_config() -> dict[str, Any]:
@@ -59,7 +58,7 @@ def joined_config() -> dict[str, Any]:
 WIDE = {"wide": wide_config, "joined": joined_config}
 
 
-@pytest.fixture(params=[*CONFIGS, *WIDE])
+@pytest.fixture(params=[*SHIPPED, *WIDE])
 def plan(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     config = WIDE[request.param]() if request.param in WIDE else load_config(request.param)
     monkeypatch.chdir(tmp_path)  # nothing has run there

@@ -8,7 +8,8 @@ import pytest
 from moclip.workflow.jobs import Job
 from moclip.workflow.plan import Plan
 from moclip.workflow.resources import RESOURCES, JobResources
-from tests.unit.workflow.test_plan import CONFIGS, build_plan, load_config
+from tests.shipped import SHIPPED
+from tests.unit.workflow.test_plan import build_plan, load_config
 
 # Columns of the manifest that signatures read.
 HEADER = "video_id\tpath\tclass_name\tclass_index\tgroup\tfingerprint\tshard\tsplit_1\n"
@@ -79,7 +80,7 @@ def test_a_job_asks_for_what_its_videos_and_model_take(
     assert tuple(resources.ask(rule, name, attempt=attempt, **wildcards) for name in names) == expected
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_job_asks_for_whole_numbers_and_twice_as_much_in_the_next_attempt(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,4 +125,4 @@ def test_a_retried_decoder_has_room_for_what_one_video_may_take(
 
 
 def test_every_rule_with_resources_is_a_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(RESOURCES) <= {job.rule for name in CONFIGS for job in plan_of(name, tmp_path, monkeypatch).jobs}
+    assert set(RESOURCES) <= {job.rule for name in SHIPPED for job in plan_of(name, tmp_path, monkeypatch).jobs}

@@ -13,6 +13,7 @@ TABLE: tuple[tuple[str, Any, str], ...] = (
     ("dataset.classes", ["StarBouncing", "StarSliding"], "manifest"),
     ("dataset.validation_seed", 7, "manifest"),
     ("dataset.root", "elsewhere/videos", "demo_dataset"),
+    ("dataset.generate", "order", "demo_dataset manifest"),
     ("dataset.on_bad_video", "fail", "motion_shard appearance_shard"),
     ("dataset.limits.memory_mb", 9999, "motion_shard appearance_shard"),
     ("dataset.rejected_test_videos", "leave_out", "evaluate comparisons"),
