@@ -40,16 +40,16 @@ def main() -> None:
         tables = [read_predictions(path) for path in sorted(folder.glob("experiment-0/split-*/seed-*/predictions.tsv"))]
         found = find_mistakes(tables, experiment="experiment-0", number=NUM_MISTAKES)
         noise = jpeg_uri(np.random.default_rng(0).integers(0, 255, (360, 480, 3), dtype=np.uint8))
-        shown = fit_pictures(found, drawn={one.video_id: {"picture": noise} for one in found.shown})
+        shown = fit_pictures(found, drawn={one["video_id"]: {"picture": noise} for one in found["shown"]})
         started = time.perf_counter()
         page = build_report("made up", **{**request, "mistakes": shown})
         seconds = time.perf_counter() - started
     print(
         f"{wanted.experiments} experiments x {wanted.splits} splits x {wanted.seeds} seeds, {NUM_TESTS:,} test videos"
     )
-    pictures = sum(len(mistake.picture) for mistake in shown.shown)
+    pictures = sum(len(mistake["picture"]) for mistake in shown["shown"])
     print(f"page {len(page.encode()) / 1e6:.2f} MB, of it pictures {pictures / 1e6:.2f} MB")
-    print(f"mistakes shown {len(shown.shown)} of {found.num_wrong:,}; build_report {seconds:.2f} s")
+    print(f"mistakes shown {len(shown['shown'])} of {found['num_wrong']:,}; build_report {seconds:.2f} s")
 
 
 if __name__ == "__main__":

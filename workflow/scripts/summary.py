@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moclip.core.job import stage
-from moclip.report.tables import summarise_runs
+from moclip.evaluation.tables import summarise_runs
 
 with stage(snakemake):
     summarise_runs([Path(path) for path in snakemake.input.metrics], output=Path(snakemake.output.summary))
