@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from moclip.core.files import read_tsv
 from moclip.report.mistakes import read_mistakes
 from tests.workflow.conftest import Project, write_square
 
@@ -56,6 +58,19 @@ def test_going_back_to_an_earlier_parameter_computes_no_row(project: Project) ->
     segments["num_segments"] = 2
     assert "motion_embedding_shard" in project.run().jobs
     assert project.computed("motion_embedding") == 0
+
+
+def test_results_that_are_made_again_from_the_cache_keep_their_costs(project: Project) -> None:
+    costs = project.folder / "results/toy/costs.tsv"
+    before = read_tsv(costs)
+    timed = [name for name in before[0] if name.endswith(("_processor_ms", "_wall_ms"))]
+    assert len(timed) == 6
+    fusion = next(row for row in before if row["method"] == "fusion")
+    assert all(float(fusion[name]) > 0 for name in timed)
+    shutil.rmtree(project.folder / "results/toy")
+    project.run()
+    assert project.computed("motion") == project.computed("appearance") == project.computed("motion_embedding") == 0
+    assert read_tsv(costs) == before
 
 
 def test_a_new_video_costs_one_decode_and_one_embedding(project: Project) -> None:

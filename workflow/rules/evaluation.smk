@@ -11,7 +11,7 @@ rule evaluate:
     resources:
         **asks("evaluate"),
     params:
-        **params("evaluate", "cfg", "policy", "sig", "classes", "features", "models", "head"),
+        **params("evaluate", "cfg", "policy", "sig", "classes", "train", "features", "models", "head"),
     script:
         "../scripts/evaluate.py"
 
@@ -43,7 +43,7 @@ rule comparisons:
         "../scripts/comparisons.py"
 
 
-# What each method costs: parameters, multiply-accumulates, time and bytes. One run represents its experiment.
+# What each method costs: parameters, multiply-accumulates, times and bytes. One run represents its experiment.
 rule costs:
     input:
         **inputs("costs", "indexes", "heads", "networks"),
@@ -59,14 +59,14 @@ rule costs:
     conda:
         ENVIRONMENT
     params:
-        **params("costs", "cfg", "benchmarks", "shards", "sig", "heads", "networks"),
+        **params("costs", "cfg", "shards", "sig", "heads", "networks"),
     script:
         "../scripts/costs.py"
 
 
 rule summary:
     input:
-        **inputs("summary", "metrics"),
+        **inputs("summary", "manifest", "metrics", "predictions"),
     output:
         summary=report(
             outputs("summary")["summary"],
@@ -79,6 +79,6 @@ rule summary:
     conda:
         ENVIRONMENT
     params:
-        **params("summary", "cfg", "reads"),
+        **params("summary", "cfg", "policy", "sig", "reads"),
     script:
         "../scripts/summary.py"

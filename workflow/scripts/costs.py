@@ -7,11 +7,9 @@ from moclip.core.job import stage
 from moclip.evaluation.costs import CostRun, write_costs
 
 with stage(snakemake):
-    output = Path(snakemake.output.costs)
     write_costs(
-        output,
+        Path(snakemake.output.costs),
         runs=[CostRun.from_entry(entry) for entry in json.loads(snakemake.params.cfg)],
-        results=output.parent,
-        logs=Path(snakemake.log[0]).parent,
-        benchmarks=Path(snakemake.params.benchmarks),
+        dataset=snakemake.config["dataset"]["name"],
+        cache_dir=Path(snakemake.config["cache_dir"]),
     )

@@ -6,4 +6,10 @@ from moclip.core.job import stage
 from moclip.evaluation.tables import summarise_runs
 
 with stage(snakemake):
-    summarise_runs([Path(path) for path in snakemake.input.metrics], output=Path(snakemake.output.summary))
+    summarise_runs(
+        [Path(path) for path in snakemake.input.metrics],
+        predictions=[Path(path) for path in snakemake.input.predictions],
+        output=Path(snakemake.output.summary),
+        manifest=Path(snakemake.input.manifest),
+        rejected_test_videos=snakemake.params.policy,
+    )

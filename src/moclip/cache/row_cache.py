@@ -24,6 +24,7 @@ from pathlib import Path
 from moclip.cache.format import Field, Row, ShardHeader
 from moclip.cache.locks import KeyLocks, writer_lock
 from moclip.cache.pool import FoundRows, keep_other_rows, note_keys
+from moclip.cache.timings import Stopwatch, note_timing
 from moclip.cache.writer import ShardWriter, open_writer, write_shard
 from moclip.core.digests import build_digest
 from moclip.core.files import replace_atomically
@@ -126,7 +127,9 @@ class Assembly:
                 for row in lacking:
                     _log.info("to compute: %s", row.video_id)
                 self._flushed_at = time.monotonic()
+                watch = Stopwatch()
                 yield lacking
+                note_timing(self._own, watch.read(num_rows=len(lacking)))
             self.flush()
             self._locks.release(keys)
 

@@ -32,7 +32,8 @@ _SUMMARY = """\
 examples:
   moclip summary results/demo
 
-Prints every method of every experiment: the mean over seeds and the spread between them.
+Prints every method of every experiment: top-1 with its intervals over seeds and over groups of test videos, and chance.
+Then the differences between methods. docs/statistics.md explains every column.
 """
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
     from moclip.inference.predictor import Prediction, Predictor, SegmentPrediction
+    from moclip.inference.run import RunParts
 
 
 _PREDICT = """\
@@ -26,8 +28,9 @@ examples:
   moclip predict RUN match.mp4 --segments 4 --step 2
 
 RUN is the folder of a run or of a bundle. A VIDEO is a file, a folder, a 'pattern', or - for a list on stdin.
-Probabilities are calibrated by a temperature fitted on the run's validation videos. A note marks runs without them, and
-videos whose codec exports no motion vectors: these are transcoded in memory.
+Percentages are calibrated by a temperature where one proved itself on the run's validation videos. The output begins
+with the test accuracy of the run, chance, and the calibration error; --json and --tsv have them in every line. A note
+marks videos whose codec exports no motion vectors: these are transcoded in memory.
 exit code: 0 all labelled, 1 some not (reasons in the output), 2 none, or the command is wrong
 """
 
@@ -88,6 +91,7 @@ def _predict(options: argparse.Namespace) -> None:
     for note in predictor.notes:
         print(f"note: {note}", file=sys.stderr)
     writer = _Writer(options, predictor=predictor)
+    writer.begin()
     quiet = len(paths) < 2 or not sys.stderr.isatty()
     with tqdm(total=len(paths), unit="video", disable=quiet, file=sys.stderr) as bar:
         for path_done, outcome in _predict_all(predictor, paths, options=options):
@@ -166,8 +170,10 @@ class _Writer:
     """Prints predictions one by one, and counts failures."""
 
     def __init__(self, options: argparse.Namespace, *, predictor: "Predictor") -> None:
-        self._options, self._methods = options, predictor.parts.methods
+        self._options, self._parts = options, predictor.parts
+        self._methods = self._parts.methods
         self._num_ok = self._num_failed = 0
+        self._table = csv.writer(sys.stdout, dialect="excel-tab", lineterminator="\n")
 
     @property
     def exit_code(self) -> int:
@@ -176,12 +182,30 @@ class _Writer:
             return 0
         return 1 if self._num_ok else 2
 
+    def begin(self) -> None:
+        """Print the header of the table, or how far the percentages below can be trusted."""
+        if self._options.tsv:
+            self._write_header()
+        elif not self._options.json:
+            self._write_quality()
+
+    def _write_quality(self) -> None:
+        from moclip.inference.quality import describe_accuracy, describe_chance  # noqa: PLC0415
+
+        tested = self._parts.tested
+        print(f"# run {_plain(self._parts.name)}")
+        for method in self._methods:
+            accuracy = describe_accuracy(tested[method]) if method in tested else "test accuracy unknown"
+            print(f"# {method}: {accuracy}; percentages {self._parts.describe_calibration(method)}")
+        for entry in [*tested.values()][:1]:
+            print(f"# chance: {describe_chance(entry)}")
+
     def write(self, outcome: "Prediction | SegmentPrediction") -> None:
         """Print one outcome."""
         span: list[Any] = [getattr(outcome, name, None) for name in ("start_seconds", "stop_seconds")]
         prediction: Prediction = outcome.prediction if hasattr(outcome, "prediction") else outcome
         if self._options.json:
-            document = _as_document(prediction, num_best=self._options.top)
+            document = _as_document(prediction, num_best=self._options.top, parts=self._parts)
             times = {} if span[0] is None else {"start_seconds": round(span[0], 3), "stop_seconds": round(span[1], 3)}
             print(json.dumps(times | document, allow_nan=False), flush=True)
         elif self._options.tsv:
@@ -191,21 +215,32 @@ class _Writer:
         self._num_ok += bool(prediction.votes)
         self._num_failed += prediction.status != "ok"
 
+    @property
+    def _times(self) -> list[str]:
+        return ["start_seconds", "stop_seconds"] if self._options.segments is not None else []
+
+    def _write_header(self) -> None:
+        parts = ("", "_probability", "_top5", "_calibrated", "_temperature", "_test_top_1", "_test_ece")
+        columns = ["video", "status", "detail", "notes", *self._times]
+        columns += [f"{name}{part}" for name in self._methods for part in parts]
+        self._table.writerow([*columns, "chance_majority", "chance_uniform"])
+
     def _write_row(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
-        timed = self._options.segments is not None
-        columns = ["video", "status", "detail", "notes", *(["start_seconds", "stop_seconds"] if timed else [])]
-        parts = ("", "_probability", "_top5", "_calibrated")
-        table = csv.writer(sys.stdout, dialect="excel-tab", lineterminator="\n")
-        if not (self._num_ok or self._num_failed):
-            table.writerow([*columns, *(f"{name}{part}" for name in self._methods for part in parts)])
+        from moclip.inference.quality import calibration_error  # noqa: PLC0415
+
         cells = [prediction.video, prediction.status, prediction.detail, "; ".join(prediction.notes)]
-        if timed:
+        if self._times:
             cells += ["" if time is None else f"{time:.3f}" for time in span]
         for name in self._methods:
-            vote = prediction.votes.get(name)
+            vote, fitted = prediction.votes.get(name), self._parts.temperatures.get(name)
             calibrated = f"{vote.top(1)[0][1]:.6f}" if vote and vote.temperature else ""
             cells += [*vote.cells(), calibrated] if vote else [""] * 4
-        table.writerow(cells)
+            tested = self._parts.tested.get(name)
+            error = calibration_error(fitted, tested=tested)
+            cells += map(_cell, (fitted.value if fitted else None, tested.top_1 if tested else None, error))
+        chance = [(one.chance_majority, one.chance_uniform) for one in self._parts.tested.values()][:1]
+        cells += map(_cell, chance[0] if chance else (None, None))
+        self._table.writerow(cells)
         sys.stdout.flush()
 
     def _write_text(self, prediction: "Prediction", *, span: Sequence[float | None]) -> None:
@@ -234,11 +269,21 @@ def _say(entry: tuple[str, float]) -> str:
     return f"{_plain(entry[0])} {100 * entry[1]:.1f} %"
 
 
-def _as_document(prediction: "Prediction", *, num_best: int) -> dict[str, Any]:
+def _cell(number: float | None) -> str:
+    return "" if number is None else f"{number:.6g}"
+
+
+def _as_document(prediction: "Prediction", *, num_best: int, parts: "RunParts") -> dict[str, Any]:
+    from moclip.inference.quality import calibration_error  # noqa: PLC0415
+
     votes = {
         name: {
-            "calibrated": vote.temperature is not None,
+            # A temperature of 1 changes nothing: no other proved itself.
+            "calibrated": vote.temperature not in (None, 1.0),
             "temperature": vote.temperature,
+            "calibration": parts.describe_calibration(name),
+            "test_ece": calibration_error(parts.temperatures.get(name), tested=parts.tested.get(name)),
+            "test": asdict(parts.tested[name]) if name in parts.tested else None,
             "top": [
                 {"class_name": label, "probability": round(calibrated, 6)} for label, calibrated in vote.top(num_best)
             ],

@@ -24,12 +24,14 @@ class Temperature:
         num_videos: Validation videos.
         loss_plain: Their mean negative log-likelihood, in nats, at a temperature of 1.
         loss_held_out: The same where each part of the groups has the temperature that was fitted on the others.
+        test_ece: Expected calibration error on the test videos at this temperature; None before it is measured.
     """
 
     value: float
     num_videos: int
     loss_plain: float
     loss_held_out: float
+    test_ece: float | None = None
 
 
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:

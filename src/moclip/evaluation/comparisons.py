@@ -1,9 +1,7 @@
 """Write and read the tables of comparisons: comparisons.tsv and class_gains.tsv."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, fields
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +11,13 @@ from moclip.config.methods import METHODS
 from moclip.core.files import read_tsv, write_tsv
 from moclip.dataset.manifest_table import read_table
 from moclip.errors import DatasetError
-from moclip.evaluation.statistics import Interval, Weights, bootstrap, draw_weights, mcnemar_p, sum_by_group
+from moclip.evaluation.predictions import RunFile, RunPredictions, bound_over_seeds, read_predictions
+from moclip.evaluation.statistics import MIN_GROUPS, Floats, group_interval, mcnemar_p
 from moclip.evaluation.summary import align_columns
 
 _NUM_DIGITS = 8
 
 _STREAMS = ("motion", "motion_head", "appearance")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunPredictions:
-    """One run, and the path of its predictions."""
-
-    experiment: str
-    split: int
-    seed: int
-    path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +45,11 @@ class Comparison:
     mcnemar_p: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    """Which test videos of a run each method got right, bool (N,) by method; with ids, classes and groups."""
-
-    video_ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    groups: tuple[str, ...]
-    correct: Mapping[str, NDArray[np.bool_]]
-
-    def take(self, video_ids: AbstractSet[str]) -> "_Table":
-        """Those of these ids, in the order at hand."""
-        index = [number for number, video_id in enumerate(self.video_ids) if video_id in video_ids]
-        texts = (self.video_ids, self.class_names, self.groups)
-        ids, class_names, groups = (tuple(column[number] for number in index) for column in texts)
-        correct = {name: right[index] for name, right in self.correct.items()}
-        return _Table(video_ids=ids, class_names=class_names, groups=groups, correct=correct)
-
-
 def write_contests(
     comparisons: Path,
     *,
     gains: Path,
-    predictions: Sequence[RunPredictions],
+    predictions: Sequence[RunFile],
     manifest: Path,
     rejected_test_videos: str,
 ) -> None:
@@ -99,22 +70,12 @@ def write_contests(
 class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
-    def __init__(self, runs: Sequence[RunPredictions], *, groups: Mapping[str, str], leave_out: bool) -> None:
-        self._tables: dict[str, dict[tuple[int, int], _Table]] = {}
-        self._class_weights: dict[int, Weights] = {}
+    def __init__(self, runs: Sequence[RunFile], *, groups: Mapping[str, str], leave_out: bool) -> None:
+        self._tables: dict[str, dict[tuple[int, int], RunPredictions]] = {}
         self._leave_out = leave_out
         for run in runs:
-            table = _read_predictions(run.path, groups=groups, leave_out=leave_out)
+            table = read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
-
-    @cached_property
-    def _groups(self) -> list[str]:
-        tables = (table for runs in self._tables.values() for table in runs.values())
-        return sorted({group for table in tables for group in table.groups})
-
-    @cached_property
-    def _weights(self) -> Weights:
-        return draw_weights(len(self._groups))
 
     def compare(self) -> Iterator[Comparison]:
         """Yield the reference method of each experiment against its others, then against that of the first."""
@@ -140,12 +101,12 @@ class _Runs:
 
     def _pair(self, first: tuple[str, str], second: tuple[str, str]) -> Iterator[Comparison]:
         names = {"experiment": first[0], "method": first[1], "other_experiment": second[0], "other_method": second[1]}
-        by_split: dict[int, list[tuple[NDArray[np.float64], _Table]]] = {}
+        by_split: dict[int, list[tuple[Floats, Sequence[str]]]] = {}
         for (split, seed), own in self._tables[first[0]].items():
             table, other = self._share(own, self._tables[second[0]][split, seed], names=(first[0], second[0]))
             mine, theirs = table.correct[first[1]], other.correct[second[1]]
             wins, losses = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-            by_split.setdefault(split, []).append((mine.astype(float) - theirs.astype(float), table))
+            by_split.setdefault(split, []).append((mine.astype(float) - theirs.astype(float), table.groups))
             yield Comparison(
                 **names,
                 split=str(split),
@@ -159,13 +120,13 @@ class _Runs:
                 only_second=losses,
                 mcnemar_p=mcnemar_p(wins, losses),
             )
-        interval, n, num_groups = self._bootstrap(by_split)
+        interval = bound_over_seeds(by_split, is_difference=True)
         yield Comparison(
             **names,
             split="all",
             seed="all",
-            n=n,
-            num_groups=num_groups,
+            n=sum(len(runs[0][0]) for runs in by_split.values()),
+            num_groups=interval.num_groups,
             difference=interval.value,
             low=interval.low,
             high=interval.high,
@@ -174,7 +135,9 @@ class _Runs:
             mcnemar_p=None,
         )
 
-    def _share(self, first: _Table, second: _Table, *, names: tuple[str, str]) -> tuple[_Table, _Table]:
+    def _share(
+        self, first: RunPredictions, second: RunPredictions, *, names: tuple[str, str]
+    ) -> tuple[RunPredictions, RunPredictions]:
         # Where rejected videos are left out, one experiment may have rejected what another has features of.
         if first.video_ids == second.video_ids:
             return first, second
@@ -186,67 +149,37 @@ class _Runs:
             )
         return first.take(shared), second.take(shared)
 
-    def _bootstrap(
-        self, by_split: Mapping[int, Sequence[tuple[NDArray[np.float64], _Table]]]
-    ) -> tuple[Interval, int, int]:
-        # A video's differences are averaged over seeds first: the seeds of a split are tested on the same videos.
-        differences = [np.mean([values for values, _ in runs], axis=0) for runs in by_split.values()]
-        groups = [runs[0][1].groups for runs in by_split.values()]
-        sums = sum_by_group(differences, groups=groups, all_groups=self._groups)
-        num_groups = len({group for names in groups for group in names})
-        return bootstrap(sums, weights=self._weights), sum(map(len, differences)), num_groups
-
     def gains(self) -> Iterator[tuple[object, ...]]:
         """Yield the accuracy of fusion and of each stream in each class, over all splits and seeds, and the gain.
 
-        After it the number of groups of the class and the 95 % interval of the gain over them, None for one group.
+        After it the number of groups of the class and the 95 % interval of the gain over them, None below 10 groups.
         """
         for experiment, runs in self._tables.items():
             streams = [name for name in _STREAMS if name in self._methods(experiment)]
             if "fusion" not in self._methods(experiment):
                 continue
-            names = np.array([name for table in runs.values() for name in table.class_names])
-            groups = np.array([name for table in runs.values() for name in table.groups])
+            tables = list({split: table for (split, _), table in runs.items()}.values())
+            names = np.array([name for table in tables for name in table.class_names])
+            groups = np.array([name for table in tables for name in table.groups])
+            num_seeds = len(runs) // len(tables)
+            right = {method: self._mean_over_seeds(experiment, method) for method in ("fusion", *streams)}
             for class_name in sorted(set(names.tolist())):
                 own = names == class_name
-                fusion = self._correct(experiment, "fusion")[own].astype(float)
                 for stream in streams:
-                    accuracy = self._correct(experiment, stream)[own].astype(float)
-                    gain, *interval = self._bound(fusion - accuracy, groups=groups[own].tolist())
+                    fusion, alone = right["fusion"][own], right[stream][own]
+                    # A group counts once with its videos of every split, which are not independent.
+                    gain = group_interval([fusion - alone], groups=[groups[own].tolist()], is_difference=True)
                     yield (
-                        *(experiment, class_name, int(own.sum()), float(fusion.mean()), stream, float(accuracy.mean())),
-                        *(gain, *interval),
+                        *(experiment, class_name, int(own.sum()) * num_seeds, float(fusion.mean()), stream),
+                        *(float(alone.mean()), gain.value, gain.num_groups, gain.low, gain.high),
                     )
 
-    def _bound(
-        self, differences: NDArray[np.float64], *, groups: Sequence[str]
-    ) -> tuple[float, int, float | None, float | None]:
-        # A group keeps its videos of every split and seed together, so that these are not taken for independent.
-        own = sorted(set(groups))
-        if len(own) < 2:
-            return float(differences.mean()), len(own), None, None
-        if len(own) not in self._class_weights:
-            self._class_weights[len(own)] = draw_weights(len(own))
-        sums = sum_by_group([differences], groups=[groups], all_groups=own)
-        interval = bootstrap(sums, weights=self._class_weights[len(own)])
-        return interval.value, len(own), interval.low, interval.high
-
-    def _correct(self, experiment: str, method: str) -> NDArray[np.bool_]:
-        return np.concatenate([table.correct[method] for table in self._tables[experiment].values()])
-
-
-def _read_predictions(path: Path, *, groups: Mapping[str, str], leave_out: bool) -> _Table:
-    try:
-        rows = [row for row in read_tsv(path) if not leave_out or row["status"] == "ok"]
-        methods = [name for name in METHODS if rows and name in rows[0]]
-        return _Table(
-            video_ids=tuple(row["video_id"] for row in rows),
-            class_names=tuple(row["class_name"] for row in rows),
-            groups=tuple(groups[row["video_id"]] for row in rows),
-            correct={name: np.array([row[name] == row["class_name"] for row in rows]) for name in methods},
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: expected the predictions of a run ({error}); delete it and run again") from None
+    def _mean_over_seeds(self, experiment: str, method: str) -> Floats:
+        # Of the test videos of each split in turn: the share of seeds that got the video right.
+        by_split: dict[int, list[NDArray[np.bool_]]] = {}
+        for (split, _), table in self._tables[experiment].items():
+            by_split.setdefault(split, []).append(table.correct[method])
+        return np.concatenate([np.mean(seeds, axis=0) for seeds in by_split.values()])
 
 
 def read_comparisons(path: Path) -> list[dict[str, str]]:
@@ -271,12 +204,24 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def format_comparisons(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the rows as an aligned table of plain text, in points of top-1."""
-    lines = [("this", "against", "points", "95 % over groups", "groups")]
+    """Return the rows as an aligned table of plain text, in points of top-1, at most 100 columns wide."""
+    lines: list[tuple[str, ...]] = [("difference in top-1", "points", "95 % over groups", "groups")]
+    heading = ""
     for row in rows:
-        low, high = (f"{100 * float(row[name]):+.1f}" for name in ("low", "high"))
-        this, other = (
-            f"{row[f'{prefix}experiment']} {row[f'{prefix}method'].replace('_', '-')}" for prefix in ("", "other_")
-        )
-        lines.append((this, other, f"{100 * float(row['difference']):+.1f}", f"{low} to {high}", row["num_groups"]))
-    return "\n".join(align_columns(lines, left={0, 1}))
+        this, other = (row[f"{prefix}method"].replace("_", "-") for prefix in ("", "other_"))
+        within = row["experiment"] == row["other_experiment"]
+        above = f"{row['experiment']}: {this} against" if within else f"against {other} of {row['other_experiment']}:"
+        if above != heading:
+            heading = above
+            lines.append((heading, "", "", ""))
+        name = other if within else f"{this} of {row['experiment']}"
+        points = f"{100 * float(row['difference']):+.1f}"
+        lines.append((f"  {name}", points, _format_bounds(row), row["num_groups"]))
+    table = align_columns(lines, left={0})
+    if any(not row["low"] for row in rows):
+        table.append(f"no interval: fewer than {MIN_GROUPS} groups of test videos")
+    return "\n".join(table)
+
+
+def _format_bounds(row: Mapping[str, str]) -> str:
+    return f"{100 * float(row['low']):+.1f} to {100 * float(row['high']):+.1f}" if row["low"] else "none"

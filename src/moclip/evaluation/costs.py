@@ -1,21 +1,19 @@
 """The cost of each method: parameters, multiply-accumulates, milliseconds and bytes per video."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from moclip.cache.index import read_index
+from moclip.cache.pool import pool_folder
+from moclip.cache.reader import Shard
+from moclip.cache.timings import Timing, read_timings
 from moclip.config.methods import METHODS
 from moclip.config.network_settings import MotionNetworkVariant
 from moclip.config.settings import AppearanceVariant
-from moclip.core.files import read_tsv, write_tsv
-from moclip.errors import DatasetError
+from moclip.core.files import write_tsv
 from moclip.training.head_files import HeadFile, load_heads
-
-_ALL_COMPUTED = re.compile(r" rows computed, 0 taken from the cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +51,10 @@ class CostRun:
 class Cost:
     """A row of the table. Parameters: those of the head, and those of everything that a video passes through.
 
-    `macs` counts multiply-accumulates a video, half the floating-point operations. `*_ms` is wall time a video of one
-    job of a stage, from the shards all of whose rows were computed in it; empty where none was. `cache_bytes` is what
-    all features behind a method take, a video.
+    `macs` counts multiply-accumulates a video, half the floating-point operations. `*_processor_ms` is the time a video
+    that all cores spend on a stage, `*_wall_ms` the time that passes on the clock in one job, which other programs
+    lengthen; both include the start of the stage's models. They are None if no row of the stage was timed.
+    `cache_bytes` is the size of all features behind a method, a video.
     """
 
     experiment: str
@@ -63,9 +62,12 @@ class Cost:
     trained_parameters: int
     total_parameters: int
     macs: int
-    motion_ms: float | None
-    motion_embedding_ms: float | None
-    appearance_ms: float | None
+    motion_processor_ms: float | None
+    motion_wall_ms: float | None
+    motion_embedding_processor_ms: float | None
+    motion_embedding_wall_ms: float | None
+    appearance_processor_ms: float | None
+    appearance_wall_ms: float | None
     cache_bytes: int
 
 
@@ -75,9 +77,9 @@ class _Model:
     macs: int
 
 
-def write_costs(output: Path, *, runs: Sequence[CostRun], results: Path, logs: Path, benchmarks: Path) -> None:
-    """Write the table of costs; benchmark files and logs mirror the folder of results."""
-    clock = _Clock(results=results, logs=logs, benchmarks=benchmarks)
+def write_costs(output: Path, *, runs: Sequence[CostRun], dataset: str, cache_dir: Path) -> None:
+    """Write the table of costs of a dataset."""
+    clock = _Clock(cache_dir=cache_dir, dataset=dataset)
     models = _Models()
     costs = [
         _cost(method, run=run, heads=heads, models=models, clock=clock)
@@ -99,17 +101,18 @@ def _cost(method: str, *, run: CostRun, heads: HeadFile, models: "_Models", cloc
     name = "appearance" if method == "score_fusion" else method
     head = models.head(heads, name) if name in heads.heads else _Model(parameters=0, macs=0)
     stages = [stage for stage in run.features if stage.split("_")[0] in streams]
-    times = {stage: clock.milliseconds(run.features[stage]) if stage in stages else None for stage in _STAGES}
+    times: dict[str, float | None] = {}
+    for stage in _STAGES:
+        processor, wall = clock.milliseconds(run.features[stage]) if stage in stages else (None, None)
+        times |= {f"{stage}_processor_ms": processor, f"{stage}_wall_ms": wall}
     return Cost(
         experiment=run.experiment,
         method=method,
         trained_parameters=head.parameters,
         total_parameters=head.parameters + sum(model.parameters for model in used),
         macs=head.macs + sum(model.macs for model in used),
-        motion_ms=times["motion"],
-        motion_embedding_ms=times["motion_embedding"],
-        appearance_ms=times["appearance"],
         cache_bytes=sum(_bytes_per_video(run.features[stage]) for stage in stages),
+        **times,
     )
 
 
@@ -153,29 +156,27 @@ class _Models:
 
 
 class _Clock:
-    """How long a stage took, from the benchmark files of its shards."""
+    """The time that a video takes in a stage, from the timings of all rows that were computed into the cache."""
 
-    def __init__(self, *, results: Path, logs: Path, benchmarks: Path) -> None:
-        self._results, self._logs, self._benchmarks = results, logs, benchmarks
+    def __init__(self, *, cache_dir: Path, dataset: str) -> None:
+        self._cache_dir, self._dataset = cache_dir, dataset
 
-    def milliseconds(self, index: Path) -> float | None:
-        """Return the wall time of a video over the shards that were computed whole, in ms; None without one."""
-        folder = index.parent.relative_to(self._results)
-        seconds, num_videos = 0.0, 0
-        for shard in read_index(index).shards:
-            name = Path(shard.file).stem
-            log, timing = self._logs / folder / f"{name}.log", self._benchmarks / folder / f"{name}.tsv"
-            if timing.is_file() and log.is_file() and _ALL_COMPUTED.search(log.read_text(encoding="utf-8")):
-                seconds += _read_seconds(timing)
-                num_videos += shard.num_videos
-        return 1000 * seconds / num_videos if num_videos else None
-
-
-def _read_seconds(path: Path) -> float:
-    try:
-        return fmean(float(row["s"]) for row in read_tsv(path, columns=["s"]))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: expected a benchmark file with a column `s` ({error}); delete it") from None
+    def milliseconds(self, index: Path) -> tuple[float | None, float | None]:
+        """Return the processor time and the wall time of a video of a feature set, in ms; None if none was timed."""
+        shards = read_index(index).shards
+        if not shards:
+            return None, None
+        with Shard(index.parent / shards[0].file) as shard:
+            pool = pool_folder(
+                self._cache_dir,
+                extractor=shard.extractor,
+                version=shard.extractor_version,
+                parameters=shard.parameters,
+            )
+        total = Timing.sum(read_timings(pool, dataset=self._dataset))
+        if not total.num_rows:
+            return None, None
+        return 1000 * total.processor_seconds / total.num_rows, 1000 * total.wall_seconds / total.num_rows
 
 
 def _bytes_per_video(index: Path) -> int:

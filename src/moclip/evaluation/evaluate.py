@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ from moclip.evaluation.metrics import (
     confusion_matrix,
     count_without_scores,
     expected_calibration_error,
+    find_hits,
     leave_out,
     mean_class_accuracy,
+    measure_chance,
     reliability,
     top_k_accuracy,
 )
 from moclip.evaluation.scoring import MethodLogits
+from moclip.evaluation.statistics import group_interval
 
 TRAINED = "trained"  # the state of an encoder that needs no mark
 
 REJECTED_POLICIES = ("wrong", "leave_out")
 
-METRICS_FORMAT = 2
+METRICS_FORMAT = 3
 
 _NUM_BEST = 5
 
@@ -56,6 +59,7 @@ def evaluate_run(
     test_ids: Sequence[str],
     class_index: Sequence[int] | NDArray[np.integer],
     class_names: Sequence[str],
+    training_classes: NDArray[np.integer],
     rejected: Mapping[str, str],
     rejected_test_videos: str,
     encoders: Mapping[str, str],
@@ -66,11 +70,13 @@ def evaluate_run(
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
 
-    `class_index` is the truth of `test_ids`. A test video that a method has no logits for must stand in `rejected` (id
+    `class_index` is the truth of `test_ids`, and `training_classes`, (M,), has the class index of each training video,
+    for the accuracy of chance. A test video that a method has no logits for must stand in `rejected` (id
     to reason); with the policy `wrong` it counts as wrong for that method, with `leave_out` it is left out for all of
     them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
     words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
-    that shaped any of the models; `groups` gives those of the test videos. `notes` stand in the metrics as they are.
+    that shaped any of the models; `groups` gives those of the test videos, of which one without a group is its own.
+    `notes` stand in the metrics as they are.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
@@ -89,6 +95,8 @@ def evaluate_run(
     everywhere = np.logical_and.reduce([entry.has_scores for entry in scores.values()])
     status = tuple("ok" if ok else rejected[video_id] for video_id, ok in zip(truth, everywhere, strict=True))
     keep = everywhere if rejected_test_videos == "leave_out" else np.ones_like(everywhere)
+    kept_classes = np.array(list(truth.values()))[keep]
+    kept_groups = [(groups or {}).get(video_id, video_id) for video_id, kept in zip(truth, keep, strict=True) if kept]
     header = {
         "format": METRICS_FORMAT,
         "class_names": list(class_names),
@@ -97,9 +105,11 @@ def evaluate_run(
         "rejected": dict(Counter(word for word in status if word != "ok")),
         "rejected_test_videos": rejected_test_videos,
         "encoders": dict(encoders),
+        "num_groups": len(set(kept_groups)),
+        "chance": _describe_chance(kept_classes, training_classes=training_classes, num_classes=len(class_names)),
     }
     measured = {
-        name: {**measure_method(entry, keep=keep), "encoder_note": _note(name, encoders=encoders)}
+        name: {**measure_method(entry, keep=keep, groups=kept_groups), "encoder_note": _note(name, encoders=encoders)}
         for name, entry in scores.items()
     }
     return RunResult(
@@ -191,14 +201,28 @@ def _note(name: str, *, encoders: Mapping[str, str]) -> str:
     return "; ".join(f"{encoder} {state}" for encoder, state in states.items() if state != TRAINED)
 
 
-def measure_method(scores: Scores, *, keep: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return every metric of one method over the videos that `keep`, bool (N,), marks; coverage is over all of them."""
+def _describe_chance(
+    class_index: NDArray[np.integer], *, training_classes: NDArray[np.integer], num_classes: int
+) -> dict[str, float]:
+    chance = measure_chance(class_index, training_classes=training_classes, num_classes=num_classes)
+    return {name: round(value, _NUM_DIGITS) for name, value in asdict(chance).items()}
+
+
+def measure_method(scores: Scores, *, keep: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
+    """Return every metric of one method over the videos that `keep`, bool (N,), marks; coverage is over all of them.
+
+    `groups` names the group of each marked video.
+    """
     kept = leave_out(scores, keep=keep)
+    interval = group_interval([find_hits(kept, k=1).astype(np.float64)], groups=[groups])
     calibration = expected_calibration_error(kept)
     by_class = mean_class_accuracy(kept)
     bins = reliability(kept)
     return {
         "top_1": round(top_k_accuracy(kept, k=1).value, _NUM_DIGITS),
+        "top_1_groups_low": None if interval.low is None else round(interval.low, _NUM_DIGITS),
+        "top_1_groups_high": None if interval.high is None else round(interval.high, _NUM_DIGITS),
+        "num_groups": interval.num_groups,
         "top_5": round(top_k_accuracy(kept, k=_NUM_BEST).value, _NUM_DIGITS),
         "mean_class_accuracy": round(by_class.value, _NUM_DIGITS),
         "num_absent_classes": by_class.num_absent_classes,
@@ -234,7 +258,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != METRICS_FORMAT:
             raise DatasetError(
-                f"{path}: expected metrics format {METRICS_FORMAT}, found {document['format']}; delete it"
+                f"{path}: expected metrics format {METRICS_FORMAT}, found {document['format']}; run the workflow again"
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: expected the metrics of a run ({error}); delete it and run again") from None

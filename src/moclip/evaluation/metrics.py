@@ -57,6 +57,31 @@ class Reliability:
     accuracy: Floats
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """Top-1 without looking at a video: of the most frequent class of the training videos, and of a uniform guess."""
+
+    majority: float
+    uniform: float
+
+
+def measure_chance(
+    class_index: NDArray[np.integer], *, training_classes: NDArray[np.integer], num_classes: int
+) -> Chance:
+    """Return the chance accuracies of test videos, (N,), from the classes of the training videos, (M,).
+
+    Several classes that are equally frequent in training are guessed equally often.
+
+    Raises:
+        DatasetError: There is no training video.
+    """
+    if not len(training_classes):
+        raise DatasetError("chance: expected training videos, found none; check the split's training list")
+    counts = np.bincount(training_classes, minlength=num_classes)
+    shares = np.bincount(class_index, minlength=num_classes) / len(class_index)
+    return Chance(majority=float(shares[counts == counts.max()].mean()), uniform=1 / num_classes)
+
+
 def build_scores(
     logits: NDArray[np.floating], *, class_index: NDArray[np.integer], has_scores: NDArray[np.bool_] | None = None
 ) -> Scores:
@@ -98,10 +123,15 @@ def leave_out(scores: Scores, *, keep: NDArray[np.bool_]) -> Scores:
     return build_scores(scores.logits[keep], class_index=scores.class_index[keep], has_scores=scores.has_scores[keep])
 
 
+def find_hits(scores: Scores, *, k: int) -> NDArray[np.bool_]:
+    """Mark the videos, (N,), whose class is among the `k` best (of all classes, where there are fewer)."""
+    best = rank_classes(scores.logits)[:, :k]
+    return np.asarray((best == scores.class_index[:, None]).any(axis=1) & scores.has_scores)
+
+
 def top_k_accuracy(scores: Scores, *, k: int) -> Measure:
     """Return the share of all videos whose class is among the `k` best (of all classes, where there are fewer)."""
-    best = rank_classes(scores.logits)[:, :k]
-    hits = (best == scores.class_index[:, None]).any(axis=1) & scores.has_scores
+    hits = find_hits(scores, k=k)
     return Measure(value=float(hits.mean()), n=len(hits))
 
 

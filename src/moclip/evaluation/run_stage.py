@@ -57,7 +57,7 @@ def write_run(
             reason.
         ModelError: A model was trained for another split, or is not the one that was noted.
     """
-    test = load_labels(manifest, split=split, subset="test")
+    test, train = (load_labels(manifest, split=split, subset=subset) for subset in ("test", "train"))
     own, head = load_heads(heads, seed=seed), read_seed_digests(heads)[seed]
     check_split(own.seen, split=split, path=heads)
     seen = [own.seen]
@@ -69,6 +69,7 @@ def write_run(
         test_ids=test.video_ids,
         class_index=test.select(test.video_ids),
         class_names=list_class_names(read_table(manifest)),
+        training_classes=train.select(train.video_ids),
         rejected=scores.rejected,
         rejected_test_videos=rejected_test_videos,
         encoders=_encoder_states(inputs, shots=shots),

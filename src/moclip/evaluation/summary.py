@@ -1,5 +1,6 @@
 """The table of all runs: mean and interval over seeds of each method of each experiment."""
 
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -10,19 +11,21 @@ from moclip.config.methods import METHODS
 from moclip.core.files import read_tsv, write_tsv
 from moclip.errors import DatasetError
 from moclip.evaluation.evaluate import read_metrics
-from moclip.evaluation.statistics import student_half_width
+from moclip.evaluation.predictions import bound_accuracy, read_predictions
+from moclip.evaluation.statistics import MIN_GROUPS, Interval, student_half_width
 
 _NUM_DIGITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunMetrics:
-    """One run, and the path of its metrics."""
+class RunResults:
+    """One run: the path of its metrics, and that of its predictions."""
 
     experiment: str
     split: int
     seed: int
-    path: Path
+    metrics: Path
+    predictions: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +33,13 @@ class SummaryRow:
     """One method of one experiment on one split, or on `all`: the mean over splits, then over seeds.
 
     `*_std` is the sample standard deviation over seeds (on `all`, of the means over splits), `*_ci95` half of Student's
-    95 % interval of their mean; None with one seed. A
-    method whose metrics are the same for every seed, to the last digit, depends on none: its seeds count as one. `n`
-    and `coverage` are the smallest of any run.
+    95 % interval of their mean; None with one seed. A method whose metrics are the same for every seed, to the last
+    digit, depends on none: its seeds count as one.
+
+    `top_1_groups_low` and `top_1_groups_high` bound the 95 % interval of top-1 over `num_groups` groups of test videos
+    (see `statistics.group_interval`); None below 10 groups. The interval over seeds is about training, the one over
+    groups about the choice of test videos. `chance_majority` is the top-1 of the most frequent class of the training
+    videos, `chance_uniform` that of a guess among all classes. `n` and `coverage` are the smallest of any run.
     """
 
     experiment: str
@@ -44,6 +51,11 @@ class SummaryRow:
     top_1: float
     top_1_std: float | None
     top_1_ci95: float | None
+    top_1_groups_low: float | None
+    top_1_groups_high: float | None
+    num_groups: int
+    chance_majority: float
+    chance_uniform: float
     top_5: float
     top_5_std: float | None
     top_5_ci95: float | None
@@ -63,37 +75,49 @@ _MEASURES = ("top_1", "top_5", "mean_class_accuracy", "ece")
 _Grid = Mapping[int, Mapping[int, Mapping[str, Any]]]  # split, seed: the metrics of one method
 
 
-def build_summary(runs: Sequence[RunMetrics]) -> list[SummaryRow]:
+def build_summary(runs: Sequence[RunResults], *, groups: Mapping[str, str], leave_out: bool) -> list[SummaryRow]:
     """Return the rows of every experiment and method, experiments in the order given: each split, then `all`.
 
+    `groups` gives the group of every video. With `leave_out`, videos that some method has no scores of do not count.
+
     Raises:
-        DatasetError: Metrics are missing, or the runs of an experiment are no full grid of splits x seeds.
+        DatasetError: A file is missing, or the runs of an experiment are no full grid of splits x seeds.
     """
     rows: list[SummaryRow] = []
     for experiment in dict.fromkeys(run.experiment for run in runs):
-        for method, grid in _load_grids([run for run in runs if run.experiment == experiment]).items():
+        own = [run for run in runs if run.experiment == experiment]
+        tables = [(run.split, read_predictions(run.predictions, groups=groups, leave_out=leave_out)) for run in own]
+        for method, grid in _load_grids(own).items():
             parts: dict[str, _Grid] = {str(split): {split: seeds} for split, seeds in grid.items()}
             parts["all"] = grid
-            rows += [_summarise(part, experiment=experiment, method=method, split=name) for name, part in parts.items()]
+            for name, part in parts.items():
+                interval = bound_accuracy([table for table in tables if table[0] in part], method=method)
+                rows.append(_summarise(part, experiment=experiment, method=method, split=name, interval=interval))
     return rows
 
 
-def _load_grids(runs: Sequence[RunMetrics]) -> dict[str, _Grid]:
-    documents = {(run.split, run.seed): read_metrics(run.path)["methods"] for run in runs}
+def _load_grids(runs: Sequence[RunResults]) -> dict[str, _Grid]:
+    documents = {(run.split, run.seed): read_metrics(run.metrics) for run in runs}
     splits, seeds = (sorted(set(axis)) for axis in zip(*documents, strict=True))
     lost = [f"split {split}, seed {seed}" for split in splits for seed in seeds if (split, seed) not in documents]
     if lost:
         raise DatasetError(f"{runs[0].experiment}: expected every seed on every split, found no {lost[0]}")
-    methods = {tuple(sorted(document)) for document in documents.values()}
+    methods = {tuple(sorted(document["methods"])) for document in documents.values()}
     if len(methods) != 1:
         raise DatasetError(f"{runs[0].experiment}: expected the same methods in every run, found {sorted(methods)}")
+
+    def measured(method: str, *, split: int, seed: int) -> Mapping[str, Any]:
+        document = documents[split, seed]
+        chance = {f"chance_{name}": document["chance"][name] for name in ("majority", "uniform")}
+        return {**document["methods"][method], **chance}
+
     return {
-        method: {split: {seed: documents[split, seed][method] for seed in seeds} for split in splits}
+        method: {split: {seed: measured(method, split=split, seed=seed) for seed in seeds} for split in splits}
         for method in sorted(methods.pop(), key=list(METHODS).index)
     }
 
 
-def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> SummaryRow:
+def _summarise(grid: _Grid, *, experiment: str, method: str, split: str, interval: Interval) -> SummaryRow:
     first = {split: next(iter(seeds.values())) for split, seeds in grid.items()}
     if all(metrics == first[split] for split, seeds in grid.items() for metrics in seeds.values()):
         grid = {split: {0: metrics} for split, metrics in first.items()}
@@ -110,6 +134,11 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> Summ
         num_splits=len(grid),
         num_seeds=len(runs) // len(grid),
         num_runs=len(runs),
+        top_1_groups_low=interval.low,
+        top_1_groups_high=interval.high,
+        num_groups=interval.num_groups,
+        chance_majority=fmean(run["chance_majority"] for run in first.values()),
+        chance_uniform=fmean(run["chance_uniform"] for run in first.values()),
         n=min(run["n"] for run in runs),
         coverage=min(run["coverage"] for run in runs),
         encoder_note="; ".join(dict.fromkeys(run["encoder_note"] for run in runs if run["encoder_note"])),
@@ -147,19 +176,51 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
 }
 
 
-_HEADINGS = (
-    *("experiment", "method", "top-1 %", "+-", "top-5 %", "+-", "class mean %", "+-"),
-    *("n", "coverage %", "splits x seeds", ""),
-)
+_HEADINGS = ("top-1 %", "+- seeds", "95 % groups", "groups", "class %", "top-5 %", "n", "runs", "")
+
+_LEGEND = {
+    "+- seeds": "half of the 95 % interval of top-1 over seeds; `-` with one seed, or where no seed plays a part",
+    "95 % groups": f"interval of top-1 over groups of test videos (of one source); none below {MIN_GROUPS} groups",
+    "class %": "mean of the top-1 of each class",
+    "n, runs": "test videos, the smallest number of any run; splits x seeds",
+}
+
+_WIDTH = 100
+
+# With fewer classes, top-5 says little: most videos have their class among the best five.
+_MIN_CLASSES_OF_TOP_5 = 6
 
 
 def format_summary(rows: Sequence[SummaryRow]) -> str:
-    """Return the rows over all splits as an aligned table of plain text."""
-    lines = [_HEADINGS, *(_format_row(row) for row in rows if row.split == "all")]
-    table = align_columns(lines, left={0, 1, len(_HEADINGS) - 1})
-    rule = "-" * max(map(len, table))
-    spread = "+-  half of the 95 % interval over seeds (Student's t); `-` with one seed, or where no seed plays a part"
-    return "\n".join([table[0], rule, *table[1:], rule, spread])
+    """Return the rows over all splits as an aligned table of plain text, at most 100 columns wide."""
+    shown = [row for row in rows if row.split == "all"]
+    notes = {note: f"[{number}]" for number, note in enumerate(dict.fromkeys(filter(None, map(_note_of, shown))), 1)}
+    has_top_5 = any(row.chance_uniform * _MIN_CLASSES_OF_TOP_5 < 1 + 1e-6 for row in shown)
+    lines: list[tuple[str, ...]] = [("method", *_HEADINGS)]
+    lines += [(f"  {row.method.replace('_', '-')}", *_format_row(row, notes=notes)) for row in shown]
+    if not has_top_5:
+        place = 1 + _HEADINGS.index("top-5 %")
+        lines = [(*line[:place], *line[place + 1 :]) for line in lines]
+    header, *table = align_columns(lines, left={0, len(lines[0]) - 1})
+    width = max(len(header), *map(len, table))
+    text = [header, "-" * width]
+    for experiment in dict.fromkeys(row.experiment for row in shown):
+        own = [line for row, line in zip(shown, table, strict=True) if row.experiment == experiment]
+        text += [experiment, *own, _format_chance(next(row for row in shown if row.experiment == experiment))]
+    text.append("-" * width)
+    for word, meaning in {**_LEGEND, **{mark: note for note, mark in notes.items()}}.items():
+        text += textwrap.wrap(f"{word:11}  {meaning}", width=_WIDTH, subsequent_indent=13 * " ")
+    return "\n".join(text)
+
+
+def _format_chance(row: SummaryRow) -> str:
+    majority, uniform = f"{100 * row.chance_majority:.1f} %", f"{100 * row.chance_uniform:.1f} %"
+    return f"  chance: {majority} (the most frequent class of training for every test video), {uniform} (a guess)"
+
+
+def _note_of(row: SummaryRow) -> str:
+    lost = f"scores of {100 * row.coverage:.1f} % of the test videos" if row.coverage < 1 else ""
+    return "; ".join(filter(None, (row.encoder_note, lost)))
 
 
 def align_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
@@ -174,22 +235,16 @@ def align_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> l
     ]
 
 
-def _format_row(row: SummaryRow) -> tuple[str, ...]:
-    pairs = [
-        (row.top_1, row.top_1_ci95),
-        (row.top_5, row.top_5_ci95),
-        (row.mean_class_accuracy, row.mean_class_accuracy_ci95),
-    ]
-    numbers = [
-        text for mean, half in pairs for text in (f"{100 * mean:.1f}", "-" if half is None else f"{100 * half:.1f}")
-    ]
-    grid = f"{row.num_splits} x {row.num_seeds}"
+def _format_row(row: SummaryRow, *, notes: Mapping[str, str]) -> tuple[str, ...]:
+    low, high = row.top_1_groups_low, row.top_1_groups_high
     return (
-        row.experiment,
-        row.method.replace("_", "-"),
-        *numbers,
+        f"{100 * row.top_1:.1f}",
+        "-" if row.top_1_ci95 is None else f"{100 * row.top_1_ci95:.1f}",
+        "none" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}",
+        str(row.num_groups),
+        f"{100 * row.mean_class_accuracy:.1f}",
+        f"{100 * row.top_5:.1f}",
         str(row.n),
-        f"{100 * row.coverage:.1f}",
-        grid,
-        row.encoder_note,
+        f"{row.num_splits} x {row.num_seeds}",
+        notes.get(_note_of(row), ""),
     )

@@ -7,28 +7,36 @@ from pathlib import Path
 
 from moclip.cache.index import list_rejects
 from moclip.core.files import replace_atomically
-from moclip.evaluation.comparisons import RunPredictions, write_contests
-from moclip.evaluation.summary import RunMetrics, build_summary, write_summary
+from moclip.dataset.manifest_table import read_table
+from moclip.evaluation.comparisons import write_contests
+from moclip.evaluation.predictions import RunFile
+from moclip.evaluation.summary import RunResults, build_summary, write_summary
 from moclip.workflow.paths import locate, run_of
 
 
-def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
-    """Write the table of all runs, from their `metrics.json`."""
-    runs: list[RunMetrics] = []
+def summarise_runs(
+    metrics: Sequence[Path], *, predictions: Sequence[Path], output: Path, manifest: Path, rejected_test_videos: str
+) -> None:
+    """Write the table of all runs, from their `metrics.json` and `predictions.tsv`."""
+    places = {run_of(path, "evaluate", "predictions"): path for path in predictions}
+    runs: list[RunResults] = []
     for path in metrics:
         run = run_of(path, "evaluate", "metrics")
-        runs.append(RunMetrics(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
-    write_summary(output, rows=build_summary(runs))
+        runs.append(
+            RunResults(experiment=run.experiment, split=run.split, seed=run.seed, metrics=path, predictions=places[run])
+        )
+    groups = dict(read_table(manifest).rows("video_id", "group"))
+    write_summary(output, rows=build_summary(runs, groups=groups, leave_out=rejected_test_videos == "leave_out"))
 
 
 def compare_runs(
     predictions: Sequence[Path], *, comparisons: Path, gains: Path, manifest: Path, rejected_test_videos: str
 ) -> None:
     """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
-    runs: list[RunPredictions] = []
+    runs: list[RunFile] = []
     for path in predictions:
         run = run_of(path, "evaluate", "predictions")
-        runs.append(RunPredictions(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
+        runs.append(RunFile(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
     write_contests(
         comparisons, gains=gains, predictions=runs, manifest=manifest, rejected_test_videos=rejected_test_videos
     )

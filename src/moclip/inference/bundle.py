@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import LOCAL_DIR
 from moclip.errors import ConfigError, ModelError
 from moclip.evaluation.calibration import Temperature
-from moclip.evaluation.evaluate import read_metrics
 from moclip.inference.model_card import CardFacts, build_card
+from moclip.inference.quality import MeasuredMethod
 from moclip.inference.run import RunParts, describe_temperatures, load_run
 from moclip.inference.settings import parse_vector_source, read_run, with_device
 from moclip.training.head_files import save_heads
@@ -102,6 +102,7 @@ def _write_document(parts: RunParts, folder: Path, *, onnx: Mapping[str, float])
         "followed": parts.followed.describe() if parts.followed else {},
         "temperatures": describe_temperatures(parts.temperatures),
         "uncalibrated": parts.uncalibrated,
+        "tested": {name: asdict(entry) for name, entry in parts.tested.items()},
         "onnx": dict(onnx),
         "files": {str(path.relative_to(folder).as_posix()): _digest(path) for path in files},
     }
@@ -164,6 +165,7 @@ def _parts_of(folder: Path, *, document: Mapping[str, Any]) -> RunParts:
         followed=followed,
         temperatures={name: Temperature(**entry) for name, entry in document["temperatures"].items()},
         uncalibrated=document["uncalibrated"],
+        tested={name: MeasuredMethod(**entry) for name, entry in document.get("tested", {}).items()},
         inputs={},
         known_ids={},
     )
@@ -186,8 +188,8 @@ def _card_facts(parts: RunParts, run: Path, folder: Path, *, licence: str) -> Ca
         commit=str(noted["commit"]),
         class_names=parts.class_names,
         num_videos=Counter(subsets),
-        metrics=read_metrics(run / "metrics.json"),
-        temperatures={name: (entry.value, entry.num_videos) for name, entry in parts.temperatures.items()},
+        tested=parts.tested,
+        calibration={name: parts.describe_calibration(name) for name in parts.methods},
         parts=[(name, count_values(path), path.stat().st_size) for name, path in _weights_in(folder)],
         appearance=appearance.canonical() if appearance else {},
         motion_network=parts.motion_network.canonical() if parts.motion_network else {},

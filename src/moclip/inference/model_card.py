@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moclip.evaluation.statistics import CONFIDENCE
+from moclip.inference.quality import MeasuredMethod, describe_chance
 from moclip.report.pages import render
 
 # Licences of pretrained weights that are a matter of public record, by the beginning of open_clip's tag.
@@ -27,8 +27,8 @@ class CardFacts:
         commit: The code that tested the run.
         class_names: The classes.
         num_videos: How many videos each subset of the split has.
-        metrics: The run's metrics.json.
-        temperatures: (temperature, number of validation videos) of each calibrated method.
+        tested: The test results of each method.
+        calibration: How the percentages of each method came about, in words.
         parts: (part, number of parameters, bytes) of each model.
         appearance: Settings of the appearance variant, or nothing.
         motion_network: Settings of the motion network variant, or nothing.
@@ -44,8 +44,8 @@ class CardFacts:
     commit: str
     class_names: Sequence[str]
     num_videos: Mapping[str, int]
-    metrics: Mapping[str, Any]
-    temperatures: Mapping[str, tuple[float, int]]
+    tested: Mapping[str, MeasuredMethod]
+    calibration: Mapping[str, str]
     parts: Sequence[tuple[str, int, int]]
     appearance: Mapping[str, Any]
     motion_network: Mapping[str, Any]
@@ -54,33 +54,13 @@ class CardFacts:
     licence: str = ""
 
 
-def wilson_interval(share: float, *, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share that was found among `n` independent videos.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-
-    >>> tuple(round(end, 3) for end in wilson_interval(0.9, n=100))
-    (0.826, 0.945)
-    """
-    from scipy.stats import binomtest  # noqa: PLC0415 (two seconds, and only an export needs it)
-
-    interval = binomtest(round(share * n), n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def build_card(facts: CardFacts) -> str:
     """Return the card."""
-    rows = []
-    for name, measured in facts.metrics["methods"].items():
-        low, high = wilson_interval(measured["top_1"], n=measured["n"])
-        rows.append({**measured, "name": name, "low": low, "high": high})
-    fits = [f"{name} {value:.2f} (n = {count})" for name, (value, count) in facts.temperatures.items()]
     return render(
         "model_card.md",
         facts=facts,
-        rows=rows,
+        chance=describe_chance(next(iter(facts.tested.values()))),
         counts=", ".join(f"{facts.num_videos.get(subset, 0):,} {subset}" for subset in ("train", "val", "test")),
-        temperatures=", ".join(fits) or "none",
         versions=", ".join(f"{name} {version}" for name, version in sorted(facts.libraries.items())),
         licence=_licence_of(facts) if facts.appearance else "",
     )

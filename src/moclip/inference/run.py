@@ -13,14 +13,16 @@ from moclip.config.network_settings import MotionNetworkVariant
 from moclip.config.settings import AppearanceVariant
 from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import write_json
-from moclip.dataset.labels import load_labels
+from moclip.dataset.labels import Labels, load_labels
 from moclip.dataset.manifest_table import read_table
 from moclip.encoders.spec import locate_encoder
 from moclip.errors import ConfigError, MoclipError
 from moclip.evaluation.calibration import Temperature, choose_temperature
 from moclip.evaluation.evaluate import read_metrics
-from moclip.evaluation.scoring import score_method
+from moclip.evaluation.metrics import build_scores, expected_calibration_error
+from moclip.evaluation.scoring import MethodLogits, score_method
 from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
+from moclip.inference.quality import MeasuredMethod, describe_calibration, read_tested
 from moclip.inference.settings import (
     VectorSource,
     check_weights,
@@ -34,7 +36,7 @@ from moclip.workflow.paths import locate, project_of, result_path, run_of
 
 CALIBRATION_NAME = "calibration.json"
 
-_CALIBRATION_FORMAT = 4
+_CALIBRATION_FORMAT = 5
 
 # With fewer validation videos a temperature says more of these than of the method.
 MIN_VIDEOS = 20
@@ -58,6 +60,7 @@ class RunParts:
         motion: The source of the vectors that the network learned from, None where no method uses motion.
         temperatures: The temperature of each calibrated method.
         uncalibrated: Why methods have none, or nothing.
+        tested: The test results of each method; empty for a bundle of an earlier version.
         followed: The source of the vectors that the frames follow, None where they follow none.
         inputs: The indexes of the run's features: `motion`, `appearance`; empty for a bundle.
         known_ids: Ids of the dataset's videos by their path below its root; empty for a bundle.
@@ -77,6 +80,7 @@ class RunParts:
     followed: VectorSource | None
     temperatures: Mapping[str, Temperature]
     uncalibrated: str
+    tested: Mapping[str, MeasuredMethod]
     inputs: Mapping[str, Path]
     known_ids: Mapping[str, str]
 
@@ -86,6 +90,16 @@ class RunParts:
             return []
         ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
         return [self.known_ids[end] for end in ends if end in self.known_ids][:1]
+
+    def describe_calibration(self, method: str) -> str:
+        """Return how the percentages of a method came about, and their error on the test videos."""
+        return describe_calibration(
+            self.temperatures.get(method), tested=self.tested.get(method), uncalibrated=self._lacking
+        )
+
+    @property
+    def _lacking(self) -> str:
+        return self.uncalibrated or f"{MIN_VIDEOS} or more validation videos with its features"
 
     def load_heads(self) -> HeadFile:
         """Return the heads of the run."""
@@ -143,6 +157,7 @@ def load_run(folder: Path) -> RunParts:
         followed=_read_vector_source(dataset, variant=appearance.motion if appearance else ""),
         temperatures={},
         uncalibrated="",
+        tested=read_tested(metrics),
         inputs=inputs,
         known_ids=_read_ids(result_path(dataset, "manifest", "manifest")),
     )
@@ -187,31 +202,41 @@ def fit_temperatures(parts: RunParts, *, manifest: Path, split: int) -> dict[str
 
     No model was trained on these videos: of a head that was fitted again on them (`refit`), the weights from before are
     scored. Some were chosen by them (the epoch of a head), so that confidence may still be a little high. The test
-    subset takes no part.
+    subset takes no part in the fit; the calibration error on it is measured afterwards.
     """
-    val = load_labels(manifest, split=split, subset="val")
+    val, test = (load_labels(manifest, split=split, subset=subset) for subset in ("val", "test"))
     streams = {name: load_stream(index) for name, index in parts.inputs.items()}
     saved, classes = parts.load_heads(), parts.load_classes()
     before = {name: replace(head, state=head.selection_state) for name, head in saved.heads.items()}
-    heads = replace(saved, heads=before)
-    temperatures: dict[str, Temperature] = {}
-    for method in parts.methods:
-        scored = score_method(
+
+    def score(method: str, labels: Labels, *, heads: HeadFile) -> MethodLogits:
+        return score_method(
             method,
-            val.video_ids,
+            labels.video_ids,
             streams=streams,
             motion_logits=partial(_motion_logits, parts),
             heads=heads,
             classes=classes,
             seed=0,
         )
+
+    temperatures: dict[str, Temperature] = {}
+    for method in parts.methods:
+        scored = score(method, val, heads=replace(saved, heads=before))
         if len(scored.video_ids) >= MIN_VIDEOS:
-            temperatures[method] = choose_temperature(
-                scored.logits,
-                val.select(scored.video_ids),
-                groups=[val.groups[video_id] for video_id in scored.video_ids],
-            )
+            groups = [val.groups[video_id] for video_id in scored.video_ids]
+            fitted = choose_temperature(scored.logits, val.select(scored.video_ids), groups=groups)
+            error = _measure_error(score(method, test, heads=saved), labels=test, temperature=fitted.value)
+            temperatures[method] = replace(fitted, test_ece=error)
     return temperatures
+
+
+def _measure_error(scored: MethodLogits, *, labels: Labels, temperature: float) -> float | None:
+    # The expected calibration error of a method, None without a test video that it can score.
+    if not scored.video_ids:
+        return None
+    scores = build_scores(scored.logits / temperature, class_index=labels.select(scored.video_ids))
+    return expected_calibration_error(scores).value
 
 
 def _motion_logits(parts: RunParts) -> Any:
@@ -237,6 +262,6 @@ def _store(path: Path, *, temperatures: Mapping[str, Temperature], key: str) -> 
         return  # a folder that is read only: fitted again the next time, in a moment
 
 
-def describe_temperatures(temperatures: Mapping[str, Temperature]) -> dict[str, dict[str, float]]:
+def describe_temperatures(temperatures: Mapping[str, Temperature]) -> dict[str, dict[str, float | None]]:
     """Return temperatures ready for JSON."""
     return {name: dict(vars(entry)) for name, entry in temperatures.items()}

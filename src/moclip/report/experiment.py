@@ -230,7 +230,7 @@ def _describe_gain(row: Mapping[str, str]) -> Row:
     return {
         "name": row["class_name"], "against": label_of(row["stream"]), "tests": int(row["num_tests"]),
         "fusion_percent": 100 * float(row["fusion"]), "other_percent": 100 * float(row["accuracy"]),
-        "points": 100 * float(row["gain"]), "low": low, "high": high,
+        "groups": int(row["num_groups"]), "points": 100 * float(row["gain"]), "low": low, "high": high,
     }  # fmt: skip
 
 

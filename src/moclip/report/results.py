@@ -3,11 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from moclip.config.experiments import list_used
@@ -17,7 +15,6 @@ from moclip.dataset.manifest import read_manifest
 from moclip.errors import REJECT_REASONS, DatasetError
 from moclip.evaluation.comparisons import read_rows
 from moclip.evaluation.evaluate import read_metrics
-from moclip.evaluation.statistics import bootstrap, draw_weights, sum_by_group
 from moclip.evaluation.summary import SummaryRow, read_summary
 from moclip.report import experiment, sections
 from moclip.report.datacard_page import list_card_figures
@@ -30,10 +27,6 @@ _POLICIES = {
     "wrong": "A test video without features counts as wrong.",
     "leave_out": "A test video without features is left out for every method.",
 }
-
-_FEWEST_GROUPS = 10
-
-_weights_of = cache(draw_weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +67,6 @@ class Results:
     rows: Sequence[SummaryRow]
     comparisons: Sequence[sections.Entry]
     costs: Sequence[sections.Row]
-    margins: sections.Margins
     metrics: Mapping[ReportRun, Mapping[str, Any]]
     experiments: Sequence[experiment.Row]
     networks: Mapping[str, Sequence[experiment.History]]
@@ -87,9 +79,8 @@ def read_results(
     runs: Sequence[ReportRun],
     networks: Sequence[ReportNetwork],
     datacard: Path,
-    manifest: Sequence[Mapping[str, Any]],
 ) -> Results:
-    """Return the tables and the files of runs. `manifest` holds the rows of the manifest.
+    """Return the tables and the files of runs.
 
     Raises:
         DatasetError: A file is missing or is not what it should be.
@@ -99,7 +90,6 @@ def read_results(
     except (OSError, ValueError) as error:
         raise DatasetError(f"{datacard}: expected a data card ({error}); run the workflow again") from None
     rows, metrics = read_summary(tables.summary), {run: read_metrics(run.metrics) for run in runs}
-    margins = _measure_margins(metrics, groups={row["video_id"]: str(row["group"]) for row in manifest})
     gains = read_rows(tables.gains, columns=("experiment", "class_name", "gain"))
     costs = read_rows(tables.costs, columns=("experiment", "method", "macs"))
     described = []
@@ -114,8 +104,7 @@ def read_results(
     return Results(
         rows=rows,
         comparisons=read_rows(tables.comparisons, columns=("split", "difference", "mcnemar_p")),
-        costs=sections.describe_costs(costs, means=rows, margins=margins),
-        margins=margins,
+        costs=sections.describe_costs(costs, means=rows),
         metrics=metrics,
         experiments=described,
         networks={
@@ -129,45 +118,6 @@ def read_results(
 def _read_history(run: ReportRun) -> experiment.History:
     # One file has the heads of all seeds.
     return [row for row in read_rows(run.history, columns=("seed", "epoch")) if row["seed"] == str(run.seed)]
-
-
-def _measure_margins(
-    metrics: Mapping[ReportRun, Mapping[str, Any]], *, groups: Mapping[str, str]
-) -> dict[tuple[str, str, str], sections.Margin]:
-    """Return the levels of chance and the interval over groups of test videos, by experiment, method and split."""
-    correct: dict[tuple[str, str], dict[int, list[dict[str, float]]]] = {}
-    chances: dict[tuple[str, int], tuple[float, float]] = {}
-    for run, document in metrics.items():
-        predictions = read_rows(
-            run.metrics.with_name("predictions.tsv"), columns=("video_id", "status", *document["methods"])
-        )
-        if document["rejected_test_videos"] == "leave_out":
-            predictions = [row for row in predictions if row["status"] == "ok"]
-        for method in document["methods"]:
-            right = {row["video_id"]: float(row[method] == row["class_name"]) for row in predictions}
-            correct.setdefault((run.experiment, method), {}).setdefault(run.split, []).append(right)
-        first = next(iter(document["methods"].values()))
-        totals = np.sum(first["confusion"], axis=1) + first["rejected_per_class"]
-        chances[run.experiment, run.split] = 1 / document["num_classes"], float(totals.max() / max(totals.sum(), 1))
-    margins = {}
-    for (name, method), by_split in correct.items():
-        parts = {str(split): {split: runs} for split, runs in by_split.items()}
-        for part, chosen in {**parts, "all": by_split}.items():
-            uniform, majority = np.mean([chances[name, split] for split in chosen], axis=0).tolist()
-            interval = _bound(chosen, groups=groups)
-            margins[name, method, part] = sections.Margin(uniform=uniform, majority=majority, **interval)
-    return margins
-
-
-def _bound(by_split: Mapping[int, Sequence[Mapping[str, float]]], *, groups: Mapping[str, str]) -> dict[str, Any]:
-    # Seeds are averaged first: those of a split are tested on the same videos.
-    names = [[groups[video_id] for video_id in runs[0]] for runs in by_split.values()]
-    known = sorted({name for own in names for name in own})
-    if len(known) < _FEWEST_GROUPS:
-        return {"low": None, "high": None, "num_groups": len(known)}
-    shares = [np.mean([[*right.values()] for right in runs], axis=0) for runs in by_split.values()]
-    interval = bootstrap(sum_by_group(shares, groups=names, all_groups=known), weights=_weights_of(len(known)))
-    return {"low": interval.low, "high": interval.high, "num_groups": len(known)}
 
 
 def list_figures(results: Results) -> list[Figure]:
@@ -205,7 +155,7 @@ def build_report(
     all else as YAML. `links` leads to other pages: a name and an address, relative to this one. `charts` are those of
     `list_figures`, which are drawn if they are not given.
     """
-    rows, margins, documents = results.rows, results.margins, list(results.metrics.values())
+    rows, documents = results.rows, list(results.metrics.values())
     facts = [
         count_of(len(manifest), one="video", many="videos"),
         count_of(len({row["class_name"] for row in manifest}), one="class", many="classes"),
@@ -219,12 +169,10 @@ def build_report(
         has_script=True,
         name=dataset_name,
         facts=facts,
-        cautions=sections.list_cautions(rows, margins=margins, seeds=seeds, card=results.card),
+        cautions=sections.list_cautions(rows, seeds=seeds, card=results.card),
         links={} if links is None else links,
-        tiles=sections.describe_tiles(rows, margins=margins, comparisons=results.comparisons),
-        results=sections.describe_results(
-            rows, margins=margins, num_classes=min(document["num_classes"] for document in documents)
-        ),
+        tiles=sections.describe_tiles(rows, comparisons=results.comparisons),
+        results=sections.describe_results(rows, num_classes=min(document["num_classes"] for document in documents)),
         scoring=" ".join(_POLICIES.get(name, name) for name in policies),
         unscored=_list_unscored(results.metrics),
         comparisons=sections.describe_comparisons(results.comparisons),
@@ -279,7 +227,7 @@ def write_report(
     """
     videos = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
     results = read_results(
-        tables=tables, runs=[_report_run(path) for path in runs], datacard=datacard, manifest=videos,
+        tables=tables, runs=[_report_run(path) for path in runs], datacard=datacard,
         networks=[_report_network(path) for path in networks],
     )  # fmt: skip
     noted = yaml.safe_load(runs[0].with_name("run.yaml").read_text(encoding="utf-8"))
@@ -314,7 +262,6 @@ def write_figures(folder: Path, *, results: Path, style: Style) -> list[str]:
         runs=[run for run in runs if run.experiment in known],
         networks=[_report_network(path) for path, _ in find_results(results, "motion_network", "history")],
         datacard=result_path(results, "datacard", "card"),
-        manifest=read_manifest(result_path(results, "manifest", "manifest")).to_dict("records"),  # type: ignore[arg-type]
     )
     drawn = list_figures(found)
     draw_figures(drawn, style=style, folder=folder)

@@ -4,11 +4,10 @@ Panels and tables of a section have the same rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from moclip.config.methods import METHODS
-from moclip.evaluation.statistics import student_half_width
+from moclip.evaluation.statistics import MIN_GROUPS, student_half_width
 from moclip.evaluation.summary import SummaryRow
 from moclip.report.figures import Figure
 from moclip.report.pages import count_of, in_sentence, label_of, percent, phrase_of, signed
@@ -19,14 +18,17 @@ _ALPHA = 0.05
 # Below so many classes top-5 is nearly the share of videos that have scores.
 _FEWEST_CLASSES_FOR_TOP_5 = 6
 
-# Sampling intervals of fewer test videos are wide, and those of fewer groups are wrong.
-_FEW_VIDEOS, _FEW_GROUPS = 50, 10
+# Of fewer test videos a few make a large difference.
+_FEW_VIDEOS = 50
 
 _POOR_ECE = 0.1
 
 _STREAMS = ("motion", "motion_head", "appearance")
 
-_NEEDS = {"motion": ("motion_ms", "motion_embedding_ms"), "appearance": ("appearance_ms",)}
+_NEEDS = {
+    "motion": ("motion_processor_ms", "motion_embedding_processor_ms"),
+    "appearance": ("appearance_processor_ms",),
+}
 
 _MEASURES = {
     "top_1": ("Top-1", max),
@@ -42,50 +44,32 @@ Row = dict[str, Any]
 Entry = Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Margin:
-    """How much to trust a top-1: two levels of chance, and the 95 % interval over groups of test videos, or None."""
-
-    uniform: float
-    majority: float
-    low: float | None
-    high: float | None
-    num_groups: int
-
-
-# By experiment, method and split, as rows of the summary.
-Margins = Mapping[tuple[str, str, str], Margin]
-
-
-def describe_results(rows: Sequence[SummaryRow], *, margins: Margins, num_classes: int) -> Row:
+def describe_results(rows: Sequence[SummaryRow], *, num_classes: int) -> Row:
     """Return the tables of results, of all splits together and of each split, and the tiles above them."""
     means, single = ([row for row in rows if (row.split == "all") == is_mean] for is_mean in (True, False))
     has_top_5 = num_classes >= _FEWEST_CLASSES_FOR_TOP_5
     has_splits = any(row.num_splits > 1 for row in means)
     return {
-        "rows": _list_results(means, single=single, margins=margins, has_top_5=has_top_5),
-        "single": _list_results(single, single=[], margins=margins, has_top_5=has_top_5) if has_splits else [],
+        "rows": _list_results(means, single=single, has_top_5=has_top_5),
+        "single": _list_results(single, single=[], has_top_5=has_top_5) if has_splits else [],
         "has_top_5": has_top_5,
         "has_splits": has_splits,
     }
 
 
-def _list_results(
-    rows: Sequence[SummaryRow], *, single: Sequence[SummaryRow], margins: Margins, has_top_5: bool
-) -> list[Row]:
+def _list_results(rows: Sequence[SummaryRow], *, single: Sequence[SummaryRow], has_top_5: bool) -> list[Row]:
     shown = [name for name in _MEASURES if has_top_5 or name != "top_5"]
     best = {name: _MEASURES[name][1](getattr(row, name) for row in rows) for name in shown if rows}
     lines = []
     for row in rows:
-        margin = margins[row.experiment, row.method, row.split]
         cells = {
             f"{_MEASURES[name][0]} %": _cell(row, name, is_best=getattr(row, name) == best[name]) for name in shown
         }
-        cells["Top-1 %"] |= {"bar": row.top_1, "chance": margin.majority, "method": row.method}
-        groups = count_of(margin.num_groups, one="group", many="groups")
+        cells["Top-1 %"] |= {"bar": row.top_1, "chance": row.chance_majority, "method": row.method}
+        groups = count_of(row.num_groups, one="group", many="groups")
         interval = "\N{EN DASH}"
-        if margin.low is not None and margin.high is not None:
-            interval = f"{100 * margin.low:.1f} to {100 * margin.high:.1f}"
+        if row.top_1_groups_low is not None and row.top_1_groups_high is not None:
+            interval = f"{100 * row.top_1_groups_low:.1f} to {100 * row.top_1_groups_high:.1f}"
         over = student_half_width(
             [one.top_1 for one in single if (one.experiment, one.method) == (row.experiment, row.method)]
         )
@@ -94,8 +78,8 @@ def _list_results(
             "Method": {"text": label_of(row.method), "note": row.encoder_note},
             "Top-1 %": cells.pop("Top-1 %"),
             "95 % over test groups": {"text": interval, "spread": f"({groups})"},
-            "Chance %": f"{100 * margin.uniform:.1f} / {100 * margin.majority:.1f}",
-            **({"\N{PLUS-MINUS SIGN} over splits": 100 * over} if over is not None else {}),
+            "Chance %": f"{100 * row.chance_uniform:.1f} / {100 * row.chance_majority:.1f}",
+            **({"\N{PLUS-MINUS SIGN} over splits %": 100 * over} if over is not None else {}),
             **cells,
             "n": row.n,
             "Coverage %": 100 * row.coverage,
@@ -111,14 +95,13 @@ def _cell(row: SummaryRow, name: str, *, is_best: bool) -> Row:
     return {"text": f"{value:.1f}", "spread": spread, "value": value, "style": "best" if is_best else ""}
 
 
-def describe_tiles(rows: Sequence[SummaryRow], *, margins: Margins, comparisons: Sequence[Entry]) -> list[Row]:
+def describe_tiles(rows: Sequence[SummaryRow], *, comparisons: Sequence[Entry]) -> list[Row]:
     """Return the numbers at the top of the page. A difference has a color only if its interval is without 0."""
     first = {row.method: row for row in rows if row.split == "all" and row.experiment == rows[0].experiment}
     fusion, streams = first.get("fusion"), [first[name] for name in _STREAMS if name in first]
     if fusion is None or not streams:
         return []
     best = max(streams, key=lambda row: row.top_1)
-    margin = margins[fusion.experiment, "fusion", "all"]
     points = 100 * (fusion.top_1 - best.top_1)
     pair = {
         "experiment": fusion.experiment,
@@ -131,11 +114,11 @@ def describe_tiles(rows: Sequence[SummaryRow], *, margins: Margins, comparisons:
     verdict = judge(points, low, high)
     videos = count_of(round(abs(points) * fusion.n / 100), one="video", many="videos")
     known = f", 95 % interval {signed(low)} to {signed(high)}" if low is not None and high is not None else ""
-    groups = count_of(margin.num_groups, one="group", many="groups")
+    groups = count_of(fusion.num_groups, one="group", many="groups")
     return [
         {"text": percent(fusion.top_1), "style": "fusion",
-         "words": f"top-1 of fusion, experiment {fusion.experiment}; chance is {percent(margin.uniform)} (uniform) or "
-         f"{percent(margin.majority)} (the most frequent class)"},
+         "words": f"top-1 of fusion, experiment {fusion.experiment}; chance is {percent(fusion.chance_uniform)} "
+         f"(uniform) or {percent(fusion.chance_majority)} (the most frequent class)"},
         {"text": percent(best.top_1), "style": best.method,
          "words": f"top-1 of the better single stream, {phrase_of(best.method)}"},
         {"text": signed(points), "style": "" if verdict == "unsure" else verdict,
@@ -144,16 +127,16 @@ def describe_tiles(rows: Sequence[SummaryRow], *, margins: Margins, comparisons:
     ]  # fmt: skip
 
 
-def list_cautions(rows: Sequence[SummaryRow], *, margins: Margins, seeds: int, card: Mapping[str, Any]) -> list[str]:
+def list_cautions(rows: Sequence[SummaryRow], *, seeds: int, card: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know before the numbers, each caution once."""
     means = [row for row in rows if row.split == "all"]
     cautions = list(dict.fromkeys(part for row in means for part in row.encoder_note.split("; ") if part))
     if seeds < 2:
         cautions.append("one seed: how much the results vary from training to training is not known")
-    videos, groups = min(row.n for row in means), min(margin.num_groups for margin in margins.values())
+    videos, groups = min(row.n for row in means), min(row.num_groups for row in means)
     if videos < _FEW_VIDEOS:
         cautions.append(f"only {videos} test videos: one video is {100 / max(videos, 1):.1f} points")
-    if groups < _FEW_GROUPS:
+    if groups < MIN_GROUPS:
         words = count_of(groups, one="group", many="groups")
         cautions.append(f"the test videos are from {words}, too few for an interval over groups")
     for leak in card["leaks"]:
@@ -262,7 +245,7 @@ def _describe_runs(overall: Entry, *, rows: Sequence[Entry]) -> str:
     return f"{' to '.join(dict.fromkeys([ends[0], ends[-1]]))}; below 0.05 in {below} of {len(values)}" if ends else "-"
 
 
-def describe_costs(rows: Sequence[Entry], *, means: Sequence[SummaryRow], margins: Margins) -> list[Row]:
+def describe_costs(rows: Sequence[Entry], *, means: Sequence[SummaryRow]) -> list[Row]:
     """Return the rows of costs.tsv with the accuracy of each method, and its chance."""
     scores = {(row.experiment, row.method): row for row in means if row.split == "all"}
     lines = []
@@ -276,7 +259,7 @@ def describe_costs(rows: Sequence[Entry], *, means: Sequence[SummaryRow], margin
             "experiment": row["experiment"],
             "method": row["method"],
             "top_1_percent": 100 * score.top_1,
-            "chance_percent": 100 * margins[row["experiment"], row["method"], "all"].majority,
+            "chance_percent": 100 * score.chance_majority,
             **{name: value if value is None or name.endswith("_ms") else int(value) for name, value in numbers.items()},
             "bounds": bounds,
             "total_ms": _milliseconds(row["method"], numbers=numbers),

@@ -76,7 +76,7 @@ def resolve_run(plan: "Plan", experiment: str) -> dict[str, Any]:
 
 
 def evaluate(plan: "Plan", experiment: str, split: str, seed: str) -> JobSpec:
-    """Test a run: depends on its head, its resolved settings, and labels and features of the test subset."""
+    """Test a run: depends on its head, its settings, labels and features of test, and the class counts of train."""
     run = Run(experiment=experiment, split=int(split), seed=int(seed))
     sources, heads = sources_of(plan, run), heads_of(plan, run)
     indexes, models = (list_files(_pick([sources], names)) for names in (_STREAMS, _MODELS))
@@ -87,6 +87,7 @@ def evaluate(plan: "Plan", experiment: str, split: str, seed: str) -> JobSpec:
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.labels(split, ["test"], names=True),
             "classes": plan.signatures.classes(),
+            "train": plan.signatures.class_counts(split, "train"),
             "features": plan.signatures.subset_rows(indexes, split=split, subsets=["test"]),
             "models": join_signatures(map(plan.signatures.model, models)),
             "head": plan.signatures.head(heads.file, seed=run.seed),

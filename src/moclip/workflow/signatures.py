@@ -106,6 +106,18 @@ class Signatures:
 
         return str(self._of_table(("labels", column, *subsets, names), compute))
 
+    def class_counts(self, split: int | str, subset: str) -> str:
+        """Return the signature of how many videos of each class a subset of a split has."""
+        column = f"split_{split}"
+
+        def compute(frame: "pd.DataFrame") -> str:
+            if column not in frame:
+                return f"sig:no {column}"
+            counts = frame.loc[frame[column] == subset, "class_index"].value_counts().sort_index()
+            return sign(counts.to_csv())
+
+        return str(self._of_table(("class_counts", column, subset), compute))
+
     def trained_on(self, splits: Iterable[int]) -> str:
         """Return the signature of the videos that are in the training subset of each of some splits."""
         columns = [f"split_{split}" for split in splits]

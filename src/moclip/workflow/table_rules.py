@@ -54,10 +54,19 @@ def comparisons(plan: "Plan") -> JobSpec:
 
 
 def summary(plan: "Plan") -> JobSpec:
-    """Summarize the runs: depends on their metrics."""
-    metrics = _of_runs(plan, "metrics")
-    cfg = to_json(list_files(metrics))
-    return JobSpec(inputs={"metrics": metrics}, params=lambda: {"cfg": cfg, "reads": "reads:metrics"})
+    """Summarize the runs: depends on their metrics and predictions, and on groups."""
+    metrics, predictions = _of_runs(plan, "metrics"), _of_runs(plan, "predictions")
+
+    def params() -> Params:
+        return {
+            "cfg": to_json(list_files(metrics)),
+            "policy": plan.settings.dataset.rejected_test_videos,
+            "sig": plan.signatures.columns(["video_id", "group"]),
+            "reads": "reads:metrics predictions",
+        }
+
+    inputs: Inputs = {"manifest": manifest_of(plan), "metrics": metrics, "predictions": predictions}
+    return JobSpec(inputs=inputs, params=params)
 
 
 def _describe_cost(plan: "Plan", run: Run) -> dict[str, Any]:
@@ -92,7 +101,6 @@ def costs(plan: "Plan") -> JobSpec:
         signed = (plan.signatures.head(output.file, seed=run.seed) for output, run in zip(heads, runs, strict=True))
         return {
             "cfg": to_json([_describe_cost(plan, run) for run in runs]),
-            "benchmarks": plan.paths.benchmarks,
             # The size of a file depends on how many videos share it; the digest of all rows does not.
             "shards": f"shards:{len(plan.shards)}",
             "sig": plan.signatures.rows(list_files(indexes)),

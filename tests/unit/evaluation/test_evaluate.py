@@ -35,6 +35,7 @@ def evaluate(methods=None, **changes):
         "test_ids": list(TRUTH),
         "class_index": list(TRUTH.values()),
         "class_names": CLASSES,
+        "training_classes": np.array([0, 0, 1, 2, 3, 4, 5]),
         "rejected": {},
         "rejected_test_videos": "wrong",
         "encoders": ENCODERS,
@@ -60,6 +61,32 @@ def test_each_method_is_measured_on_the_same_videos():
         "motion": (0.75, 4),
         "fusion": (1.0, 4),
     }
+
+
+def test_chance_is_measured_on_the_videos_that_count():
+    assert evaluate().metrics["chance"] == {"majority": 0.25, "uniform": pytest.approx(1 / 6)}
+    assert partly_rejected("leave_out").metrics["chance"]["majority"] == pytest.approx(1 / 3)
+    # Two classes are equally frequent in training: either may be guessed, and no test video is of the second.
+    tied = evaluate(training_classes=np.array([0, 0, 5, 5, 1]))
+    assert tied.metrics["chance"]["majority"] == 0.125
+    with pytest.raises(DatasetError, match="expected training videos, found none"):
+        evaluate(training_classes=np.array([], np.int64))
+
+
+def test_each_method_has_an_interval_over_groups_and_their_number():
+    few = evaluate(groups=dict.fromkeys(TRUTH, "g1") | {"a/v1": "g2"}).metrics
+    assert (few["num_groups"], few["methods"]["motion"]["num_groups"]) == (2, 2)
+    assert few["methods"]["motion"]["top_1_groups_low"] is None
+    ids = {f"v{index:02d}": index % 4 for index in range(40)}
+    logits = logits_for({video_id: 0 if index % 8 else index for video_id, index in ids.items()})
+    many = evaluate(
+        {"fusion": logits},
+        test_ids=list(ids),
+        class_index=list(ids.values()),
+        groups={video_id: f"g{int(video_id[1:]) // 2}" for video_id in ids},
+    ).metrics["methods"]["fusion"]
+    assert many["num_groups"] == 20
+    assert many["top_1_groups_low"] < many["top_1"] < many["top_1_groups_high"]
 
 
 def test_a_rejected_video_counts_as_wrong_where_it_has_no_scores():

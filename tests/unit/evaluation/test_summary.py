@@ -1,5 +1,6 @@
 """What the table over runs averages, and what it calls a spread."""
 
+import dataclasses
 import statistics
 from pathlib import Path
 
@@ -7,11 +8,18 @@ import numpy as np
 import pytest
 
 from moclip.errors import DatasetError
-from moclip.evaluation.evaluate import evaluate_run, write_metrics
+from moclip.evaluation.evaluate import evaluate_run, write_metrics, write_predictions
 from moclip.evaluation.scoring import MethodLogits
-from moclip.evaluation.summary import RunMetrics, build_summary, format_summary, read_summary, write_summary
+from moclip.evaluation.summary import RunResults, SummaryRow, build_summary, format_summary, read_summary, write_summary
 
 NUM_VIDEOS = 20
+
+# Two videos of each of ten groups.
+GROUPS = {f"v{index:02d}": f"g{index // 2}" for index in range(NUM_VIDEOS)}
+
+
+def summarize(runs, *, groups=GROUPS):
+    return build_summary(runs, groups=groups, leave_out=False)
 
 
 def write_run(folder: Path, *, experiment: str, split: int, seed: int, right: dict[str, int], note: str = "trained"):
@@ -28,13 +36,17 @@ def write_run(folder: Path, *, experiment: str, split: int, seed: int, right: di
         test_ids=ids,
         class_index=truth,
         class_names=("a", "b", "c", "d"),
+        training_classes=np.array([0, 0, 1, 2, 3]),
+        groups=GROUPS,
         rejected={},
         rejected_test_videos="wrong",
         encoders={"motion": note, "appearance": "trained", "text": "untrained"},
     )
-    path = folder / experiment / f"split-{split}" / f"seed-{seed}" / "metrics.json"
-    write_metrics(path, result=result)
-    return RunMetrics(experiment=experiment, split=split, seed=seed, path=path)
+    place = folder / experiment / f"split-{split}" / f"seed-{seed}"
+    metrics, predictions = place / "metrics.json", place / "predictions.tsv"
+    write_metrics(metrics, result=result)
+    write_predictions(predictions, result=result)
+    return RunResults(experiment=experiment, split=split, seed=seed, metrics=metrics, predictions=predictions)
 
 
 @pytest.fixture
@@ -54,14 +66,14 @@ def row_of(rows, method, split):
 
 
 def test_a_split_has_the_mean_and_sample_spread_over_its_seeds(grid):
-    row = row_of(build_summary(grid), "fusion", "1")
+    row = row_of(summarize(grid), "fusion", "1")
     assert row.top_1 == pytest.approx(0.9)
     assert row.top_1_std == pytest.approx(statistics.stdev([1.0, 0.9, 0.8]))
     assert (row.num_splits, row.num_seeds, row.num_runs, row.n) == (1, 3, 3, NUM_VIDEOS)
 
 
 def test_all_splits_are_averaged_first_and_the_spread_is_that_of_the_seeds(grid):
-    row = row_of(build_summary(grid), "fusion", "all")
+    row = row_of(summarize(grid), "fusion", "all")
     by_seed = [(20 + 10) / 40, (18 + 14) / 40, (16 + 12) / 40]
     assert row.top_1 == pytest.approx(statistics.mean(by_seed))
     assert row.top_1_std == pytest.approx(statistics.stdev(by_seed))
@@ -69,7 +81,7 @@ def test_all_splits_are_averaged_first_and_the_spread_is_that_of_the_seeds(grid)
 
 
 def test_a_method_that_no_seed_touches_has_no_spread_and_its_seeds_count_once(grid):
-    rows = build_summary(grid)
+    rows = summarize(grid)
     for split, num_splits in (("1", 1), ("2", 1), ("all", 2)):
         row = row_of(rows, "zero_shot", split)
         assert (row.top_1_std, row.num_seeds, row.num_runs) == (None, 1, num_splits)
@@ -77,13 +89,13 @@ def test_a_method_that_no_seed_touches_has_no_spread_and_its_seeds_count_once(gr
 
 
 def test_one_seed_has_no_spread(grid):
-    row = row_of(build_summary([run for run in grid if run.seed == 0]), "fusion", "all")
+    row = row_of(summarize([run for run in grid if run.seed == 0]), "fusion", "all")
     assert (row.top_1, row.top_1_std) == (pytest.approx(0.75), None)
 
 
 def test_rows_stand_by_experiment_then_method_then_split(grid, tmp_path):
     other = write_run(tmp_path, experiment="another", split=1, seed=0, right={"motion": 4})
-    rows = build_summary([*grid, other])
+    rows = summarize([*grid, other])
     assert [(row.experiment, row.method, row.split) for row in rows] == [
         *(("main", "zero_shot", split) for split in ("1", "2", "all")),
         *(("main", "fusion", split) for split in ("1", "2", "all")),
@@ -93,17 +105,17 @@ def test_rows_stand_by_experiment_then_method_then_split(grid, tmp_path):
 
 def test_a_run_that_is_missing_from_the_grid_is_named(grid):
     with pytest.raises(DatasetError, match=r"main.*no split 2, seed 2"):
-        build_summary(grid[:-1])
+        summarize(grid[:-1])
 
 
 def test_runs_of_one_experiment_with_other_methods_are_refused(grid, tmp_path):
     odd = write_run(tmp_path / "odd", experiment="main", split=2, seed=2, right={"motion": 4})
     with pytest.raises(DatasetError, match="same methods"):
-        build_summary([*grid[:-1], odd])
+        summarize([*grid[:-1], odd])
 
 
 def test_the_table_comes_back_from_its_file_and_has_equal_bytes_twice(grid, tmp_path):
-    rows = build_summary(grid)
+    rows = summarize(grid)
     write_summary(tmp_path / "summary.tsv", rows=rows)
     back = read_summary(tmp_path / "summary.tsv")
     assert [(row.method, row.split, row.n) for row in back] == [(row.method, row.split, row.n) for row in rows]
@@ -122,16 +134,64 @@ def test_a_missing_or_foreign_table_is_named(tmp_path):
         read_summary(path)
 
 
+def test_the_interval_over_groups_is_of_all_splits_and_apart_from_that_over_seeds(grid):
+    rows = summarize(grid)
+    one, both = row_of(rows, "fusion", "1"), row_of(rows, "fusion", "all")
+    assert one.num_groups == both.num_groups == 10
+    for row in (one, both):
+        assert row.top_1_groups_low < row.top_1 < row.top_1_groups_high
+    # Zero-shot depends on no seed, and on the choice of test videos all the same.
+    zero_shot = row_of(rows, "zero_shot", "all")
+    assert zero_shot.top_1_ci95 is None
+    assert zero_shot.top_1_groups_low < 0.55 < zero_shot.top_1_groups_high
+
+
+def test_below_ten_groups_there_is_a_number_of_groups_and_no_interval(grid):
+    row = row_of(summarize(grid, groups={name: f"g{int(name[1:]) // 3}" for name in GROUPS}), "fusion", "all")
+    assert (row.num_groups, row.top_1_groups_low, row.top_1_groups_high) == (7, None, None)
+    assert "none" in format_summary([row])
+    assert "none below 10 groups" in format_summary([row])
+
+
+def test_chance_is_that_of_the_most_frequent_training_class_and_of_a_guess(grid):
+    row = row_of(summarize(grid), "fusion", "all")
+    assert (row.chance_majority, row.chance_uniform) == (0.25, 0.25)
+    assert "chance: 25.0 %" in format_summary([row])
+
+
 def test_the_printed_table_is_aligned_and_marks_spread_counts_and_untrained_encoders(grid):
-    text = format_summary(build_summary(grid))
-    lines = text.splitlines()
-    zero_shot = next(line for line in lines if "zero-shot" in line)
-    fusion = next(line for line in lines if line.startswith("main") and "fusion" in line)
-    assert zero_shot.split()[:5] == ["main", "zero-shot", "55.0", "-", "100.0"]
-    assert fusion.split()[:4] == ["main", "fusion", "75.0", "12.4"]  # 4.30 x 5.0 / sqrt(3)
-    assert "text untrained" in zero_shot
-    assert "untrained" not in fusion
+    lines = format_summary(summarize(grid)).splitlines()
+    zero_shot = next(line for line in lines if line.startswith("  zero-shot"))
+    fusion = next(line for line in lines if line.startswith("  fusion"))
+    assert lines[2] == "main"
+    assert zero_shot.split()[:3] == ["zero-shot", "55.0", "-"]
+    assert fusion.split()[:3] == ["fusion", "75.0", "12.4"]  # 4.30 x 5.0 / sqrt(3)
+    assert zero_shot.endswith("[1]")
+    assert not fusion.endswith("]")
+    assert lines[-1].split() == ["[1]", "text", "untrained"]
     assert "2 x 3" in fusion
     assert "2 x 1" in zero_shot
     assert zero_shot.index("55.0") == fusion.index("75.0")
-    assert text.isascii()
+    assert "top-5" not in lines[0]  # of four classes
+    assert all(line.isascii() for line in lines)
+
+
+def make_row(**changes):
+    values = {field.name: 1.0 for field in dataclasses.fields(SummaryRow)}
+    texts = {"experiment": "few-shots-16-of-a-long-name", "method": "shuffled_motion", "split": "all"}
+    note = "motion trained from random weights on all training videos"
+    counts = {"num_splits": 3, "num_seeds": 10, "num_runs": 30, "n": 12345, "num_groups": 1234, "chance_uniform": 0.01}
+    return SummaryRow(**{**values, **texts, "encoder_note": note, **counts, **changes})
+
+
+def test_the_widest_table_fits_100_columns():
+    rows = [
+        make_row(),
+        make_row(method="zero_shot_head", coverage=0.987),
+        make_row(experiment="other", encoder_note=""),
+    ]
+    lines = format_summary(rows).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "top-5 %" in lines[0]
+    notes = " ".join(" ".join(lines[lines.index(next(line for line in lines if line.startswith("[2]"))) :]).split())
+    assert notes.endswith("all training videos; scores of 98.7 % of the test videos")

@@ -1,13 +1,17 @@
 """What a model card is made of."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from moclip.inference.model_card import CardFacts, build_card
+from moclip.inference.quality import MeasuredMethod
 
 
 def card_facts(*, class_names: Sequence[str] = ("Lunges", "JumpingJack"), licence: str = "") -> CardFacts:
     """Return the facts of a run that got 90 of 100 test videos right."""
-    measured = {"top_1": 0.9, "mean_class_accuracy": 0.88, "ece": 0.04, "n": 100}
+    tested = MeasuredMethod(
+        top_1=0.9, low=0.826, high=0.945, num_groups=25, n=100, ece=0.04, chance_majority=0.6, chance_uniform=0.5
+    )
     return CardFacts(
         name="fusion",
         dataset="toy",
@@ -16,8 +20,8 @@ def card_facts(*, class_names: Sequence[str] = ("Lunges", "JumpingJack"), licenc
         commit="abc",
         class_names=class_names,
         num_videos={"train": 300, "val": 50, "test": 100},
-        metrics={"methods": {"fusion": measured}},
-        temperatures={"fusion": (1.2, 50)},
+        tested={"fusion": tested, "motion": replace(tested, low=None, high=None, num_groups=7)},
+        calibration={"fusion": "calibrated by temperature 1.20, fitted on 50 val videos"},
         parts=[("head(s)", 1000, 4000)],
         appearance={"model": "ViT-B-32", "weights": "laion2b_s34b_b79k", "frames": {"count": 1, "policy": "middle"}},
         motion_network={

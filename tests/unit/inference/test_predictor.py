@@ -4,6 +4,7 @@ import doctest
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import moclip
 from moclip.cli.main import main
 from moclip.cli.predict import list_inputs
 from moclip.errors import MoclipError
-from moclip.evaluation.calibration import choose_temperature, fit_temperature, mean_loss
-from moclip.inference.model_card import build_card, wilson_interval
+from moclip.evaluation.calibration import Temperature, choose_temperature, fit_temperature, mean_loss
+from moclip.inference.model_card import build_card
+from moclip.inference.quality import MeasuredMethod, describe_accuracy, describe_calibration, describe_chance
 from moclip.motion.fields import FieldSpec, build_fields, choose_windows, frames_with_motion, slice_motion
 from moclip.training.head_files import HeadConfig, TrainedHead
 from moclip.training.head_inputs import Layout
@@ -134,18 +136,44 @@ def test_inputs_are_files_folders_patterns_and_lines(tmp_path: Path) -> None:
             list_inputs(words)
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    assert wilson_interval(0.0, n=10) == (0.0, pytest.approx(0.2775, abs=1e-4))
-    assert wilson_interval(1.0, n=10) == (pytest.approx(0.7225, abs=1e-4), 1.0)
-
-
 def test_a_card_tells_numbers_with_their_interval_and_escapes_names() -> None:
     card = build_card(card_facts(class_names=("Run|ning", "<b>Jump</b>")))
-    assert "| fusion | 90.0 | 82.6 - 94.5 |" in card
+    assert "| fusion | 90.0 | 82.6 - 94.5 | 25 | 100 |" in card
+    assert "| motion | 90.0 | none, fewer than 10 groups | 7 | 100 |" in card
+    assert "Chance: 60.0 % (the most frequent training class for every video), 50.0 % (a guess)." in card
+    assert "- fusion: calibrated by temperature 1.20, fitted on 50 val videos" in card
     assert "Run\\|ning" in card
     assert "<b>" not in card
     for heading in ("## Data", "## Numbers", "## Cost", "## Input", "## Limits", "## Licences", "## Origin"):
         assert heading in card
+
+
+TESTED = MeasuredMethod(
+    top_1=0.61, low=0.5, high=0.7, num_groups=21, n=42, ece=0.301, chance_majority=0.4, chance_uniform=1 / 3
+)
+
+
+def make_temperature(value: float) -> Temperature:
+    return Temperature(value=value, num_videos=48, loss_plain=1.0, loss_held_out=1.0, test_ece=0.052)
+
+
+def test_percentages_that_no_temperature_corrects_are_told_with_their_error() -> None:
+    words = describe_calibration(make_temperature(1.0), tested=TESTED, uncalibrated="")
+    assert words.startswith("not calibrated: no temperature is better on held-out groups of 48 val videos")
+    assert words.endswith("calibration error on test 30.1 points")
+    fitted = describe_calibration(make_temperature(1.7), tested=TESTED, uncalibrated="")
+    assert fitted == ("calibrated by temperature 1.70, fitted on 48 val videos; calibration error on test 5.2 points")
+    none = describe_calibration(None, tested=None, uncalibrated="20 or more validation videos")
+    assert none == "not calibrated: expected 20 or more validation videos"
+
+
+def test_accuracy_is_told_with_its_groups_or_without_an_interval_and_why() -> None:
+    assert describe_accuracy(TESTED) == (
+        "right for 61.0 % of 42 test videos (95 % interval 50.0 to 70.0 over 21 groups)"
+    )
+    few = replace(TESTED, low=None, high=None, num_groups=7)
+    assert describe_accuracy(few) == "right for 61.0 % of 42 test videos (no interval: 7 groups, fewer than 10)"
+    assert describe_chance(TESTED).startswith("40.0 % (the most frequent training class")
 
 
 def test_the_public_names_are_imported_when_they_are_asked_for() -> None:

@@ -93,6 +93,7 @@ def test_the_predictions_of_a_run_can_be_read(tmp_path: Path) -> None:
         test_ids=("a", "b", "c"),
         class_index=truth,
         class_names=("A", "B"),
+        training_classes=truth,
         rejected={},
         rejected_test_videos="wrong",
         encoders={"motion": "trained"},
