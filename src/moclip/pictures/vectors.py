@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ _LINE_PX, _CASING_PX, _DOT_PX = 2.1, 2.4, 2.0
 _DOT_COVER, _CASING_COVER = 0.75, 0.55
 
 _HEAD_PX, _HEAD_DEGREES = 8.0, 28.0
+
+_SHAFT_AND_HEAD = (Path.MOVETO, Path.LINETO, Path.MOVETO, Path.LINETO, Path.LINETO)
 
 _STRIPE_PERIOD_PX = 9.0
 
@@ -159,25 +162,21 @@ def _draw_arrows(drawing: Drawing, tails: Floats, tips: Floats, *, colour: Colou
         "alpha": _DOT_COVER,
     }
     drawing.add_artist(Line2D(*tails[still].T, linestyle="", transform=upside_down, **dots))
-    arrows = _with_heads(tails[~still], tips[~still])
+    arrows = _list_arrows(tails[~still], tips[~still])
     for width, color in ((_LINE_PX + _CASING_PX, [*casing, _CASING_COVER]), (_LINE_PX, [*ink, 1])):
-        style: dict[str, Any] = {
-            "linewidths": width,
-            "colors": [color],
-            "capstyle": "round",
-            "joinstyle": "round",
-            "snap": False,
-        }
-        drawing.add_artist(LineCollection(arrows, transform=upside_down, **style))
+        style: dict[str, Any] = {"linewidths": width, "edgecolors": [color], "facecolors": "none", "snap": False}
+        round_ends: dict[str, Any] = {"capstyle": "round", "joinstyle": "round"}
+        drawing.add_artist(PathCollection(arrows, transform=upside_down, **style, **round_ends))
 
 
-def _with_heads(tails: Floats, tips: Floats) -> list[Floats]:
-    # Each as one line: along the shaft, and to both ends of its head.
+def _list_arrows(tails: Floats, tips: Floats) -> list[Path]:
+    # Each as one path, so that its shade is laid once where shaft and head meet.
     back = tails - tips
     back *= np.minimum(0.45, _HEAD_PX / np.linalg.norm(back, axis=1, keepdims=True))
     cos, sin = np.cos(np.radians(_HEAD_DEGREES)), np.sin(np.radians(_HEAD_DEGREES))
     turn = np.array([[cos, sin], [-sin, cos]], np.float32)
-    return list(np.stack([tails, tips, tips + back @ turn, tips, tips + back @ turn.T], axis=1))
+    corners = np.stack([tails, tips, tips + back @ turn, tips, tips + back @ turn.T], axis=1)
+    return [Path(points, _SHAFT_AND_HEAD) for points in corners]
 
 
 def colour_field(field: Floats, *, max_px: float) -> Image:
