@@ -52,9 +52,8 @@ def main() -> None:
     )
     pictures = sum(len(mistake["picture"]) for mistake in shown["shown"])
     print(f"page {len(page.encode()) / 1e6:.2f} MB, of it pictures {pictures / 1e6:.2f} MB")
-    print(
-        f"mistakes shown {len(shown['shown'])} of {found['num_wrong']:,}; build_report {seconds:.2f} s, processor {processor:.2f} s"
-    )
+    print(f"mistakes shown {len(shown['shown'])} of {found['num_wrong']:,}")
+    print(f"build_report {seconds:.2f} s, processor {processor:.2f} s")
 
 
 if __name__ == "__main__":
