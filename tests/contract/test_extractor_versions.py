@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "6de45232f92eefee"),
+    "APPEARANCE_VERSION": (3, "fc0e3adacca803f3"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
     "MOTION_EMBEDDING_VERSION": (3, "a3f6fcf566c08d2b"),
     "MOTION_VERSION": (4, "d5c688e27a179516"),
-    "TEXT_VERSION": (2, "74813f036c07eaf4"),
+    "TEXT_VERSION": (2, "2570b13c937a4659"),
 }
 
 

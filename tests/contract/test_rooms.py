@@ -20,6 +20,7 @@ ORDER = (
     "config",
     "motion",
     "video",
+    "pictures",
     "dataset",
     "encoders",
     "cache",
@@ -47,7 +48,7 @@ DOORS: dict[str, set[str]] = {
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "PIL": {"core.images", "encoders.clip"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "pictures"},
     "jinja2": {"report.pages"},
     "markupsafe": {"report.pages"},
 }

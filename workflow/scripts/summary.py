@@ -4,7 +4,7 @@ from pathlib import Path
 
 from moclip.config.settings import Settings
 from moclip.core.job import stage
-from moclip.report.tables import summarise_runs
+from moclip.evaluation.tables import summarise_runs
 
 with stage(snakemake):
     summarise_runs(

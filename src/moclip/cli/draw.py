@@ -10,7 +10,7 @@ from moclip.cli.formatting import add_command
 from moclip.errors import MoclipError
 
 if TYPE_CHECKING:
-    from moclip.report.motion import DrawingSpec
+    from moclip.pictures.videos import DrawingSpec
 
 
 _MAX_FRAMES = 100
@@ -58,8 +58,8 @@ def _draw(options: argparse.Namespace) -> None:
     from moclip.report.draw import draw_files  # noqa: PLC0415
 
     drawn = draw_files(options.videos, source=options.source, spec=spec, page=options.output, folder=options.png)
-    for video in drawn.failed:
-        print(f"error: {video.reason}", file=sys.stderr)
+    for reason in drawn.failed:
+        print(f"error: {reason}", file=sys.stderr)
     print(f"written: {', '.join(str(path) for path in (options.output, options.png) if path)}")
     if drawn.failed:
         sys.exit(1)
@@ -77,7 +77,7 @@ def _spec_of(options: argparse.Namespace) -> "DrawingSpec":
     if options.window < 0:
         raise MoclipError(f"--window: expected a number of frames, or 0 for the keyframe, found {options.window}")
     from moclip.motion.fields import FieldSpec  # noqa: PLC0415
-    from moclip.report.motion import DrawingSpec  # noqa: PLC0415
+    from moclip.pictures.videos import DrawingSpec  # noqa: PLC0415
 
     field = FieldSpec(
         window=options.window or None,

@@ -72,7 +72,7 @@ def read_near_duplicates(path: Path) -> dict[str, list[dict[str, str]]]:
         for row in read_tsv(path, columns=NEAR_COLUMNS):
             sets.setdefault(row["set"], []).append(row)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: expected near-duplicates ({error}); delete it and run again") from None
+        raise DatasetError(f"{path}: expected near-duplicates ({error}); run again", damaged=path) from None
     return sets
 
 

@@ -190,7 +190,7 @@ def build_outline(model: str) -> Any:
         ModelError: There is no such model.
     """
     if not model.startswith(LOCAL_DIR):
-        _check_names(AppearanceVariant(model=model))
+        check_encoder_names(AppearanceVariant(model=model))
     logging.disable(logging.WARNING)  # open_clip warns that the weights are random
     try:
         with torch.device("meta"):

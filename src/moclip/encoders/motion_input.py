@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moclip.config.network_settings import FieldSettings, MotionNetworkVariant
-from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion, pixel_code
+from moclip.config.network_settings import MotionNetworkVariant
+from moclip.motion.fields import build_field_spec, build_fields, frames_with_motion, pixel_code
 from moclip.motion.vectors import MotionVectors
 from moclip.video.sampling import choose_segment_frames
 
@@ -18,17 +18,6 @@ Fields = NDArray[np.float32]
 
 # Share of a side that a test crop takes: 224 of 256 in CoViAR.
 TEST_CROP = 0.875
-
-
-def build_field_spec(field: FieldSettings) -> FieldSpec:
-    """Return the specification of the field that settings describe; a window of 0 starts at the last keyframe."""
-    return FieldSpec(
-        kind=field.kind,
-        window=field.window or None,
-        stride=field.stride,
-        compensate_camera=field.compensate_camera,
-        upright=field.upright,
-    )
 
 
 def build_segments(

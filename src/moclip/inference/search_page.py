@@ -10,9 +10,9 @@ from moclip.core.files import replace_atomically
 from moclip.core.images import jpeg_uri, resize_image
 from moclip.errors import VideoError
 from moclip.inference.search import Hit, format_time
-from moclip.report.figures import Figure, draw_svg
+from moclip.report.figures import Figure, draw_figures
 from moclip.report.pages import render_page
-from moclip.report.plots import moment_panel
+from moclip.report.plots import Panel
 from moclip.video.frames import read_frames
 
 _WIDTH_PX = 320
@@ -56,5 +56,10 @@ def _draw_curve(rank: int, hit: Hit) -> str:
     times, values = np.array([*zip(*hit.curve, strict=True)]) if hit.curve else np.empty((2, 0))
     if len(times) < 2 or not np.isfinite(times).all() or not np.ptp(times):
         return ""
-    panel = moment_panel(times, values=values, start=hit.start_seconds, peak=hit.peak_seconds, stop=hit.stop_seconds)
-    return draw_svg(Figure(name=f"moment-{rank}", title="", panels=[panel]))[0]["svg"]
+    inside = (times >= hit.start_seconds) & (times <= hit.stop_seconds) | (times == times[values.argmax()])
+    points = zip(times.tolist(), values.tolist(), inside.tolist(), strict=True)
+    rows = [dict(zip(("seconds", "value", "within"), point, strict=True)) for point in points]
+    figure = Figure(
+        name=f"moment-{rank}", title="", panels=[Panel(title="similarity over time", kind="moment", rows=rows)]
+    )
+    return draw_figures([figure])[figure.name][0]["svg"]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from moclip.config.network_settings import FieldSettings
 from moclip.errors import MoclipError
 from moclip.motion.accumulation import Chain, Steps, accumulate_densely, trace_back
 from moclip.motion.camera import remove_camera
@@ -39,6 +40,17 @@ class FieldSpec:
     stride: int = 1
     compensate_camera: bool = False
     upright: bool = False
+
+
+def build_field_spec(field: FieldSettings) -> FieldSpec:
+    """Return the specification of the field that settings describe; a window of 0 starts at the last keyframe."""
+    return FieldSpec(
+        kind=field.kind,
+        window=field.window or None,
+        stride=field.stride,
+        compensate_camera=field.compensate_camera,
+        upright=field.upright,
+    )
 
 
 def build_fields(

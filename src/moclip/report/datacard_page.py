@@ -3,22 +3,28 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import ticker
+from numpy.typing import NDArray
 
 from moclip.evaluation.leakage import NUM_FOLDS, NUM_SHUFFLES, LeakCheck, bin_values
-from moclip.motion.container_info import VectorCounts, VideoFacts, spell_source
-from moclip.report.figures import Figure, Panel, draw_svg
-from moclip.report.pages import count_of, describe_dataset, describe_rejects, list_splits, render_page
-from moclip.report.plots import Histogram, count_values, histogram_panel
+from moclip.motion.container_info import VideoFacts, spell_source
+from moclip.report.figures import Figure, draw_figures
+from moclip.report.pages import count_of, describe_dataset, describe_rejects, in_sentence, list_splits, render_page
+from moclip.report.plots import ROUND_STEPS, Panel
 
 _MAX_BARS = 8
 
 _MAX_COLUMNS = 8
 
 _MAX_OPEN_CLASSES = 16
+
+_NUM_STEPS = 24
+
+_COUNTS = ("fields", "cells", "vectors", "moving")
 
 # Facts of which it is good to see the classes, whether they are a leak or not.
 _ALWAYS_CROSSED = ("codec", "frame_rate", "size", "source")
@@ -90,28 +96,23 @@ def build_card(
 
 def render_card(card: Mapping[str, Any]) -> str:
     """Return the page of a card; equal cards give equal text."""
-    return render_page("datacard.html", card=card, panels=draw_card(card))
+    return render_page("datacard.html", card=card, charts=draw_figures(list_card_figures(card)))
 
 
-def draw_card(card: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Return the charts of each motion variant as SVG."""
-    return {name: draw_svg(figure) for name, figure in list_card_figures(card).items()}
-
-
-def list_card_figures(card: Mapping[str, Any]) -> dict[str, Figure]:
+def list_card_figures(card: Mapping[str, Any]) -> list[Figure]:
     """Return the figure of each motion variant: the distributions that are no table."""
-    return {
-        variant["name"]: Figure(
+    return [
+        Figure(
             name=f"datacard-{variant['name']}",
             title=f"Videos of {variant['name']}",
-            panels=[_draw(entry) for entry in variant["distributions"] if entry["histogram"]],
+            panels=[
+                Panel(title=entry["title"], kind="histogram", axis=entry["unit"], rows=entry["histogram"])
+                for entry in variant["distributions"]
+                if entry["histogram"]
+            ],
         )
         for variant in card["variants"]
-    }
-
-
-def _draw(entry: Mapping[str, Any]) -> Panel:
-    return histogram_panel(Histogram(**entry["histogram"]), title=entry["title"], unit=entry["unit"])
+    ]
 
 
 def _judge(variants: Sequence[CardVariant]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _describe_variant(
     videos = list(variant.videos.values())
     return {
         "name": variant.name,
-        "same": [_in_sentence(fact.label) for fact in variant.facts if fact.check is None],
+        "same": [in_sentence(fact.label) for fact in variant.facts if fact.check is None],
         "checks": [_describe_check(fact, check=check) for fact, check in ranked],
         "most": {name: getattr(most, name, 0) for name in ("num_videos", "num_groups", "num_classes")},
         "split": list_splits(manifest)[0].removeprefix("split_"),
@@ -147,22 +148,24 @@ def _describe_variant(
             [count_of(count, one="video", many="videos"), spell_source(source)]
             for source, count in Counter(facts.source for facts in videos).most_common()
         ],
-        **(_describe_codecs(videos) if videos else {"codecs": [], "others": []}),
+        "codecs": _list_codecs(videos),
         "distributions": _describe_videos(videos) if videos else [],
         "crossings": _cross_classes(variant, manifest=manifest),
     }
 
 
 def _describe_check(fact: CardFact, *, check: LeakCheck) -> dict[str, Any]:
-    number = len({repr(value) for value in fact.values.values()})
-    known = (
-        {} if check.untested else {name: getattr(check, name) for name in ("accuracy", "chance", "p_value", "fires")}
-    )
-    return {"label": fact.label, "num_values": number, "untested": check.untested, **known}
-
-
-def _in_sentence(label: str) -> str:
-    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+    is_known = not check.untested
+    accuracy = {"text": f"{100 * check.accuracy:.1f}", "value": check.accuracy, "bar": check.accuracy,
+                "chance": check.chance, "method": "loss" if check.fires else "fusion"}  # fmt: skip
+    return {
+        "Fact": fact.label,
+        "Values": len({repr(value) for value in fact.values.values()}),
+        "Predicts the class of %": accuracy if is_known else None,
+        "Chance %": 100 * check.chance if is_known else None,
+        "By chance": f"{100 * check.p_value:.2f} %" if is_known else None,
+        "Verdict": ("leak" if check.fires else "no sign") if is_known else f"not checked: {check.untested}",
+    }
 
 
 def _describe_videos(videos: Sequence[VideoFacts]) -> list[dict[str, Any]]:
@@ -192,57 +195,76 @@ def _describe_values(
     unknown = sum(isinstance(value, float) and not math.isfinite(value) for value in values)
     known = [value for value in values if isinstance(value, str) or math.isfinite(value)]
     notes = [words for words in (note, f"{unknown:,} unknown" if unknown else "") if words]
-    described: dict[str, Any] = {"title": title, "unit": unit, "counted": counted, "histogram": None, "bars": []}
+    described: dict[str, Any] = {"title": title, "unit": unit, "histogram": [], "bars": []}
     if len(counts := Counter(known)) <= _MAX_BARS or not unit:
-        described["bars"] = _list_bars(counts)
+        described["bars"] = _list_bars(counts, counted=counted)
     else:
         numbers = np.array(known, np.float64)
         low, middle, high = np.quantile(numbers, (0, 0.5, 1))
         notes.insert(0, f"{low:.4g} to {high:.4g}, median {middle:.4g}")
-        described["histogram"] = asdict(count_values(numbers))
+        described["histogram"] = count_values(numbers)
     return {**described, "note": "; ".join(notes)}
 
 
-def _list_bars(counts: Mapping[float | str, int]) -> list[list[Any]]:
-    total = sum(counts.values())
+def count_values(values: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Return the rows of a histogram of finite values, (N,), in round equal steps: `from`, `to` and `count`.
+
+    It ends where one value in a hundred is larger, if those reach more than twice as far; `to` is None there.
+    """
+    low, high = float(values.min()), float(values.max())
+    usual = float(np.quantile(values, 0.99))
+    top = high if high <= 2 * usual else usual
+    is_whole = bool((values == np.round(values)).all())
+    locator = ticker.MaxNLocator(_NUM_STEPS, steps=ROUND_STEPS, integer=is_whole, min_n_ticks=1)
+    ticks = locator.tick_values(low, top if top > low else low + 1)
+    step = ticks[1] - ticks[0]
+    first = math.floor(low / step + 1e-9)
+    edges = (step * np.arange(first, max(math.floor(top / step + 1e-9), first) + 2)).round(12).tolist()
+    counts = np.histogram(values.clip(edges[0], edges[-1]), bins=edges)[0].tolist()
+    ends = [*edges[1:-1], None if high > edges[-1] else edges[-1]]
+    return [dict(zip(("from", "to", "count"), row, strict=True)) for row in zip(edges[:-1], ends, counts, strict=True)]
+
+
+def _list_bars(counts: Mapping[float | str, int], *, counted: str) -> list[dict[str, Any]]:
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
     shown = ranked[: _MAX_BARS if len(ranked) <= _MAX_BARS else _MAX_BARS - 1]
     rest = ranked[len(shown) :]
     if not any(isinstance(value, str) for value, _ in shown):
         shown.sort()
     rows = [(value if isinstance(value, str) else f"{value:.6g}", count) for value, count in shown]
-    if rest:
-        rows.append((f"{len(rest)} others", sum(count for _, count in rest)))
-    return [[value, count, count / total] for value, count in rows]
+    rows += [(f"{len(rest)} others", sum(count for _, count in rest))] if rest else []
+    shares = [count / sum(counts.values()) for _, count in rows]
+    return [
+        {"Value": value, counted: count,
+         "Share %": {"text": f"{100 * share:.1f}", "value": share, "bar": share, "method": "motion"}}
+        for (value, count), share in zip(rows, shares, strict=True)
+    ]  # fmt: skip
 
 
-def _describe_codecs(videos: Sequence[VideoFacts]) -> dict[str, Any]:
+def _list_codecs(videos: Sequence[VideoFacts]) -> list[dict[str, Any]]:
     names = sorted({facts.codec_name for facts in videos})
-    others = sorted({kind for facts in videos for kind in facts.picture_types} - {"I", "P", "B"})
     kinds = {name: [facts for facts in videos if facts.codec_name == name] for name in names}
-    if len(names) > 1:
-        kinds["all"] = list(videos)
-    return {"codecs": [_codec_row(own, name=name, others=others) for name, own in kinds.items()], "others": others}
+    return [
+        _codec_row(own, name=name) for name, own in {**kinds, **({"all": videos} if len(names) > 1 else {})}.items()
+    ]
 
 
-def _codec_row(videos: Sequence[VideoFacts], *, name: str, others: Sequence[str]) -> list[str]:
+def _codec_row(videos: Sequence[VideoFacts], *, name: str) -> dict[str, Any]:
     num_frames = sum(facts.num_frames for facts in videos)
     types: Counter[str] = Counter()
     for facts in videos:
         types.update(facts.picture_types)
-    past, future = _sum([facts.past for facts in videos]), _sum([facts.future for facts in videos])
-    shown = [types["I"], types["P"], types["B"], *([sum(types[kind] for kind in others)] if others else [])]
-    cells = past.cells or math.nan
-    shares = [*(count / num_frames for count in (*shown, past.fields)), past.vectors / cells, past.moving / cells]
-    shares.append(future.fields / num_frames)
-    texts = [f"{100 * share:.1f}" if math.isfinite(share) else "\N{EN DASH}" for share in shares]
-    mean = (past.vectors + future.vectors) / num_frames
-    return [name, f"{len(videos):,}", f"{num_frames:,}", *texts, f"{mean:,.0f}"]
-
-
-def _sum(counts: Sequence[VectorCounts]) -> VectorCounts:
-    names = ("fields", "cells", "vectors", "moving")
-    return VectorCounts(**{name: sum(getattr(count, name) for count in counts) for name in names})
+    past, future = (
+        {key: sum(getattr(getattr(facts, time), key) for facts in videos) for key in _COUNTS}
+        for time in ("past", "future")
+    )
+    shares = {f"{kind} %": (types[kind], num_frames) for kind in "IPB"}
+    shares["Other %"] = sum(types[kind] for kind in types.keys() - set("IPB")), num_frames
+    shares |= {"Past %": (past["fields"], num_frames), "Covered %": (past["vectors"], past["cells"])}
+    shares |= {"Moving %": (past["moving"], past["cells"]), "Future %": (future["fields"], num_frames)}
+    percents = {key: 100 * part / whole if whole else None for key, (part, whole) in shares.items()}
+    mean = round((past["vectors"] + future["vectors"]) / num_frames)
+    return {"Codec": name, "Videos": len(videos), "Frames": num_frames, **percents, "Vectors": mean}
 
 
 def _cross_classes(variant: CardVariant, *, manifest: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -254,13 +276,12 @@ def _cross_classes(variant: CardVariant, *, manifest: Sequence[Mapping[str, Any]
 def _cross_fact(fact: CardFact, *, manifest: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [row for row in manifest if row["video_id"] in fact.values]
     bins = bin_values([fact.values[row["video_id"]] for row in rows], num_bins=_MAX_COLUMNS, missing=fact.missing)
-    counts: dict[tuple[int, str], list[int]] = {}
+    counts: dict[tuple[int, str], Counter[str]] = {}
     for row, code in zip(rows, bins.codes.tolist(), strict=True):
-        key = int(row["class_index"]), str(row["class_name"])
-        counts.setdefault(key, [0] * len(bins.labels))[code] += 1
-    return {
-        "label": _in_sentence(fact.label),
-        "heads": [["Class", ""], *([label, ""] for label in bins.labels)],
-        "rows": [[name, sum(own), own] for (_, name), own in sorted(counts.items())],
-        "is_open": len(counts) <= _MAX_OPEN_CLASSES,
-    }
+        counts.setdefault((int(row["class_index"]), str(row["class_name"])), Counter())[bins.labels[code]] += 1
+    shaded = [
+        {"Class": name, **{label: {"text": f"{own[label]:,}", "value": own[label], "style": "shade",
+                                   "share": own[label] / own.total()} for label in bins.labels}}
+        for (_, name), own in sorted(counts.items())
+    ]  # fmt: skip
+    return {"label": in_sentence(fact.label), "rows": shaded, "is_open": len(counts) <= _MAX_OPEN_CLASSES}

@@ -1,81 +1,69 @@
-"""Figures of several panels: SVG for pages in the colors of the style sheet, PDF, PNG and numbers for papers."""
+"""Draw figures of several panels once, and write them as SVG for pages and as PDF, PNG and TSV for papers."""
 
-import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib import font_manager
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Drawing
 
-from moclip.core.files import replace_atomically
+from moclip.core.files import replace_atomically, write_tsv
 from moclip.errors import MoclipError
 from moclip.report.pages import TEMPLATES, read_style
-
-PANEL_WIDTH = 420.0
+from moclip.report.plots import (
+    Panel,
+    columns_of,
+    draw_panel,
+    fit_ticks,
+    height_of,
+    margins_of,
+    measure_text,
+    palette,
+    shorten,
+    width_of,
+)
 
 _STYLE_FILE = TEMPLATES.parent / "moclip.mplstyle"
 
-# What is measured in points, and grows with the text.
+# Sizes in the style file belong to a text of this many points, and grow with it.
+_STYLE_POINTS = 12
+
 _SIZES = (
-    *("font.size", "axes.labelpad", "grid.linewidth", "xtick.major.pad", "ytick.major.pad"),
+    *("axes.labelpad", "grid.linewidth", "xtick.major.pad", "ytick.major.pad"),
     *("lines.linewidth", "lines.markersize", "lines.markeredgewidth"),
 )
 
-_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+_NO_DATE = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
 
-_MAX_HEIGHT_INCHES = 9.0
+# A matrix is shown on pages with cells of at least this many pixels.
+_CELL_PX = 13.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
     """Widths of a figure of one and of two columns in inches, and its text: points, and a family or nothing."""
 
-    column_inches: float = PANEL_WIDTH / 72
-    page_inches: float = 2 * PANEL_WIDTH / 72
-    font_points: float = 12.0
+    column_inches: float = 3.35
+    page_inches: float = 7.0
+    font_points: float = 7.5
     font: str = ""
 
 
 STYLES: Mapping[str, Style] = {
-    "paper": Style(column_inches=3.35, page_inches=7.0, font_points=7.5),
+    "paper": Style(),
     "slides": Style(column_inches=6.0, page_inches=12.0, font_points=13.0),
 }
 
-
-@dataclass(frozen=True)
-class Canvas:
-    """The axes of a panel, and the words that a page shows on its marks, by the id of the marks."""
-
-    axes: Axes
-    tips: dict[str, list[str]] = field(default_factory=dict)
-
-    def tip(self, artist: Artist, words: Sequence[str]) -> None:
-        """Note the words for the marks of an artist, one for each."""
-        artist.set_gid(f"tip-{len(self.tips)}")
-        self.tips[f"tip-{len(self.tips)}"] = list(words)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One chart: its title and note, the class name of its SVG, its function, its numbers, its size in points."""
-
-    title: str
-    kind: str
-    draw: Callable[[Canvas], None]
-    rows: Sequence[Mapping[str, object]]
-    note: str = ""
-    width: float = PANEL_WIDTH
-    height: float = 230.0
+# Title, note and SVG of each panel of a figure.
+Charts = list[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +73,15 @@ class Figure:
     name: str
     title: str
     panels: Sequence[Panel]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The part of a drawing that a panel has without its title, in points from the lower left: x, y, width, height."""
+
+    axes: Axes
+    box: tuple[float, float, float, float]
+    tips: Mapping[str, Sequence[str]]
 
 
 def check_font(name: str) -> None:
@@ -97,127 +94,204 @@ def check_font(name: str) -> None:
         ) from None
 
 
-def write_figure(folder: Path, *, figure: Figure, style: Style) -> None:
-    """Write `NAME.pdf`, `NAME.png` and the numbers as `NAME.tsv`; equal figures give equal bytes."""
-    with _styled(style, salt=figure.name):
-        drawing = _draw_grid(figure, style=style)
-        for suffix in ("pdf", "png"):
-            with replace_atomically(folder / f"{figure.name}.{suffix}") as temporary:
-                drawing.savefig(temporary, format=suffix, metadata=_NO_DATE[suffix])
-            drawing.set_layout_engine("none")  # the layout was computed for the first file
+def draw_figures(
+    figures: Sequence[Figure], *, style: Style | None = None, folder: Path | None = None
+) -> dict[str, Charts]:
+    """Draw each figure once, and return its panels as SVG by its name; the text and the colors are those of the page.
+
+    With a `folder`, also write `NAME.pdf`, `NAME.png` and the numbers as `NAME.tsv`. Equal figures give equal bytes.
+    """
+    charts = {}
+    with use_style(style or Style()):
+        for figure in figures:
+            mpl.rcParams["svg.hashsalt"] = f"moclip {figure.name}"
+            drawing, cells = lay_out(figure, style=style or Style())
+            if folder:
+                _write_files(folder, figure=figure, drawing=drawing)
+            charts[figure.name] = _cut_svg(_save_svg(drawing), figure=figure, cells=cells) if cells else []
+    return charts
+
+
+def _write_files(folder: Path, *, figure: Figure, drawing: Drawing) -> None:
+    for suffix in ("png", "pdf"):
+        with replace_atomically(folder / f"{figure.name}.{suffix}") as temporary:
+            drawing.savefig(temporary, format=suffix, metadata=_NO_DATE[suffix], facecolor="white")
     rows = [{"panel": panel.title, **row} for panel in figure.panels for row in panel.rows]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["panel"]
-    with replace_atomically(folder / f"{figure.name}.tsv") as temporary, temporary.open("w", encoding="utf-8") as file:
-        table = csv.DictWriter(file, names, dialect="excel-tab", lineterminator="\n", restval="")
-        table.writeheader()
-        table.writerows(rows)
+    write_tsv(folder / f"{figure.name}.tsv", header=names, rows=[[row.get(name) for name in names] for row in rows])
 
 
 def write_svg(path: Path, *, figure: Figure) -> None:
     """Write all panels as one SVG document in light and dark."""
-    with _styled(Style(), salt=figure.name):
-        drawn = _clean(_save_svg(_draw_grid(figure, style=Style())), kind="figure", title=figure.title, tips={})
+    with use_style(Style()):
+        mpl.rcParams["svg.hashsalt"] = f"moclip {figure.name}"
+        drawing, _ = lay_out(figure, style=Style())
+        root = _clean(_save_svg(drawing))
     colors = ElementTree.Element("style")
     colors.text = read_style().partition("* {")[0]
-    root = ElementTree.fromstring(drawn)  # noqa: S314 (drawn above)
-    root.set("xmlns", "http://www.w3.org/2000/svg")
-    root.set("font-family", "system-ui, sans-serif")
     root.insert(0, colors)
+    box = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": figure.title}
+    root.attrib = {"xmlns": "http://www.w3.org/2000/svg", "font-family": "system-ui, sans-serif", **box}
     with replace_atomically(path) as temporary:
         temporary.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
-def draw_svg(figure: Figure) -> list[dict[str, str]]:
-    """Return title, note and SVG of each panel, to stand in a page: its text and colors are those of the page."""
-    drawn = []
-    for number, panel in enumerate(figure.panels):
-        with _styled(Style(), salt=f"{figure.name} {number}"):
-            drawing = Drawing(figsize=(panel.width / 72, panel.height / 72), facecolor="none")
-            canvas = Canvas(drawing.subplots())
-            panel.draw(canvas)
-            svg = _clean(_save_svg(drawing), kind=panel.kind, title=panel.title, tips=canvas.tips)
-        drawn.append({"title": panel.title, "note": panel.note, "svg": svg})
-    return drawn
-
-
-def _styled(style: Style, *, salt: str) -> Any:
-    scale = style.font_points / 12
+def use_style(style: Style) -> Any:
+    """Return a context in which matplotlib draws with the style file, at the sizes of a style."""
     base: Any = mpl.rc_params_from_file(_STYLE_FILE, use_default_template=False)
-    sizes: Any = {name: scale * base[name] for name in _SIZES}
-    font: Any = {"font.sans-serif": [style.font, "DejaVu Sans"]} if style.font else {}
-    return mpl.rc_context({**mpl.rcParamsDefault, **base, **sizes, **font, "svg.hashsalt": f"moclip {salt}"})
+    sizes: Any = {name: style.font_points / _STYLE_POINTS * base[name] for name in _SIZES}
+    font: Any = {"font.size": style.font_points, "font.family": [*([style.font] if style.font else []), "DejaVu Sans"]}
+    return mpl.rc_context({**mpl.rcParamsDefault, **base, **sizes, **font})
 
 
-def _draw_grid(figure: Figure, *, style: Style) -> Drawing:
-    panels, scale = figure.panels, style.font_points / 12
-    widest = max((panel.width for panel in panels), default=PANEL_WIDTH)
-    columns = 2 if len(panels) > 1 and widest <= PANEL_WIDTH else 1
-    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)] or [[]]
-    is_wide = columns > 1 or widest > PANEL_WIDTH
-    width = style.page_inches if is_wide else style.column_inches
-    heights = [max((panel.height for panel in row), default=60.0) + 24 for row in rows]
-    height = min(sum(heights) * scale / 72, max(_MAX_HEIGHT_INCHES, width))
-    drawing = Drawing(figsize=(width, height))
-    axes = drawing.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for number, place in enumerate(axes.flat):
-        if number < len(panels):
-            panels[number].draw(Canvas(place))
-            legend = place.get_legend()
-            lines = math.ceil(len(legend.get_texts()) / 2) if legend else 0  # the legend is between title and axes
-            title = " ".join((panels[number].title, panels[number].note)).strip()
-            place.set_title(title, pad=style.font_points * (0.5 + 1.5 * lines))
-        else:
-            place.set_axis_off()
+def lay_out(figure: Figure, *, style: Style) -> tuple[Drawing, list[Cell]]:
+    """Return a drawing of a figure and the cells of its panels. Texts are measured, so that none leaves its cell."""
+    panels, em = figure.panels, style.font_points
+    columns = min(len(panels), max(map(columns_of, panels), default=1)) or 1
+    is_wide = columns > 1 or any(columns_of(panel) == 1 and panel.kind == "heatmap" for panel in panels)
+    inches = style.page_inches if is_wide else style.column_inches
+    width = (72 * inches - (columns - 1) * em) / columns
+    drawing = Drawing(figsize=(inches, 1), dpi=72, facecolor="none")
+    cells, tops, top = [], [], 0.0
+    for start in range(0, len(panels), columns):
+        row = [_draw_cell(drawing, panel, width=width) for panel in panels[start : start + columns]]
+        head = max(len(lines) for _, _, lines, _ in row) * 1.35 * em
+        legend = max(legend for *_, legend in row)
+        height = max(height_of(panel, width=width) for panel in panels[start : start + columns]) + legend
+        cells += row
+        tops += [(top, head, height)] * len(row)
+        top += head + height + em
+    total = max(top - em, 4 * em)
+    drawing.set_size_inches(inches, total / 72)
+    placed = []
+    for number, ((axes, tips, lines, legend), (top, head, height)) in enumerate(zip(cells, tops, strict=True)):
+        x = number % columns * (width + em)
+        y = total - top - head - height
+        drawing.text(x / 72 / inches, 1 - top / total, "\n".join(lines), va="top", linespacing=1.2)
+        _place(axes, panels[number], box=(x, y, width, height), legend=legend)
+        placed.append(Cell(axes=axes, box=(x, y, width, height), tips=tips))
     if not panels:
-        axes[0, 0].text(0.5, 0.5, f"{figure.title}: nothing to draw", ha="center", transform=axes[0, 0].transAxes)
-    return drawing
+        drawing.text(0.5, 0.5, shorten(f"{figure.title}: nothing to draw", room=width), ha="center")
+    return drawing, placed
+
+
+def _draw_cell(
+    drawing: Drawing, panel: Panel, *, width: float
+) -> tuple[Axes, dict[str, Sequence[str]], list[str], float]:
+    # The axes with their marks, the words for these, the lines of the title, and the height of the legend.
+    axes = drawing.add_axes((0.3, 0.3, 0.4, 0.4), label=str(len(drawing.axes)))
+    axes.set_gid(f"panel-{len(drawing.axes) - 1}")
+    tips: dict[str, Sequence[str]] = {}
+    for artist, words in draw_panel(axes, panel, width=width):
+        artist.set_gid(f"tip-{len(drawing.axes)}-{len(tips)}")
+        tips[f"tip-{len(drawing.axes)}-{len(tips)}"] = words
+    for artist in axes.get_children():
+        artist.set_clip_on(False)
+    lines = wrap(" ".join((panel.title, panel.note)).strip(), width=width)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if not handles:
+        return axes, tips, lines, 0.0
+    em: Any = mpl.rcParams["font.size"]
+    room = 3 * em
+    columns = max(1, min(len(handles), int(width / (max(map(width_of, handles)) + room))))
+    names = [shorten(name, room=width / columns - room) for name in handles]
+    axes.legend(handles.values(), names, ncols=columns, borderaxespad=0, borderpad=0, columnspacing=1, labelspacing=0.3)
+    return axes, tips, lines, (1.3 * math.ceil(len(handles) / columns) + 0.6) * em
+
+
+def wrap(text: str, *, width: float) -> list[str]:
+    """Return a text in lines of at most `width` points."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and width_of(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(shorten(word, room=width))
+    return lines
+
+
+def _place(axes: Axes, panel: Panel, *, box: tuple[float, float, float, float], legend: float) -> None:
+    drawing: Any = axes.figure
+    size, (x, y, width, height) = 72 * drawing.get_size_inches(), box
+    if shown := axes.get_legend():
+        shown.set_loc("upper left")
+        shown.set_bbox_to_anchor((x / size[0], (y + height) / size[1]), transform=drawing.transFigure)
+    left, below, right, above = margins_of(axes, panel, width=width)
+    inside = (x + left, y + below, width - left - right, height - legend - below - above)
+    axes.set_position((inside[0] / size[0], inside[1] / size[1], inside[2] / size[0], inside[3] / size[1]))
+    fit_ticks(axes)
+    label = axes.xaxis.label  # centered below the axes, unless it would leave the cell
+    label.set_text(shorten(label.get_text(), room=width))
+    half = width_of(label.get_text()) / 2
+    middle = min(max(x + left + inside[2] / 2, x + half), x + width - half)
+    label.set_x((middle - inside[0]) / inside[2])
+
+
+class _Renderer(RendererSVG):
+    """The renderer of SVG, which measures a text once: a report has the same names in many charts."""
+
+    def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> tuple[float, float, float]:
+        del ismath
+        return measure_text(s, prop.get_size_in_points(), tuple(prop.get_family()))
 
 
 def _save_svg(drawing: Drawing) -> str:
     file = io.StringIO()
-    drawing.savefig(file, format="svg", metadata=_NO_DATE["svg"], transparent=True)
+    width, height = (72 * float(side) for side in drawing.get_size_inches())
+    renderer: Any = _Renderer(width, height, file, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    drawing.draw(renderer)
+    renderer.finalize()
     return file.getvalue()
 
 
-@cache
-def palette() -> Mapping[str, str]:
-    """Return the light color of each name in the style sheet, such as `fusion`."""
-    # The dark colors come after the light ones.
-    return dict(reversed(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", read_style())))
+def _cut_svg(text: str, *, figure: Figure, cells: Sequence[Cell]) -> Charts:
+    """Return each panel of a drawing as an SVG, whose marks have the words of its tips."""
+    root = _clean(text)
+    total = float(root.attrib["viewBox"].split()[3])
+    found = {element.get("id", ""): element for element in root.iter() if element.get("id")}
+    charts = []
+    for number, (panel, cell) in enumerate(zip(figure.panels, cells, strict=True)):
+        group = found[f"panel-{number}"]
+        for name, words in cell.tips.items():
+            defined = {id(child) for defs in found[name].iter("defs") for child in defs}
+            marks = [mark for mark in found[name].iter() if mark.tag in {"use", "path"} and id(mark) not in defined]
+            for mark, line in zip(marks, words, strict=False):
+                ElementTree.SubElement(mark, "title").text = line
+            del found[name].attrib["id"]
+        del group.attrib["id"]
+        x, y, width, height = cell.box
+        box = {"viewBox": f"{x:.0f} {total - y - height:.0f} {math.ceil(width)} {math.ceil(height)}"}
+        svg = ElementTree.Element(
+            "svg", {"class": f"chart {panel.kind}", "role": "img", "aria-label": panel.title, **box}
+        )
+        if panel.kind == "heatmap":
+            enlarged = max(1.6, _CELL_PX / (cell.axes.bbox.width / max(1, cell.axes.get_xlim()[1])))
+            svg.attrib |= {"width": f"{enlarged * width:.0f}", "height": f"{enlarged * height:.0f}"}
+        svg.append(group)
+        charts.append({"title": panel.title, "note": panel.note, "svg": ElementTree.tostring(svg, encoding="unicode")})
+    return charts
 
 
-def _clean(text: str, *, kind: str, title: str, tips: Mapping[str, Sequence[str]]) -> str:
+def _clean(text: str) -> ElementTree.Element:
     """Return an SVG of matplotlib with the page's colors and font, without unused ids and spare digits."""
     root = ElementTree.fromstring(text)  # noqa: S314 (matplotlib's own text)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
     names = {color: f"var(--{name})" for name, color in palette().items()}
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
+        kept: dict[str, str] = {}
+        for name, value in element.attrib.items():
+            key = "href" if name.endswith("}href") else name
+            is_unused = key == "id" and value not in used and value[:4] not in {"tip-", "pane"}
+            if is_unused or key == "clip-path" or value.startswith("rotate(-0 "):
+                continue
+            short = re.sub(r"(\d\.\d)\d+", r"\1", value) if key in {"d", "x", "y"} else value
+            if key == "d":
+                short = re.sub(r"\s*([A-Za-z])\s*", r"\1", short)
+            if key == "style":
+                short = re.sub(r"#[0-9a-f]{6}", lambda color: names.get(color[0], color[0]), short)
+                short = re.sub(r"font-family: [^;]*;? ?|stroke-miterlimit: [^;]*;? ?", "", short)
+            kept[key] = short
+        element.attrib = kept
     root[:] = [child for child in root if child.tag == "g"]
-    defined = {id(child) for defs in root.iter("defs") for child in defs}
-    for element in root.iter():
-        marks = [mark for mark in element.iter() if mark.tag in {"use", "path"} and id(mark) not in defined]
-        for mark, words in zip(marks, tips.get(element.get("id", ""), ()), strict=False):
-            ElementTree.SubElement(mark, "title").text = words
-    for element in root.iter():
-        element.attrib = _clean_attributes(element.attrib, used=used, names=names)
-    size = [math.ceil(float(part)) for part in root.attrib["viewBox"].split()[2:]]
-    root.attrib = {"class": f"chart {kind}", "viewBox": f"0 0 {size[0]} {size[1]}", "role": "img", "aria-label": title}
-    root.attrib |= {"width": f"{size[0]}", "height": f"{size[1]}"} if kind == "heatmap" else {}
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _clean_attributes(found: Mapping[str, str], *, used: set[str], names: Mapping[str, str]) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    for name, value in found.items():
-        key = "href" if name.endswith("}href") else name
-        if (key == "id" and value not in used) or (key == "transform" and value.startswith("rotate(-0 ")):
-            continue
-        short = re.sub(r"(\d\.\d)\d+", r"\1", value) if key in {"d", "x", "y"} else value
-        if key == "d":
-            short = re.sub(r"\s*([A-Za-z])\s*", r"\1", short)
-        if key == "style":
-            short = re.sub(r"#[0-9a-f]{6}", lambda color: names.get(color[0], color[0]), short)
-            short = re.sub(r"font-family: [^;]*;? ?|stroke-miterlimit: [^;]*;? ?", "", short)
-        kept[key] = short
-    return kept
+    return root

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -20,7 +21,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 # Nothing may be fetched, and no script runs but the page's own: a browser holds the page to it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-_SUBSETS = ("train", "val", "test", "")
+_SUBSETS = {"Train": "train", "Validation": "val", "Test": "test", "Unused": ""}
+
+# Columns of differences, which have a sign.
+_POINTS = {"points", "low", "high", "gain", "confidence_less_accuracy"}
 
 _MAX_REJECTS = 200
 
@@ -29,6 +33,12 @@ _MAX_REJECTS = 200
 def read_style() -> str:
     """Return the style sheet of all pages."""
     return (TEMPLATES / "page.css").read_text(encoding="utf-8")
+
+
+def read_colors() -> dict[str, str]:
+    """Return the light color of each name in the style sheet."""
+    # The dark colors come after the light ones.
+    return dict(reversed(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", read_style())))
 
 
 @cache
@@ -49,6 +59,8 @@ def _environment() -> Environment:
         "plain": plain,
         "number": "{:,}".format,
         "points": lambda share: f"{100 * share:.1f}",
+        "heading": heading_of,
+        "cell": cell_of,
     }
     return environment
 
@@ -119,8 +131,35 @@ def phrase_of(method: str) -> str:
     >>> phrase_of("zero_shot")
     'zero-shot'
     """
-    label = label_of(method)
-    return label[:1].lower() + label[1:]
+    return in_sentence(label_of(method))
+
+
+def heading_of(column: str) -> str:
+    """Return the heading of a column of a table.
+
+    >>> heading_of("zero_shot_percent"), heading_of("num_groups"), heading_of("Top-1 %")
+    ('Zero-shot %', 'Num groups', 'Top-1 %')
+    """
+    name = column.removesuffix("_percent")
+    words = label_of(name) if name in METHODS else name[:1].upper() + name[1:].replace("_", " ")
+    return words + " %" * (name != column)
+
+
+def cell_of(value: object, column: str) -> str:
+    """Return the text of a cell: points with a sign, per cent with one decimal, large numbers with commas."""
+    if column == "method":
+        return label_of(str(value))
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "\N{EN DASH}"
+    if isinstance(value, float):
+        is_share = column.endswith(("_percent", "%"))
+        return signed(value) if column in _POINTS else f"{value:.1f}" if is_share else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def in_sentence(label: str) -> str:
+    """Return a label inside a sentence: `frame rate`, but `GOP length`."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def list_splits(manifest: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,22 +169,29 @@ def list_splits(manifest: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def describe_dataset(manifest: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the numbers of videos by split and by class of the rows of a manifest."""
+    """Return tables of the numbers of videos by split and by class, from the rows of a manifest."""
     splits = []
     for split in list_splits(manifest):
         counts = Counter(str(row.get(split) or "") for row in manifest)
         groups = len({row["group"] for row in manifest if row.get("group") and row.get(split)})
-        cells = [counts[subset] for subset in _SUBSETS]
-        splits.append({"name": split.removeprefix("split_"), "counts": cells, "groups": groups})
+        cells = {name: counts[subset] for name, subset in _SUBSETS.items()}
+        splits.append({"Split": split.removeprefix("split_"), **cells, "Groups": groups or None})
     classes = Counter((int(row["class_index"]), str(row["class_name"])) for row in manifest)
-    return {"splits": splits, "classes": [[index, name, count] for (index, name), count in sorted(classes.items())]}
+    rows = [{"Index": index, "Class": name, "Videos": count} for (index, name), count in sorted(classes.items())]
+    return {"splits": splits, "classes": rows}
 
 
 def describe_rejects(rejects: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Return the rejected videos by reason and one by one, from rows such as rejects.tsv has."""
-    reasons = Counter((row["stage"], row["variant"], row["reason"]) for row in rejects)
+    """Return tables of the rejected videos by reason and one by one, from rows such as rejects.tsv has."""
+    reasons = Counter((f"{row['stage']}/{row['variant']}", row["reason"]) for row in rejects)
     return {
-        "reasons": [[*key, REJECT_REASONS.get(key[2], ""), count] for key, count in sorted(reasons.items())],
-        "listed": [dict(row) for row in rejects[:_MAX_REJECTS]],
+        "reasons": [
+            {"Stage": stage, "Reason": reason, "Meaning": REJECT_REASONS.get(reason, ""), "Videos": count}
+            for (stage, reason), count in sorted(reasons.items())
+        ],
+        "listed": [
+            {heading_of(name): row[name] for name in ("video_id", "stage", "reason", "detail")}
+            for row in rejects[:_MAX_REJECTS]
+        ],
         "more": max(0, len(rejects) - _MAX_REJECTS),
     }

@@ -1,23 +1,30 @@
-"""Panels of results: intervals, gains, cost against accuracy, reliability, learning curves, histograms."""
+"""The kinds of charts. Each one draws the rows of a panel, which are also stored as its numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from moclip.report.figures import Canvas, Panel, palette
-from moclip.report.pages import label_of, phrase_of, short_number, signed
+from moclip.report.pages import label_of, read_colors, short_number, signed
 
-Floats = NDArray[np.float64]
+Rows = Sequence[Mapping[str, Any]]
 
-Counts = NDArray[np.integer]
+# The marks of a chart, and the words that a page shows for each of them.
+Tips = Iterator[tuple[Artist, Sequence[str]]]
 
-# Methods differ by shape as well as by color, so that they are read without colors too: color, marker, filled.
+# Methods differ in shape and color, so that charts can be read without colors: color, marker, filled.
 MARKS: Mapping[str, tuple[str, str, bool]] = {
     "zero_shot": ("zero", "o", False),
     "zero_shot_head": ("zero", "X", True),
@@ -31,24 +38,115 @@ MARKS: Mapping[str, tuple[str, str, bool]] = {
 
 _OTHER_MARK = ("ink", "o", True)
 
-_VERDICTS = {"gain": "motion", "loss": "miss", "unsure": "zero"}
-
-_MAX_NAME = 24
+# Shares of the width of a panel that names of rows and of classes may take.
+_NAMES, _CLASS_NAMES = 0.4, 0.2
 
 _MAX_POINTS = 300
 
-_NUM_STEPS = 24
+_MAX_NUMBERED_CELLS = 12
 
-_STEPS = [1, 2, 2.5, 5, 10]
-
-
-def _color(name: str) -> str:
-    return palette()[name]
+ROUND_STEPS = [1, 2, 2.5, 5, 10]
 
 
-def shorten(name: str, most: int = _MAX_NAME) -> str:
-    """Return a name of at most `most` characters, the rest cut off."""
-    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One chart: its title, a note, the kind of chart, the label of its axis, and its rows."""
+
+    title: str
+    kind: str
+    rows: Rows
+    axis: str = ""
+    note: str = ""
+
+
+def draw_panel(axes: Axes, panel: Panel, *, width: float) -> Tips:
+    """Draw a panel that is `width` points wide, and yield its marks with the words for each of them."""
+    return _KINDS[panel.kind][0](axes, panel, width)
+
+
+def height_of(panel: Panel, *, width: float) -> float:
+    """Return the height of a panel in points, without title and legend."""
+    if panel.kind == "heatmap":
+        names = _classes_of(panel)
+        cell, font = _size_cells(names, width=width)
+        return cell * len(names) + 0.8 * max(map(width_of, names), default=0) * font / _font_size() + 2 * font
+    _, fixed, each, _ = _KINDS[panel.kind]
+    return _font_size() * (fixed + each * len(panel.rows))
+
+
+def columns_of(panel: Panel) -> int:
+    """Return the number of panels of this kind in a row of a wide figure."""
+    return _KINDS[panel.kind][3]
+
+
+def margins_of(axes: Axes, panel: Panel, *, width: float) -> tuple[float, float, float, float]:
+    """Return the room for texts around the axes of a drawn panel, in points: left, below, right, above."""
+    em = _font_size()
+    if panel.kind == "heatmap":
+        cell, font = _size_cells(_classes_of(panel), width=width)
+        longest = max(map(width_of, _classes_of(panel)), default=0) * font / em
+        side = cell * len(_classes_of(panel))
+        return longest + 0.4 * font, 0, max(width - longest - 0.4 * font - side, 0), 0.8 * longest + font
+    left = _widest_tick(axes.yaxis) + 1.6 * em * bool(axes.get_ylabel()) + 0.5 * em
+    right = _widest_tick(axes.xaxis) / 2
+    names = [(text.get_horizontalalignment(), width_of(text.get_text()) + 0.6 * em) for text in axes.texts]
+    left, right = (
+        max([low, *(size for side, size in names if side == key)]) for low, key in ((left, "right"), (right, "left"))
+    )
+    return left, (1.5 * em if axes.axison else 0) + 1.4 * em * bool(axes.get_xlabel()), right, 0.5 * em
+
+
+def _widest_tick(axis: Any) -> float:
+    return max(map(width_of, axis.get_major_formatter().format_ticks(axis.get_majorticklocs())), default=0)
+
+
+def fit_ticks(axes: Axes) -> None:
+    """Draw fewer ticks below the axes where their labels would meet."""
+    locator: Any = axes.xaxis.get_major_locator()
+    for number in (4, 3, 2, 1):
+        places = [(place, 0.5) for place in axes.xaxis.get_majorticklocs()]
+        gaps: Any = np.diff(axes.get_xaxis_transform().transform(places)[:, 0]) if len(places) > 1 else []
+        if min(gaps, default=math.inf) >= _widest_tick(axes.xaxis) + _font_size() / 3:
+            break
+        if isinstance(locator, ticker.LogLocator):
+            locator.set_params(subs=(1,), numticks=number)
+        elif isinstance(locator, ticker.MaxNLocator):
+            locator.set_params(nbins=number, min_n_ticks=1)
+
+
+def width_of(text: str) -> float:
+    """Return the width of a line of text in points, measured in the font of the style."""
+    params: Any = mpl.rcParams
+    return measure_text(text, params["font.size"], tuple(params["font.family"]))[0]
+
+
+@cache
+def measure_text(text: str, size: float, family: tuple[str, ...]) -> tuple[float, float, float]:
+    """Return width, height and descent of a line of text in points."""
+    found = text_to_path.get_text_width_height_descent(text, FontProperties(list(family), size=size), False)
+    width, height, descent = map(float, found)
+    return width, height, descent
+
+
+def shorten(text: str, *, room: float) -> str:
+    """Return a text whose end is cut off where it is wider than `room` points."""
+    if width_of(text) <= room:
+        return text
+    kept = text
+    while len(kept) > 1 and width_of(f"{kept}\N{HORIZONTAL ELLIPSIS}") > room:
+        kept = kept[:-1]
+    return f"{kept}\N{HORIZONTAL ELLIPSIS}"
+
+
+@cache
+def palette() -> Mapping[str, str]:
+    """Return the light color of each name in the style sheet, such as `fusion`."""
+    return read_colors()
+
+
+def _font_size() -> float:
+    params: Any = mpl.rcParams
+    return float(params["font.size"])
 
 
 def _size(name: str, share: float = 1.0) -> float:
@@ -56,271 +154,242 @@ def _size(name: str, share: float = 1.0) -> float:
     return share * float(params[f"lines.{name}"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A named number in points and the bounds of its interval, or None; `verdict` is gain, loss or unsure."""
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    verdict: str
-    label: str
+def _mark(method: str) -> dict[str, Any]:
+    color, marker, filled = MARKS.get(method, _OTHER_MARK)
+    ink = palette()[color]
+    return {"marker": marker, "edgecolor": ink, "facecolor": ink if filled else palette()["page"],
+            "s": _size("markersize") ** 2, "zorder": 3, "label": label_of(method)}  # fmt: skip
 
 
-def rows_panel(rows: Sequence[Row], *, title: str, axis: str, bars: bool) -> Panel:
-    """Return a line for each number over an axis of points through 0: a bar from 0, or a dot, and its interval."""
-
-    def draw(canvas: Canvas) -> None:
-        axes = canvas.axes
-        places = np.arange(len(rows))[::-1]
-        axes.axvline(0, color=_color("muted"), linewidth=_size("linewidth", 0.55), zorder=1)
-        for place, row in zip(places, rows, strict=True):
-            color = _color(_VERDICTS[row.verdict])
-            if row.low is not None and row.high is not None:
-                style: dict[str, Any] = {
-                    "color": _color("ink") if bars else color,
-                    "linewidth": _size("linewidth", 0.5 if bars else 1),
-                }
-                axes.plot(
-                    [row.low, row.high], [place, place], "|-", markersize=_size("markersize", 0.8), zorder=3, **style
-                )
-            if bars:
-                canvas.tip(axes.barh(place, row.value, height=0.6, color=color, zorder=2)[0], [row.label])
-            else:
-                face = _color("page") if row.verdict == "unsure" else color
-                area = _size("markersize") ** 2
-                canvas.tip(axes.scatter(row.value, place, s=area, color=face, edgecolor=color, zorder=4), [row.label])
-            axes.annotate(signed(row.value), (1, place), xycoords=("axes fraction", "data"), va="center",
-                          xytext=(0.5, 0), textcoords="offset fontsize")  # fmt: skip
-        axes.set_yticks(places, [shorten(row.name) for row in rows], color=_color("ink"))
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.grid(visible=False, axis="y")
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(low, -0.5), max(high, 0.5))
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=_STEPS))
-        axes.xaxis.set_major_formatter(lambda value, _: signed(value).removesuffix(".0") if value else "0")
-        axes.set_xlabel(axis)
-
-    numbers = [{"name": row.name, "points": row.value, "low": row.low, "high": row.high} for row in rows]
-    kind = "gains" if bars else "intervals"
-    return Panel(title=title, kind=kind, draw=draw, rows=numbers, height=52 + 20.0 * len(rows))
+def _ink_of(method: str) -> str:
+    return palette()[MARKS.get(method, _OTHER_MARK)[0]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A place in a scatter: cost above 0, accuracy from 0 to 1 and half of its interval, or None; faint or not."""
-
-    cost: float
-    accuracy: float
-    half: float | None
-    experiment: str
-    method: str
-    is_faint: bool
-
-
-def scatter_panel(points: Sequence[Point], *, title: str, axis: str) -> Panel:
-    """Return accuracy over a cost on a logarithmic axis, each point with its interval; later ones are on top."""
-
-    def draw(canvas: Canvas) -> None:
-        axes = canvas.axes
-        for point in points:
-            color, marker, filled = MARKS.get(point.method, _OTHER_MARK)
-            alpha = 0.38 if point.is_faint else 1
-            if point.half is not None:
-                bounds = [100 * (point.accuracy - point.half), 100 * min(point.accuracy + point.half, 1.0)]
-                axes.plot(
-                    [point.cost] * 2, bounds, color=_color(color), linewidth=_size("linewidth", 0.7), alpha=0.55 * alpha
-                )
-            mark = axes.scatter(
-                point.cost, 100 * point.accuracy, s=_size("markersize") ** 2, marker=marker, alpha=alpha, zorder=3,
-                facecolor=_color(color if filled else "page"), edgecolor=_color(color), label=label_of(point.method),
-            )  # fmt: skip
-            words = f"{point.experiment}, {label_of(point.method)}: {100 * point.accuracy:.1f} %"
-            canvas.tip(mark, [f"{words}, {short_number(point.cost)}"])
-        axes.set_xscale("log")
-        low, high = (math.log10(choose(point.cost for point in points)) for choose in (min, max))
-        pad = max(0.1 * (high - low), 0.12)
-        axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
-        factors = (1, 2, 5) if high - low < 1.7 else (1, 3) if high - low < 3 else (1,)
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=factors))
-        axes.xaxis.set_minor_locator(ticker.NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
-        axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=_STEPS))
-        axes.set(xlabel=axis, ylabel="top-1, %")
-        _add_legend(canvas)
-
-    rows = [
-        {"experiment": point.experiment, "method": point.method, "cost": point.cost, "top_1": point.accuracy,
-         "top_1_ci95": point.half}
-        for point in points
-    ]  # fmt: skip
-    return Panel(title=title, kind="scatter", draw=draw, rows=rows, height=330)
+def _name_rows(axes: Axes, names: Sequence[str], *, width: float, values: Sequence[str] = ()) -> NDArray[np.int64]:
+    # Texts, since a tick is five artists and takes five times as long.
+    places = np.arange(len(names))[::-1]
+    for sign, words in ((-1, [shorten(name, room=_NAMES * width) for name in names]), (1, values)):
+        gap = ScaledTranslation(sign * _font_size() / 144, 0, axes.figure.dpi_scale_trans)
+        for place, word in zip(places, words, strict=False):
+            axes.text((sign + 1) / 2, place, word, transform=axes.get_yaxis_transform() + gap, va="center",
+                      ha="right" if sign < 0 else "left", color=palette()["ink"])  # fmt: skip
+    axes.set(yticks=[], ylim=(-0.6, len(names) - 0.4))
+    return places
 
 
-def _add_legend(canvas: Canvas) -> None:
-    handles, labels = canvas.axes.get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))
-    if shown:
-        canvas.axes.legend(
-            shown.values(), shown.keys(), loc="lower left", bbox_to_anchor=(-0.13, 1.0), ncols=2, borderaxespad=0.1
-        )
+def _boxes(axes: Axes, left: Any, bottom: Any, width: Any, height: Any, **style: Any) -> PolyCollection:
+    # One artist for all bars or cells: matplotlib's own bars take ten times as long.
+    left, bottom, width, height = np.broadcast_arrays(
+        *(np.asarray(part, float) for part in (left, bottom, width, height))
+    )
+    x, y = [left, left + width, left + width, left], [bottom, bottom, bottom + height, bottom + height]
+    boxes = PolyCollection(list(np.stack([x, y]).T.reshape(-1, 4, 2)), **style)
+    axes.add_collection(boxes)
+    axes.autoscale_view()
+    return boxes
 
 
-def reliability_panel(counts: Counts, *, confidence: Floats, accuracy: Floats, method: str, note: str) -> Panel:
-    """Return accuracy over confidence with the line of a perfect match, and below it the share of videos of each bin.
-
-    Each argument is (bins,); the means of an empty bin are not drawn.
-    """
-    filled = np.flatnonzero(counts)
-    total, most = max(1, int(counts.sum())), max(1, int(counts.max(initial=0)))
-
-    def draw(canvas: Canvas) -> None:
-        axes, color = canvas.axes, _color(MARKS.get(method, _OTHER_MARK)[0])
-        axes.plot([0, 1], [0, 1], color=_color("muted"), linewidth=_size("linewidth", 0.55), dashes=(4, 4))
-        axes.plot(confidence[filled], accuracy[filled], color=color, linewidth=_size("linewidth", 0.6), alpha=0.7)
-        areas = (_size("markersize") * (0.6 + np.sqrt(counts[filled] / most))) ** 2 / 2
-        words = [
-            f"confidence {100 * confidence[b]:.0f} %, accuracy {100 * accuracy[b]:.0f} % of {int(counts[b]):,} "
-            f"({100 * counts[b] / total:.0f} % of all)"
-            for b in filled
+def _draw_points(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw a line for each row over an axis of points through 0: a bar from 0 or a dot, and its interval."""
+    rows, is_bar = panel.rows, panel.kind == "gains"
+    points = np.array([row["points"] for row in rows])
+    places = _name_rows(axes, [row["name"] for row in rows], width=width, values=[*map(signed, points)])
+    axes.axvline(0, color=palette()["muted"], linewidth=_size("linewidth", 0.55), zorder=1)
+    verdicts = [judge(row["points"], row["low"], row["high"]) for row in rows]
+    colors = [palette()[{"gain": "motion", "loss": "miss", "unsure": "zero"}[verdict]] for verdict in verdicts]
+    known = [(row["low"], row["high"], place, color) for row, place, color in zip(rows, places, colors, strict=True)
+             if row["low"] is not None]  # fmt: skip
+    if known:
+        low, high, place, inks = zip(*known, strict=True)
+        style: dict[str, Any] = {"colors": palette()["ink"] if is_bar else inks, "zorder": 3}
+        axes.hlines(place, low, high, linewidth=_size("linewidth", 0.5 if is_bar else 1), **style)
+        for ends in (low, high):
+            axes.vlines(ends, np.subtract(place, 0.17), np.add(place, 0.17), linewidth=_size("linewidth", 0.6), **style)
+    if is_bar:
+        marks: Artist = _boxes(axes, 0, places - 0.3, points, 0.6, facecolors=colors, zorder=2)
+    else:
+        faces = [
+            palette()["page"] if verdict == "unsure" else color for verdict, color in zip(verdicts, colors, strict=True)
         ]
-        canvas.tip(axes.scatter(confidence[filled], accuracy[filled], s=areas, color=color, zorder=3), words)
-        edges = np.arange(len(counts)) / len(counts)
-        axes.bar(edges, 0.18 * counts / most, 0.9 / len(counts), bottom=-0.24, align="edge", color=color, alpha=0.55)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.25, 1.02), xlabel="confidence, %", ylabel="accuracy, %")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(ticker.FixedLocator([0, 0.5, 1]))
-            axis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
-
-    rows = [
-        {"bin": f"{100 * b / len(counts):.0f} to {100 * (b + 1) / len(counts):.0f} %", "videos": int(counts[b]),
-         "confidence": float(confidence[b]), "accuracy": float(accuracy[b])}
-        for b in filled
-    ]  # fmt: skip
-    return Panel(title=label_of(method), kind="reliability", draw=draw, rows=rows, note=note, width=250, height=235)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """A line: a value for each epoch from 1, (E,), nan where there is none, and the range over runs."""
-
-    name: str
-    method: str
-    values: Floats
-    low: Floats
-    high: Floats
-    is_dashed: bool = False
+        marks = axes.scatter(points, places, s=_size("markersize") ** 2, color=faces, edgecolor=colors, zorder=4)
+    yield (
+        marks,
+        [
+            f"{row['name']}: {signed(row['points'])}"
+            + (f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] is not None else "")
+            for row in rows
+        ],
+    )
+    axes.grid(visible=False, axis="y")
+    least, most = axes.get_xlim()
+    axes.set(xlim=(min(least, -0.5), max(most, 0.5)), ylim=(-0.6, len(rows) - 0.4), xlabel=panel.axis)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=ROUND_STEPS))
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value).removesuffix(".0") if value else "0")
 
 
-def curves_panel(series: Sequence[Series], *, title: str, is_share: bool) -> Panel:
-    """Return the series over epochs, with a band from the lowest to the highest run. Shares are in per cent."""
-    scale = 100 if is_share else 1
-
-    def draw(canvas: Canvas) -> None:
-        axes = canvas.axes
-        for one in series:
-            color = _color(MARKS.get(one.method, _OTHER_MARK)[0])
-            kept = np.flatnonzero(np.isfinite(one.values))
-            kept = kept[:: max(1, math.ceil(len(kept) / _MAX_POINTS))]
-            style: dict[str, Any] = {
-                "marker": "o" if len(kept) == 1 else "",
-                "dashes": (2.2, 1.6) if one.is_dashed else (),
-            }
-            axes.plot(kept + 1, scale * one.values[kept], color=color, label=one.name, **style)
-            low, high = (scale * bound[kept] for bound in (one.low, one.high))
-            axes.fill_between(kept + 1, low, high, color=color, alpha=0.13, linewidth=0)
-        axes.set_ylim(0, 102 if is_share else None)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(ticker.MaxNLocator(4, steps=_STEPS))
-        axes.set(xlabel="epoch", ylabel="%" if is_share else "nats")
-        _add_legend(canvas)
-
-    rows = [
-        {"line": one.name, "epoch": epoch + 1, "value": float(one.values[epoch]), "low": float(one.low[epoch]),
-         "high": float(one.high[epoch])}
-        for one in series for epoch in np.flatnonzero(np.isfinite(one.values))
-    ]  # fmt: skip
-    return Panel(title=title, kind="curves", draw=draw, rows=rows, height=236 + 20 * math.ceil(len(series) / 2))
+def judge(points: float, low: float | None, high: float | None) -> str:
+    """Return `gain`, `loss`, or `unsure` where the interval has 0 in it or there is none."""
+    if low is None or high is None or low <= 0 <= high:
+        return "unsure"
+    return "gain" if points > 0 else "loss"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts of the values between edges, one edge more than counts; the last count has all that is beyond, if cut."""
-
-    counts: Sequence[int]
-    edges: Sequence[float]
-    is_cut: bool
-
-
-def count_values(values: Floats) -> Histogram:
-    """Return a histogram of the values, (N,) and finite, in round equal steps.
-
-    It ends where one value in a hundred is larger, if those reach more than twice as far.
-    """
-    low, high = float(values.min()), float(values.max())
-    usual = float(np.quantile(values, 0.99))
-    top = high if high <= 2 * usual else usual
-    is_whole = bool((values == np.round(values)).all())
-    locator = ticker.MaxNLocator(_NUM_STEPS, steps=_STEPS, integer=is_whole, min_n_ticks=1)
-    ticks = locator.tick_values(low, top if top > low else low + 1)
-    step = ticks[1] - ticks[0]
-    first = math.floor(low / step + 1e-9)
-    edges = step * np.arange(first, max(math.floor(top / step + 1e-9), first) + 2)
-    counts = np.histogram(values.clip(edges[0], edges[-1]), bins=edges)[0]
-    return Histogram(counts=counts.tolist(), edges=edges.round(12).tolist(), is_cut=bool(high > edges[-1]))
+def _draw_scatter(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw accuracy over a cost, with intervals; rows after the first experiment's are faint and below it."""
+    first = panel.rows[0]["experiment"]
+    for row in reversed(panel.rows):
+        alpha = 1 if row["experiment"] == first else 0.38
+        if row["low"] is not None and row["experiment"] == first:
+            style: dict[str, Any] = {"color": _ink_of(row["method"]), "linewidth": _size("linewidth", 0.7)}
+            axes.plot([row["cost"]] * 2, [row["low"], row["high"]], alpha=0.55, **style)
+        mark = axes.scatter(row["cost"], row["top_1_percent"], alpha=alpha, **_mark(row["method"]))
+        words = f"{row['experiment']}, {label_of(row['method'])}: {row['top_1_percent']:.1f} %"
+        yield mark, [f"{words}, {short_number(row['cost'])}"]
+    chance = max(row["chance_percent"] for row in panel.rows)
+    axes.axhline(chance, color=palette()["muted"], linewidth=_size("linewidth", 0.55), dashes=(4, 4), label="Chance")
+    axes.set_xscale("log")
+    low, high = (math.log10(choose(row["cost"] for row in panel.rows)) for choose in (min, max))
+    pad = max(0.1 * (high - low), 0.12)
+    axes.set(xlim=(10 ** (low - pad), 10 ** (high + pad)), xlabel=panel.axis, ylabel="top-1, %")
+    wide = width > 25 * _font_size()
+    factors = (1, 2, 5) if wide and high - low < 1.7 else (1, 3) if wide and high - low < 3 else (1,)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=factors))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=ROUND_STEPS))
 
 
-def histogram_panel(histogram: Histogram, *, title: str, unit: str) -> Panel:
-    """Return bars of the counts."""
-    counts, edges = histogram.counts, histogram.edges
-
-    def draw(canvas: Canvas) -> None:
-        widths = 0.94 * np.diff(edges)
-        bars = canvas.axes.bar(edges[:-1], counts, widths, align="edge", color=_color("motion"))
-        for index, bar in enumerate(bars):
-            is_last = histogram.is_cut and index == len(counts) - 1
-            end = "or more" if is_last else f"to {edges[index + 1]:g}"
-            canvas.tip(bar, [f"{edges[index]:g} {end}: {counts[index]:,}"])
-        canvas.axes.yaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
-        canvas.axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        canvas.axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        canvas.axes.set_xlabel(unit)
-
-    rows = [{"from": edges[index], "to": edges[index + 1], "count": count} for index, count in enumerate(counts)]
-    return Panel(title=title, kind="histogram", draw=draw, rows=rows)
-
-
-def classes_panel(accuracy: Mapping[str, Floats], *, names: Sequence[str], title: str) -> Panel:
-    """Return a row for each class with the accuracy of each method, (K,)."""
-
-    def draw(canvas: Canvas) -> None:
-        axes = canvas.axes
-        places = np.arange(len(names))[::-1]
-        for method, values in accuracy.items():
-            color, marker, filled = MARKS.get(method, _OTHER_MARK)
-            face = _color(color if filled else "page")
-            axes.scatter(100 * values, places, s=_size("markersize") ** 2, marker=marker, facecolor=face,
-                         edgecolor=_color(color), label=label_of(method), zorder=3)  # fmt: skip
-        axes.set_yticks(places, [shorten(name) for name in names], color=_color("ink"))
-        axes.set(xlim=(-3, 103), ylim=(-0.6, len(names) - 0.4), xlabel="accuracy, %")
-        _add_legend(canvas)
-
-    rows = [
-        {"class": name, **{phrase_of(method): float(values[index]) for method, values in accuracy.items()}}
-        for index, name in enumerate(names)
+def _draw_reliability(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw accuracy over confidence, the line of a perfect match, and the share of videos of each bin below it."""
+    del width
+    names = ("confidence_percent", "accuracy_percent", "videos", "from_percent", "to_percent")
+    confidence, accuracy, videos, start, stop = (np.array([row[name] for row in panel.rows], float) for name in names)
+    ink, most = _ink_of(panel.rows[0]["method"]), videos.max()
+    axes.plot([0, 100], [0, 100], color=palette()["muted"], linewidth=_size("linewidth", 0.55), dashes=(4, 4))
+    axes.plot(confidence, accuracy, color=ink, linewidth=_size("linewidth", 0.6), alpha=0.7)
+    words = [
+        f"confidence {row['confidence_percent']:.0f} %, accuracy {row['accuracy_percent']:.0f} % of {row['videos']:,} "
+        f"({100 * row['videos'] / videos.sum():.0f} % of all)"
+        for row in panel.rows
     ]
-    return Panel(title=title, kind="classes", draw=draw, rows=rows, height=80 + 20.0 * len(names))
+    areas = (_size("markersize") * (0.6 + np.sqrt(videos / most))) ** 2 / 2
+    yield axes.scatter(confidence, accuracy, s=areas, color=ink, zorder=3), words
+    _boxes(axes, start, -24, 0.9 * (stop - start), 18 * videos / most, facecolors=ink, alpha=0.55)
+    axes.set(xlim=(-2, 102), ylim=(-25, 102), xlabel="confidence, %", ylabel="accuracy, %")
+    axes.set(xticks=[0, 50, 100], yticks=[0, 50, 100])
 
 
-def moment_panel(times: Floats, *, values: Floats, start: float, peak: float, stop: float) -> Panel:
-    """Return a value over time, seconds, without axes: the span from start to stop shaded, its peak marked."""
+def _draw_curves(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw the lines of the rows over epochs, each with a band from the lowest to the highest run."""
+    del width
+    for name in dict.fromkeys(row["line"] for row in panel.rows):
+        rows = [row for row in panel.rows if row["line"] == name]
+        rows = rows[:: max(1, math.ceil(len(rows) / _MAX_POINTS))]
+        epoch, value, low, high = (np.array([row[key] for row in rows]) for key in ("epoch", "value", "low", "high"))
+        ink = _ink_of(rows[0]["method"])
+        dashes = (2.2, 1.6) if rows[0]["subset"] == "train" else ()
+        axes.plot(epoch, value, color=ink, label=name, marker="o" if len(rows) == 1 else "", dashes=dashes)
+        axes.fill_between(epoch, low, high, color=ink, alpha=0.13, linewidth=0)
+    axes.set(ylim=(0, 102 if panel.axis == "%" else None), xlabel="epoch", ylabel=panel.axis)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(4, steps=ROUND_STEPS))
+    yield from ()
 
-    def draw(canvas: Canvas) -> None:
-        canvas.axes.axvspan(start, max(stop, start), color=_color("fusion"), alpha=0.18, linewidth=0)
-        canvas.axes.axvline(peak, color=_color("appearance"), linewidth=_size("linewidth", 0.7))
-        canvas.axes.plot(times, values, color=_color("fusion"), linewidth=_size("linewidth", 0.7))
-        canvas.axes.margins(x=0, y=0.08)
-        canvas.axes.set_axis_off()
 
-    return Panel(title="similarity over time", kind="moment", draw=draw, rows=(), width=300, height=44)
+def _draw_histogram(axes: Axes, panel: Panel, width: float) -> Tips:
+    del width
+    starts, counts = ([row[name] for row in panel.rows] for name in ("from", "count"))
+    step = starts[1] - starts[0] if len(starts) > 1 else panel.rows[0]["to"] - starts[0]
+    ends = ["or more" if row["to"] is None else f"to {row['to']:g}" for row in panel.rows]
+    words = [f"{row['from']:g} {end}: {row['count']:,}" for row, end in zip(panel.rows, ends, strict=True)]
+    yield _boxes(axes, starts, 0, 0.94 * step, counts, facecolors=palette()["motion"]), words
+    axes.set_ylim(0, None)
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(panel.axis)
+
+
+def _draw_classes(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw a line for each class with the accuracy of each method; the columns in per cent are those of methods."""
+    places = _name_rows(axes, [row["class"] for row in panel.rows], width=width)
+    for key in (key for key in panel.rows[0] if key.endswith("_percent")):
+        method = key.removesuffix("_percent")
+        shares = np.array([row[key] for row in panel.rows], float)
+        words = [
+            f"{row['class']}, {label_of(method)}: {share:.1f} %" for row, share in zip(panel.rows, shares, strict=True)
+        ]
+        yield axes.scatter(shares, places, **_mark(method)), words
+    axes.set(xlim=(-3, 103), xlabel="accuracy, %")
+
+
+def _draw_moment(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw a value over time without axes: the rows `within` the moment shaded, its highest value marked."""
+    del width
+    seconds, values, within = (np.array([row[name] for row in panel.rows]) for name in ("seconds", "value", "within"))
+    inside = seconds[within.astype(bool)]
+    axes.axvspan(inside.min(), inside.max(), color=palette()["fusion"], alpha=0.18, linewidth=0)
+    axes.axvline(
+        inside[values[within.astype(bool)].argmax()], color=palette()["appearance"], linewidth=_size("linewidth", 0.7)
+    )
+    axes.plot(seconds, values, color=palette()["fusion"], linewidth=_size("linewidth", 0.7))
+    axes.margins(x=0, y=0.08)
+    axes.set_axis_off()
+    yield from ()
+
+
+def _classes_of(panel: Panel) -> list[str]:
+    return [row["true"] for row in panel.rows if row["true"] == row["predicted"]]
+
+
+def _size_cells(names: Sequence[str], *, width: float) -> tuple[float, float]:
+    # Width of a cell and size of the text, so that names at the left, cells, and slanted names fill the width.
+    base, number = _font_size(), max(len(names), 1)
+    room = 1.65 * max(map(width_of, names), default=0) + 2 * base
+    cell = min((width - room) / number, 4 * base) if 0.8 * (width - room) / number >= base else 0
+    cell = cell or width / (number + 0.8 * room / base)
+    return cell, min(base, 0.8 * cell)
+
+
+def _draw_heatmap(axes: Axes, panel: Panel, width: float) -> Tips:
+    """Draw a confusion matrix: rows true, columns predicted, ink as the share of the row."""
+    names = _classes_of(panel)
+    place = {name: index for index, name in enumerate(names)}
+    _, font = _size_cells(names, width=width)
+    axes.set_facecolor(palette()["card"])
+    filled = [row for row in panel.rows if row["videos"]]
+    for is_hit in (True, False):
+        own = [row for row in filled if (row["true"] == row["predicted"]) == is_hit]
+        shares = [row["videos"] / row["of"] for row in own]
+        column, line = ([place[row[key]] for row in own] for key in ("predicted", "true"))
+        ink = palette()["fusion" if is_hit else "miss"]
+        inks = [mpl.colors.to_rgba(ink, max(share, 0.06)) for share in shares]
+        yield _boxes(axes, column, line, 0.94, 0.94, facecolors=inks), [_describe_cell(row) for row in own]
+        for row, share in zip(own, shares, strict=True) if len(names) <= _MAX_NUMBERED_CELLS else ():
+            axes.text(place[row["predicted"]] + 0.47, place[row["true"]] + 0.5, f"{100 * share:.0f}", ha="center",
+                      va="center", fontsize=min(font, 0.8 * _font_size()),
+                      color=palette()["page" if share > 0.5 else "ink"])  # fmt: skip
+    axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal", anchor="NW", xticks=[], yticks=[])
+    style: dict[str, Any] = {"fontsize": font, "color": palette()["ink"]}
+    for name, index in place.items():
+        axes.text(-0.2, index + 0.5, name, ha="right", va="center", **style)
+        axes.text(index + 0.6, -0.2, name, ha="left", va="bottom", rotation=50, rotation_mode="anchor", **style)
+
+
+def _describe_cell(row: Mapping[str, Any]) -> str:
+    pair = f"{row['true']} \N{RIGHTWARDS ARROW} {row['predicted']}"
+    return f"{pair}: {row['videos']} of {row['of']} ({100 * row['videos'] / row['of']:.1f} %)"
+
+
+# The function of each kind, its height and that of each row in sizes of the text, and panels in a row of a wide figure.
+_KINDS: Mapping[str, tuple[Callable[[Axes, Panel, float], Tips], float, float, int]] = {
+    "intervals": (_draw_points, 4.2, 1.7, 2),
+    "gains": (_draw_points, 4.2, 1.7, 2),
+    "scatter": (_draw_scatter, 24, 0, 2),
+    "reliability": (_draw_reliability, 17, 0, 4),
+    "curves": (_draw_curves, 18, 0, 2),
+    "histogram": (_draw_histogram, 18, 0, 2),
+    "classes": (_draw_classes, 4.2, 1.5, 2),
+    "moment": (_draw_moment, 3.6, 0, 1),
+    "heatmap": (_draw_heatmap, 0, 0, 1),
+}

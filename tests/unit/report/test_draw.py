@@ -18,8 +18,8 @@ from moclip.dataset.manifest import build_manifest, read_manifest, write_manifes
 from moclip.errors import DatasetError
 from moclip.extraction.extractor import ShardJob
 from moclip.extraction.motion import extract_motion_shard, index_motion
-from moclip.motion.fields import FieldSpec
-from moclip.report.draw import choose_videos, field_spec_of, write_motion_pictures
+from moclip.motion.fields import FieldSpec, build_field_spec
+from moclip.report.draw import choose_videos, write_motion_pictures
 from tests.unit.video.test_motion_vectors import encode, pan, render
 
 VOID = {"meta", "link", "br", "img", "input"}
@@ -296,6 +296,6 @@ def test_a_video_whose_frames_are_gone_is_named_on_the_page(
 
 def test_a_window_of_0_goes_back_to_the_keyframe() -> None:
     field = FieldSettings(kind="raw", window=0, stride=4, compensate_camera=True, upright=True)
-    expected = FieldSpec(window=None, stride=4, compensate_camera=True, upright=True)
-    assert field_spec_of(field) == expected
-    assert field_spec_of(field.model_copy(update={"window": 7})).window == 7
+    expected = FieldSpec(kind="raw", window=None, stride=4, compensate_camera=True, upright=True)
+    assert build_field_spec(field) == expected
+    assert build_field_spec(field.model_copy(update={"window": 7})).window == 7

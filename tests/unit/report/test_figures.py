@@ -11,35 +11,33 @@ from PIL import Image
 
 from moclip.cli.main import main
 from moclip.errors import DatasetError
-from moclip.report.confusion import heatmap_panel
 from moclip.report.experiment import write_network_curve
-from moclip.report.figures import STYLES, Figure, Style, draw_svg, palette, write_figure, write_svg
+from moclip.report.figures import STYLES, Figure, Style, draw_figures, write_svg
 from moclip.report.pages import read_style
-from moclip.report.plots import Row, curves_panel, rows_panel
+from moclip.report.plots import Panel, palette
 from moclip.report.results import write_figures
-from tests.unit.report.test_plots import series
+from tests.unit.report.test_plots import cost, curve, make_panel, matrix, point
 from tests.unit.report.test_results import made_request
 
 
 def make_figure(*, num_panels: int = 1, name: str = "a $<class>$ & more") -> Figure:
-    rows = [Row(name=name, value=5, low=1, high=9, verdict="gain", label=name)]
-    panels = [rows_panel(rows, title=f"Panel {number}", axis="points", bars=True) for number in range(num_panels)]
+    panels = [make_panel("gains", [point(name, 5, 1, 9)], title=f"Panel {number}") for number in range(num_panels)]
     return Figure(name="gains", title="Gains", panels=panels)
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        write_figure(tmp_path / folder, figure=make_figure(num_panels=2), style=STYLES["paper"])
+        draw_figures([make_figure(num_panels=2)], folder=tmp_path / folder)
         write_svg(tmp_path / folder / "gains.svg", figure=make_figure())
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["gains.pdf", "gains.png", "gains.svg", "gains.tsv"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert draw_svg(make_figure()) == draw_svg(make_figure())
+    assert draw_figures([make_figure()]) == draw_figures([make_figure()])
 
 
 def test_a_chart_of_a_page_has_the_colors_and_the_font_of_the_page() -> None:
-    (panel,) = draw_svg(make_figure())
+    (panel,) = draw_figures([make_figure()])["gains"]
     assert not re.search(r"#[0-9a-f]{6}|font-family|xmlns|<metadata|url\(http", panel["svg"])
     names = set(re.findall(r"var\(--([\w-]+)\)", panel["svg"]))
     assert {"motion", "ink", "muted", "line"} <= names <= set(palette())
@@ -47,17 +45,19 @@ def test_a_chart_of_a_page_has_the_colors_and_the_font_of_the_page() -> None:
 
 
 def test_the_ids_of_all_charts_of_a_page_differ() -> None:
-    panels = draw_svg(Figure(name="x", title="x", panels=[curves_panel([series([0.5])], title="x", is_share=True)] * 3))
-    found = [found for panel in panels for found in re.findall(r' id="([^"]*)"', panel["svg"])]
+    panels: list[Panel] = [curve([0.5]), make_panel("scatter", [cost(1.0), cost(9.0)]), matrix([[1]], names=["A"])]
+    figures = [Figure(name=name, title="x", panels=panels) for name in ("one", "two")]
+    drawn = [panel for charts in draw_figures(figures).values() for panel in charts]
+    found = [found for panel in drawn for found in re.findall(r' id="([^"]*)"', panel["svg"])]
     assert found
     assert len(found) == len(set(found))
-    for panel in panels:
-        assert set(re.findall(r'href="#([^"]*)"', panel["svg"])) <= set(re.findall(r' id="([^"]*)"', panel["svg"]))
+    for panel in drawn:
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]*)["\)]', panel["svg"])) <= set(found)
 
 
 @pytest.mark.parametrize(("num_panels", "inches"), [(1, 3.35), (2, 7.0), (5, 7.0)])
 def test_a_figure_fits_the_columns_of_a_paper(tmp_path: Path, num_panels: int, inches: float) -> None:
-    write_figure(tmp_path, figure=make_figure(num_panels=num_panels), style=STYLES["paper"])
+    draw_figures([make_figure(num_panels=num_panels)], folder=tmp_path)
     with Image.open(tmp_path / "gains.png") as image:
         assert image.width == pytest.approx(300 * inches, abs=1)
     pdf = (tmp_path / "gains.pdf").read_bytes()
@@ -68,15 +68,15 @@ def test_a_figure_fits_the_columns_of_a_paper(tmp_path: Path, num_panels: int, i
 
 def test_a_matrix_of_a_hundred_and_one_classes_fits_a_page(tmp_path: Path) -> None:
     names = [f"ClassOfALongName{index}" for index in range(101)]
-    panel = heatmap_panel(np.eye(101, dtype=int), totals=np.ones(101, int), names=names, title="t")
-    write_figure(tmp_path, figure=Figure(name="m", title="m", panels=[panel]), style=STYLES["paper"])
+    panel = matrix(np.eye(101, dtype=int), names=names)
+    draw_figures([Figure(name="m", title="m", panels=[panel])], folder=tmp_path)
     with Image.open(tmp_path / "m.png") as image:
         assert image.width == 2100
         assert image.height <= 2700
 
 
 def test_the_numbers_are_stored_beside_the_figure(tmp_path: Path) -> None:
-    write_figure(tmp_path, figure=make_figure(num_panels=2), style=Style())
+    draw_figures([make_figure(num_panels=2)], style=Style(), folder=tmp_path)
     with (tmp_path / "gains.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, dialect="excel-tab"))
     assert [row["panel"] for row in rows] == ["Panel 0", "Panel 1"]
@@ -84,7 +84,7 @@ def test_the_numbers_are_stored_beside_the_figure(tmp_path: Path) -> None:
 
 
 def test_a_figure_without_panels_says_that_there_is_nothing(tmp_path: Path) -> None:
-    write_figure(tmp_path, figure=Figure(name="none", title="Gains", panels=()), style=STYLES["paper"])
+    draw_figures([Figure(name="none", title="Gains", panels=())], folder=tmp_path)
     assert (tmp_path / "none.tsv").read_text() == "panel\n"
     assert (tmp_path / "none.pdf").stat().st_size > 1000
 
@@ -166,8 +166,8 @@ def test_words_have_enough_contrast_on_pages_and_cards(scheme: int, name: str) -
 
 
 def test_the_title_of_a_panel_is_above_its_legend(tmp_path: Path) -> None:
-    panel = curves_panel([series([0.5, 0.6]), series([0.1, 0.2])], title="Title", is_share=True)
+    panel = make_panel("curves", curve([0.5, 0.6]).rows, title="Title")
     write_svg(tmp_path / "x.svg", figure=Figure(name="x", title="x", panels=[panel]))
     root = ElementTree.parse(tmp_path / "x.svg").getroot()  # noqa: S314 (our own text)
     places = {text.text: float(text.attrib["y"]) for text in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert places["Title"] < places["a line"] - 10
+    assert places["Title"] < places["a line"] - 8

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from moclip.evaluation.scoring import MethodLogits
 from moclip.evaluation.summary import RunResults, build_summary, write_summary
 from moclip.report.datacard_page import build_card
 from moclip.report.mistakes import find_mistakes, fit_pictures, read_predictions
-from moclip.report.results import ReportNetwork, ReportRun, ReportTables, build_report, read_results
+from moclip.report.results import (
+    ReportNetwork,
+    ReportRun,
+    ReportTables,
+    build_report,
+    read_results,
+)
+from moclip.report.sections import describe_tiles
 
 OBJECTS = ("star", "disc", "cross", "arrow")
 MOTIONS = ("left and right", "up and down", "circle")
@@ -374,11 +382,12 @@ def test_the_order_of_the_keys_of_the_configuration_changes_nothing(tmp_path):
     assert one == two
 
 
-def test_every_class_has_a_row_with_a_mark_for_each_method(page):
-    strips = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "strip"]
-    assert len(strips) == len(NAMES)
-    fusion = [a for tag, a in page.tags if tag == "svg" and a.get("class") == "fusion" and a.get("x")]
-    assert len(fusion) == len(NAMES)
+def test_every_class_has_a_row_in_the_chart_and_in_the_table(page, html):
+    chart = html[html.index('<svg class="chart classes"') :].split("</svg>")[0]
+    for name in NAMES:
+        assert f">{name}</text>" in chart
+        assert f'<th scope="row">{name}</th>' in html
+    assert chart.count("<title>") == 4 * len(NAMES)
 
 
 def test_three_splits_and_several_experiments_have_their_tables(tmp_path):
@@ -405,18 +414,107 @@ def test_the_report_of_ucf101_stays_below_15_megabytes(tmp_path):
     rng = np.random.default_rng(0)
     picture = jpeg_uri(rng.integers(0, 255, (360, 480, 3), dtype=np.uint8))
     found = find_mistakes([read_predictions(path) for path in predictions], experiment="main", number=200)
-    shown = fit_pictures(found, drawn={one.video_id: {"picture": picture} for one in found.shown})
-    assert 20 < len(shown.shown) < 200
+    shown = fit_pictures(found, drawn={one["video_id"]: {"picture": picture} for one in found["shown"]})
+    assert 20 < len(shown["shown"]) < 200
     html = make_report(tmp_path, names=names, grids={"main": ([1], [0, 1, 2])}, num_tests=3783, mistakes=shown)
-    assert html.count("<img ") == len(shown.shown)
-    assert f"Shown: {len(shown.shown)} of {found.num_wrong:,}" in html
+    assert html.count("<img ") == len(shown["shown"])
+    assert f"Shown: {len(shown['shown'])} of {found['num_wrong']:,}" in html
     assert len(html.encode()) < 15_000_000
 
 
-def test_top_5_of_five_classes_is_said_to_mean_nothing(tmp_path, page):
-    words = "top-5 only tells whether a video has scores"
-    assert words in Page(make_report(tmp_path, names=NAMES[:5])).text
-    assert words not in page.text
+def rows_of(html: str, *, table: str) -> list[dict[str, str]]:
+    """The rows of a table of a page as text by heading."""
+    found = html[html.index(f'<table id="{table}"') :].split("</table>", maxsplit=1)[0]
+    lines = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL)
+        for line in re.findall(r"<tr>.*?</tr>", found, re.DOTALL)
+    ]
+    plain = [[" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in line] for line in lines]
+    return [dict(zip(plain[0], line, strict=True)) for line in plain[1:]]
+
+
+def test_top_5_is_hidden_below_six_classes_and_shown_from_six_on(tmp_path):
+    few = make_report(tmp_path / "few", names=NAMES[:5])
+    assert "Top-5 %" not in rows_of(few, table="all-results")[0]
+    assert "Top-5 is not shown" in few
+    assert "Top-5 %" in rows_of(make_report(tmp_path / "six", names=NAMES[:6]), table="all-results")[0]
+
+
+def test_chance_and_an_interval_over_groups_stand_next_to_every_top_1(tmp_path):
+    # 3 + 3 + 3 + 2 + 2 videos: always naming the most frequent of five classes is right for 3 of 13.
+    html = make_report(tmp_path / "few", names=NAMES[:5], num_tests=13)
+    assert {row["Chance %"] for row in rows_of(html, table="all-results")} == {"20.0 / 23.1"}
+    assert "chance is 20.0\N{NO-BREAK SPACE}% (uniform) or 23.1\N{NO-BREAK SPACE}%" in html
+    for row in rows_of(make_report(tmp_path / "many"), table="all-results"):
+        interval, groups = re.fullmatch(r"([\d.]+ to [\d.]+) \((\d+) groups\)", row["95 % over test groups"]).groups()
+        low, high = map(float, interval.split(" to "))
+        assert low < float(row["Top-1 %"].split()[0]) < high
+        # 72 groups of two videos: about the width of a binomial interval of 72 to 144 videos.
+        assert (int(groups), 4 < high - low < 24) == (72, True)
+
+
+def test_what_limits_the_numbers_is_said_once_at_the_top(tmp_path):
+    request = made_request(tmp_path, names=NAMES[:6], videos_per_class=4, grids={"main": ([1], [0])}, rejected=())
+    leak = {"label": "GOP length", "variant": "", "accuracy": 0.5, "chance": 1 / 6}
+    few = {"num_groups": 7, "top_1_groups_low": None, "top_1_groups_high": None}
+    rows = [replace(row, ece=0.3, **few) for row in request["results"].rows]
+    results = replace(request["results"], rows=rows, card={**request["results"].card, "leaks": [leak]})
+    html = build_report("demo", **{**request, "results": results})
+    top = html.split("<nav>")[0]
+    for words in (
+        "motion from random start",
+        "one seed: how much the results vary from training to training is not known",
+        "only 24 test videos: one video is 4.2 points",
+        "the test videos are from 7 groups, too few for an interval over groups",
+        "GOP length alone predicts the class of 50.0\N{NO-BREAK SPACE}% of the videos",
+        "test calibration error 30.0\N{NO-BREAK SPACE}%",
+    ):
+        assert top.count(words) == 1, words
+    assert top.count("<li>") == 6
+    assert {row["95 % over test groups"] for row in rows_of(html, table="all-results")} == {"\N{EN DASH} (7 groups)"}
+
+
+def test_nothing_to_take_care_of_leaves_no_box(tmp_path):
+    request = made_request(tmp_path)
+    rows = [replace(row, ece=0.01, encoder_note="") for row in request["results"].rows]
+    assert "Read with care" not in build_report(
+        "demo", **{**request, "results": replace(request["results"], rows=rows)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "style"),
+    [(("-0.01", "0.09"), ""), (("", ""), ""), (("0.01", "0.09"), "gain"), (("-0.09", "-0.01"), "loss")],
+)
+def test_a_difference_has_a_color_only_if_its_interval_is_without_0(tmp_path, bounds, style):
+    results = made_request(tmp_path)["results"]
+    rows = [
+        replace(row, top_1={"fusion": 0.5, "appearance": 0.5 - 0.042 * (-1) ** (style == "loss")}.get(row.method, 0))
+        for row in results.rows
+    ]
+    comparisons = [
+        {**row, "low": bounds[0], "high": bounds[1]}
+        if row["other_method"] == "appearance" and row["split"] == "all"
+        else row
+        for row in results.comparisons
+    ]
+    tile = describe_tiles(rows, comparisons=comparisons)[2]
+    assert (tile["style"], "may be chance" in tile["words"]) == (style, style == "")
+    assert "6 videos of 144" in tile["words"]
+
+
+def test_the_best_value_of_each_column_is_marked_not_the_row_of_a_winner(tmp_path):
+    request = made_request(tmp_path)
+    rows = [replace(row, ece={"motion": 0.01}.get(row.method, 0.2)) for row in request["results"].rows]
+    html = build_report("demo", **{**request, "results": replace(request["results"], rows=rows)})
+    lines = html[html.index('<table id="all-results"') :].split("</table>")[0].split("</tr>")
+    marked = {
+        re.search('class="text">([^<]*)', line)[1]: re.findall(r'class="best" data-value="([^"]*)"', line)
+        for line in lines[1:-1]
+    }
+    assert len(marked["Fusion"]) == 3
+    assert marked["Motion"] == ["1.0"]
+    assert not any(own for method, own in marked.items() if method not in ("Fusion", "Motion"))
 
 
 def test_a_file_without_epochs_is_named(tmp_path):

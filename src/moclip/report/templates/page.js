@@ -1,6 +1,7 @@
 "use strict";
 // Tables are sorted by their heads, items filtered by what they carry, tables copied as text. All of it can be left out.
 const text = (cell) => cell.textContent.replace(/\s+/g, " ").trim();
+const headings = (table) => [...table.tHead.rows[0].cells].map(text);
 const make = (name, words, parent) => {
   const made = document.createElement(name);
   made.textContent = words;
@@ -15,7 +16,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
     return Number.isNaN(number) ? text(row.cells[column]) : number;
   };
   [...table.tHead.rows[0].cells].forEach((head, column) => {
-    if (!text(head) || head.classList.contains("plot")) return;
     const words = text(head);
     head.textContent = "";
     const button = make("button", words, head);
@@ -31,21 +31,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// What an item is filtered by: a cell of a row, by the heading of its column, or a note of a figure.
+const valueOf = (item, key) => (item.cells ? text(item.cells[headings(item.closest("table")).indexOf(key)].firstChild) : item.dataset[key]);
+
 for (const tools of document.querySelectorAll(".tools[data-for]")) {
   const place = document.getElementById(tools.dataset.for);
-  const items = [...place.querySelectorAll("[data-item]")];
+  const items = place.tBodies ? [...place.tBodies[0].rows] : [...place.querySelectorAll("[data-item]")];
   tools.hidden = false;
-  for (const key of (tools.dataset.keys ?? "").split(" ").filter(Boolean)) {
-    const values = [...new Set(items.flatMap((item) => item.dataset[key].split("|")))].filter(Boolean);
+  for (const key of tools.dataset.keys.split(" ")) {
+    const values = [...new Set(items.map((item) => valueOf(item, key)))].filter(Boolean);
     if (values.length < 2) continue;
     const select = make("select", "", make("label", key[0].toUpperCase() + key.slice(1), tools));
     select.dataset.key = key;
     for (const words of ["all", ...values]) make("option", words, select);
     select.addEventListener("change", () => {
       const wanted = [...tools.querySelectorAll("select")].filter((one) => one.selectedIndex);
-      for (const item of items) {
-        item.hidden = !wanted.every((one) => item.dataset[one.dataset.key].split("|").includes(one.value));
-      }
+      for (const item of items) item.hidden = !wanted.every((one) => valueOf(item, one.dataset.key) === one.value);
     });
   }
   for (const [name, write] of place.tagName === "TABLE" ? [["Markdown", asMarkdown], ["LaTeX", asLatex]] : []) {
@@ -64,9 +65,7 @@ for (const tools of document.querySelectorAll(".tools[data-for]")) {
 }
 
 function readTable(table) {
-  const shown = [...table.tHead.rows[0].cells].map((head) => text(head) !== "");
-  const cells = (row) => [...row.cells].filter((_, column) => shown[column])
-    .map((cell) => ({ words: text(cell), best: cell.classList.contains("best") }));
+  const cells = (row) => [...row.cells].map((cell) => ({ words: text(cell), best: cell.classList.contains("best") }));
   return [table.tHead.rows[0], ...[...table.tBodies[0].rows].filter((row) => !row.hidden)].map(cells);
 }
 

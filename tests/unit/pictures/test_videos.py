@@ -13,9 +13,9 @@ from PIL import Image
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
 from moclip.motion.vectors import MotionVectors
-from moclip.report import motion as motion_pictures
-from moclip.report.motion import DrawingSpec, VideoDrawing, draw_loop, draw_video, write_pictures, write_wheel
-from moclip.report.motion_drawing import colour_field, draw_vectors
+from moclip.pictures import videos as motion_pictures
+from moclip.pictures.vectors import colour_field, draw_vectors
+from moclip.pictures.videos import DrawingSpec, VideoDrawing, draw_loop, draw_video, write_pictures, write_wheel
 from moclip.video.motion_vectors import read_motion
 from tests.unit.video.test_motion_vectors import encode, pan, render
 
@@ -56,7 +56,7 @@ def prediction_errors(path: Path, *, num_frames: int) -> dict[int | str, float]:
     inside = [k for k in frames_with_motion(motion).tolist() if k in before and before[k] > 0 and k + 1 < num_frames]
     errors: dict[int | str, list[float]] = {-1: [], 0: [], 1: [], "still": []}
     spec = replace(SPEC, frame_indices=tuple(range(num_frames)))
-    images = [frame.image for frame in draw_video(path, video_id="v", motion=motion, spec=spec).frames]
+    images = [frame.pictures["frame"] for frame in draw_video(path, video_id="v", motion=motion, spec=spec).frames]
     for k, field in zip(inside, build_fields(motion, inside, spec=FieldSpec(kind="raw")), strict=True):
         for shift in (-1, 0, 1):
             predicted = warp_back(images[before[k] + shift], field)
@@ -89,7 +89,7 @@ def test_frames_are_spread_over_those_with_motion(tmp_path: Path) -> None:
     assert [frame.picture_type for frame in drawing.frames] == ["P"] * 3
     assert [frame.reference for frame in drawing.frames] == ["since frame 0", "since frame 0", "since frame 12"]
     assert [frame.time_seconds for frame in drawing.frames] == pytest.approx([k / 25 for k in shown])
-    assert drawing.num_frames == 24
+    assert drawing.motion.num_frames == 24
     assert all(frame.longest_px >= 4 for frame in drawing.frames)
 
 
@@ -104,14 +104,14 @@ def test_the_fields_are_those_of_the_network(tmp_path: Path) -> None:
     spec = replace(SPEC, field=FieldSpec(window=2, stride=4), frame_indices=(6,))
     (frame,) = draw_video(path, video_id="v", motion=motion, spec=spec).frames
     field = build_fields(motion, [6], spec=spec.field)[0]
-    np.testing.assert_array_equal(frame.accumulated, colour_field(field, max_px=20))
-    assert frame.raw.shape == frame.accumulated.shape == (28, 40, 3)
-    assert frame.code_x.shape == frame.code_y.shape == (28, 40)
+    np.testing.assert_array_equal(frame.pictures["accumulated"], colour_field(field, max_px=20))
+    assert frame.pictures["raw"].shape == frame.pictures["accumulated"].shape == (28, 40, 3)
+    assert frame.pictures["code-x"].shape == frame.pictures["code-y"].shape == (28, 40)
     # Two steps of (3, -2): v * 127.5 / 20 toward zero, + 128.
-    assert (np.median(frame.code_x), np.median(frame.code_y)) == (166, 103)
+    assert (np.median(frame.pictures["code-x"]), np.median(frame.pictures["code-y"])) == (166, 103)
     assert frame.reference == "over the last 2 frames"
     (raw,) = draw_video(path, video_id="v", motion=motion, spec=replace(spec, coded="raw")).frames
-    assert (np.median(raw.code_x), np.median(raw.code_y)) == (147, 116)
+    assert (np.median(raw.pictures["code-x"]), np.median(raw.pictures["code-y"])) == (147, 116)
 
 
 def test_a_rotated_video_is_drawn_upright_with_its_motion(tmp_path: Path) -> None:
@@ -121,39 +121,42 @@ def test_a_rotated_video_is_drawn_upright_with_its_motion(tmp_path: Path) -> Non
     tagged = tag_rotation_90(encode(tmp_path / "c.mp4", coded, codec="h264"), tmp_path / "tagged.mp4")
     spec = replace(SPEC, field=FieldSpec(upright=True), frame_indices=(4,))
     (expected,), (found,) = draw(plain, spec=spec).frames, draw(tagged, spec=spec).frames
-    assert found.image.shape == (160, 112, 3)
-    assert np.abs(found.image.astype(int) - expected.image).mean() < 6
-    assert found.vectors.shape == expected.vectors.shape
+    assert found.pictures["frame"].shape == (160, 112, 3)
+    assert np.abs(found.pictures["frame"].astype(int) - expected.pictures["frame"]).mean() < 6
+    assert found.pictures["vectors"].shape == expected.pictures["vectors"].shape
     inner = (slice(300, -300), slice(200, -200))
-    assert np.mean(np.abs(found.vectors.astype(int) - expected.vectors)[inner].max(axis=-1) < 40) > 0.97
+    assert (
+        np.mean(np.abs(found.pictures["vectors"].astype(int) - expected.pictures["vectors"])[inner].max(axis=-1) < 40)
+        > 0.97
+    )
     for name in ("raw", "accumulated"):
-        right = getattr(expected, name)[80, 56]
-        assert np.mean((getattr(found, name)[40:-40, 32:-32] == right).all(axis=-1)) > 0.9
+        right = expected.pictures[name][80, 56]
+        assert np.mean((found.pictures[name][40:-40, 32:-32] == right).all(axis=-1)) > 0.9
     # As coded, what goes right goes up.
     (as_coded,) = draw(tagged, spec=replace(spec, field=FieldSpec())).frames
-    assert as_coded.image.shape == (112, 160, 3)
-    np.testing.assert_array_equal(np.rot90(as_coded.vectors, -1), found.vectors)
+    assert as_coded.pictures["frame"].shape == (112, 160, 3)
+    np.testing.assert_array_equal(np.rot90(as_coded.pictures["vectors"], -1), found.pictures["vectors"])
     up = colour_field(np.array([[[0, -4]]], np.float32), max_px=20)[0, 0]
-    assert np.mean((as_coded.raw[32:-32, 40:-40] == up).all(axis=-1)) > 0.9
+    assert np.mean((as_coded.pictures["raw"][32:-32, 40:-40] == up).all(axis=-1)) > 0.9
 
 
 @pytest.mark.shared
 def test_a_real_rotated_video_is_drawn_upright(shared_dir: Path) -> None:
     path = shared_dir / "data/robust/decord__video_90.mov"
     drawing = draw(path, spec=replace(SPEC, field=FieldSpec(upright=True), frame_indices=(1,)))
-    assert drawing.orientation.rotation_degrees == 90
-    assert drawing.frames[0].image.shape == drawing.frames[0].raw.shape == (568, 320, 3)
-    assert drawing.frames[0].vectors.shape == (1136, 640, 4)
+    assert drawing.motion.orientation.rotation_degrees == 90
+    assert drawing.frames[0].pictures["frame"].shape == drawing.frames[0].pictures["raw"].shape == (568, 320, 3)
+    assert drawing.frames[0].pictures["vectors"].shape == (1136, 640, 4)
 
 
 def test_a_transcoded_video_is_drawn_at_the_size_of_its_vectors(tmp_path: Path) -> None:
     path = encode(tmp_path / "v.mp4", render(8, warp=pan(4, 0)))
     drawing = draw(path, spec=replace(SPEC, frame_indices=(5,)), source="transcode")
-    assert drawing.source.startswith("transcode:")
-    assert drawing.frames[0].image.shape == drawing.frames[0].raw.shape == (256, 340, 3)
+    assert drawing.motion.source.startswith("transcode:")
+    assert drawing.frames[0].pictures["frame"].shape == drawing.frames[0].pictures["raw"].shape == (256, 340, 3)
     # 4 px of 160 are 8.5 of 340.
     right = colour_field(np.array([[[8.5, 0]]], np.float32), max_px=20)[0, 0].astype(int)
-    assert np.abs(np.median(drawing.frames[0].raw[64:-64, 64:-64], axis=(0, 1)) - right).max() <= 4
+    assert np.abs(np.median(drawing.frames[0].pictures["raw"][64:-64, 64:-64], axis=(0, 1)) - right).max() <= 4
 
 
 def test_a_keyframe_is_striped_all_over(tmp_path: Path) -> None:
@@ -161,8 +164,8 @@ def test_a_keyframe_is_striped_all_over(tmp_path: Path) -> None:
     key, other = draw(path, spec=replace(SPEC, frame_indices=(0, 1))).frames
     assert (key.is_keyframe, key.picture_type, key.share_without_vector, key.longest_px) == (True, "I", 1.0, 0.0)
     assert other.share_without_vector < 0.2
-    assert (key.raw == 255).all()
-    assert (key.code_x == 128).all()
+    assert (key.pictures["raw"] == 255).all()
+    assert (key.pictures["code-x"] == 128).all()
 
 
 def test_a_frame_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -201,9 +204,9 @@ def test_pictures_are_written_without_loss(tmp_path: Path) -> None:
         f"v-frame-0002-{what}.png" for what in ("accumulated", "code-x", "code-y", "frame", "raw", "vectors")
     ]
     shown = {file.stem.removeprefix("v-frame-0002-"): np.asarray(Image.open(file)) for file in written}
-    np.testing.assert_array_equal(shown["frame"], drawing.frames[0].image)
-    np.testing.assert_array_equal(shown["raw"], drawing.frames[0].raw)
-    np.testing.assert_array_equal(shown["code-y"], drawing.frames[0].code_y)
+    np.testing.assert_array_equal(shown["frame"], drawing.frames[0].pictures["frame"])
+    np.testing.assert_array_equal(shown["raw"], drawing.frames[0].pictures["raw"])
+    np.testing.assert_array_equal(shown["code-y"], drawing.frames[0].pictures["code-y"])
     # 6 times as large, and the arrows are in it.
     assert shown["vectors"].shape == (672, 960, 3)
     layer = draw_vectors(motion, frame_index=2, width_px=960, height_px=672)

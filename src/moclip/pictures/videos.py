@@ -1,6 +1,6 @@
 """Pictures of the motion of a video: frames, block vectors, and the fields that a network sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from moclip.core.orientation import Orientation
 from moclip.errors import MoclipError, VideoError
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
 from moclip.motion.vectors import MotionVectors
-from moclip.report.motion_drawing import (
+from moclip.pictures.vectors import (
     cells_of_frame,
     cells_without_vector,
     colour_field,
@@ -65,12 +65,9 @@ class FrameDrawing:
         share_without_vector: Share of the cells that no vector covers, 0 to 1.
         longest_px: Length of the longest block vector, 0 where there is none.
         reference: What the accumulated field counts from, in words.
-        image: (H, W, 3) uint8 RGB, the decoded frame.
-        vectors: (s H, s W, 4) uint8 RGBA, the layer of the block vectors over it.
-        raw: (h, w, 3) uint8 RGB, the raw field, one px for each sample point.
-        accumulated: (h, w, 3) uint8 RGB.
-        code_x: (h, w) uint8 grey, what a network reads.
-        code_y: (h, w) uint8 grey.
+        pictures: The pictures by name: `frame`, the decoded one, (H, W, 3) uint8 RGB; `vectors`, the layer of the block
+            vectors over it, (s H, s W, 4) uint8 RGBA; `raw` and `accumulated`, fields with a px for each sample point,
+            (h, w, 3) uint8 RGB; `code-x` and `code-y`, what a network reads, (h, w) uint8 grey.
     """
 
     frame_index: int
@@ -80,27 +77,16 @@ class FrameDrawing:
     share_without_vector: float
     longest_px: float
     reference: str
-    image: Image
-    vectors: Image
-    raw: Image
-    accumulated: Image
-    code_x: Image
-    code_y: Image
+    pictures: Mapping[str, Image]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDrawing:
-    """A video's frames, drawn, and what is known of the video itself."""
+    """A video's frames, drawn, and its motion vectors."""
 
     video_id: str
-    codec_name: str
-    source: str
-    width_px: int
-    height_px: int
-    orientation: Orientation
+    motion: MotionVectors
     is_upright: bool
-    frame_rate: float
-    num_frames: int
     frames: tuple[FrameDrawing, ...]
 
 
@@ -119,14 +105,8 @@ def draw_video(path: Path, *, video_id: str, motion: MotionVectors, spec: Drawin
     fields = zip(indices, images, raw, accumulated, strict=True)
     return VideoDrawing(
         video_id=video_id,
-        codec_name=motion.codec_name,
-        source=motion.source,
-        width_px=motion.width_px,
-        height_px=motion.height_px,
-        orientation=motion.orientation,
+        motion=motion,
         is_upright=spec.field.upright,
-        frame_rate=motion.frame_rate,
-        num_frames=motion.num_frames,
         frames=tuple(
             _draw_frame(motion, index, image=image, fields={"raw": one, "accumulated": other}, spec=spec)
             for index, image, one, other in fields
@@ -204,12 +184,14 @@ def _draw_frame(
         share_without_vector=float(cells_without_vector(motion, index).mean()),
         longest_px=_longest_px(motion, index),
         reference=_reference(motion, index, window=spec.field.window),
-        image=orientation.apply(image),
-        vectors=orientation.apply(vectors),
-        raw=colour_field(fields["raw"], max_px=spec.max_px),
-        accumulated=colour_field(fields["accumulated"], max_px=spec.max_px),
-        code_x=code_x,
-        code_y=code_y,
+        pictures={
+            "frame": orientation.apply(image),
+            "vectors": orientation.apply(vectors),
+            "raw": colour_field(fields["raw"], max_px=spec.max_px),
+            "accumulated": colour_field(fields["accumulated"], max_px=spec.max_px),
+            "code-x": code_x,
+            "code-y": code_y,
+        },
     )
 
 
@@ -231,23 +213,15 @@ def _reference(motion: MotionVectors, index: int, *, window: int | None) -> str:
 def write_pictures(folder: Path, *, drawing: VideoDrawing, name: str) -> list[Path]:
     """Write every picture of a video as `NAME-frame-0012-WHAT.png` and return the paths; nothing is lost in them.
 
-    WHAT is `frame`, `vectors` (drawn over it), `raw`, `accumulated`, `code-x` or `code-y`.
+    WHAT is the name of a picture; the `vectors` are drawn over the frame.
     """
     paths: list[Path] = []
     for frame in drawing.frames:
-        height, width = frame.vectors.shape[:2]
-        under = resize_image(frame.image, width_px=width, height_px=height)
-        pictures = {
-            "frame": frame.image,
-            "vectors": lay_over(under, rgba=frame.vectors),
-            "raw": frame.raw,
-            "accumulated": frame.accumulated,
-            "code-x": frame.code_x,
-            "code-y": frame.code_y,
-        }
-        for what, image in pictures.items():
+        height, width = frame.pictures["vectors"].shape[:2]
+        under = resize_image(frame.pictures["frame"], width_px=width, height_px=height)
+        for what, image in frame.pictures.items():
             paths.append(folder / f"{name}-frame-{frame.frame_index:04d}-{what}.png")
-            _write_png(paths[-1], image)
+            _write_png(paths[-1], lay_over(under, rgba=image) if what == "vectors" else image)
     return paths
 
 

@@ -1,8 +1,15 @@
 """Motion as pictures: block vectors drawn over a frame, fields as colors, codes in gray."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from moclip.motion.fields import pixel_code
@@ -23,11 +30,13 @@ STRIPE_COLOUR: Colour = (255, 255, 255)
 _CASING_COLOUR: Colour = (16, 18, 22)
 
 # Of the drawn picture, in px.
-_LINE_RADIUS, _CASING, _DOT_RADIUS = 1.05, 1.2, 1.0
+_LINE_PX, _CASING_PX, _DOT_PX = 2.1, 2.4, 2.0
 
 _DOT_COVER, _CASING_COVER = 0.75, 0.55
 
 _HEAD_PX, _HEAD_DEGREES = 8.0, 28.0
+
+_SHAFT_AND_HEAD = (Path.MOVETO, Path.LINETO, Path.MOVETO, Path.LINETO, Path.LINETO)
 
 _STRIPE_PERIOD_PX = 9.0
 
@@ -114,47 +123,60 @@ def draw_vectors(motion: MotionVectors, *, frame_index: int, width_px: int, heig
     at its block and ends where the content will be. A dot is a block that stands still; stripes: no vector.
     """
     scale = np.array([width_px / motion.width_px, height_px / motion.height_px], np.float32)
-    layer = empty_layer(height=height_px, width=width_px)
-    _draw_stripes(layer, cells_without_vector(motion, frame_index), scale=scale)
+    drawing = Drawing(figsize=(width_px / 72, height_px / 72), dpi=72, frameon=False)  # a point is a pixel
+    drawing.figimage(
+        _draw_stripes(cells_without_vector(motion, frame_index), height=height_px, width=width_px, scale=scale)
+    )
     for is_future, colour in ((True, FUTURE_COLOUR), (False, PAST_COLOUR)):
         cells = cells_of_frame(motion, frame_index, is_future=is_future)
         blocks = list_blocks(cells, motion=motion, is_future=is_future)
         centre, length = blocks.centre_px * scale, blocks.motion_px * scale
         tails, tips = (centre, centre + length) if is_future else (centre - length, centre)
-        _draw_arrows(layer, tails, tips, colour=colour)
-    return as_rgba(layer)
+        _draw_arrows(drawing, tails, tips, colour=colour)
+    canvas: Any = FigureCanvasAgg(drawing)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
 
 
-def _draw_stripes(layer: Floats, empty: NDArray[np.bool_], *, scale: Floats) -> None:
-    height, width = layer.shape[:2]
-    columns, rows = (
+def _draw_stripes(empty: NDArray[np.bool_], *, height: int, width: int, scale: Floats) -> Image:
+    # Stripes that rise to the right, a third of each period wide, over a shade, in the cells without a vector.
+    rows, columns = (
         ((np.arange(size) + 0.5) / (factor * CELL_PX)).astype(np.intp)
-        for size, factor in zip((width, height), scale, strict=True)
+        for size, factor in zip((height, width), scale[::-1], strict=True)
     )
-    shown = empty[rows][:, columns].astype(np.float32)
-    stripes = cover_stripes(height=height, width=width, period_px=_STRIPE_PERIOD_PX)
-    blend(layer, colour=_CASING_COLOUR, cover=0.35 * shown)
-    blend(layer, colour=STRIPE_COLOUR, cover=0.55 * shown * stripes)
+    y, x = np.mgrid[:height, :width]
+    is_stripe = (x + y) / np.sqrt(2) % _STRIPE_PERIOD_PX < _STRIPE_PERIOD_PX / 3
+    layer = np.where(is_stripe[..., None], (*STRIPE_COLOUR, 180), (*_CASING_COLOUR, 90))
+    return np.asarray(layer * empty[rows][:, columns, None], np.uint8)
 
 
-def _draw_arrows(layer: Floats, tails: Floats, tips: Floats, *, colour: Colour) -> None:
-    height, width = layer.shape[:2]
+def _draw_arrows(drawing: Drawing, tails: Floats, tips: Floats, *, colour: Colour) -> None:
+    ink, casing = ([part / 255 for part in color] for color in (colour, _CASING_COLOUR))
+    upside_down = Affine2D().scale(1, -1).translate(0, drawing.bbox.height)
     still = (tails == tips).all(axis=1)
-    dots = cover_lines(tips[still], tips[still], radius_px=_DOT_RADIUS, height=height, width=width)
-    blend(layer, colour=colour, cover=_DOT_COVER * dots)
-    starts, stops = _with_heads(tails[~still], tips[~still])
-    for radius, over, cover in ((_LINE_RADIUS + _CASING, _CASING_COLOUR, _CASING_COVER), (_LINE_RADIUS, colour, 1.0)):
-        lines = cover_lines(starts, stops, radius_px=radius, height=height, width=width)
-        blend(layer, colour=over, cover=cover * lines)
+    dots: dict[str, Any] = {
+        "marker": "o",
+        "markersize": _DOT_PX,
+        "markeredgewidth": 0,
+        "color": ink,
+        "alpha": _DOT_COVER,
+    }
+    drawing.add_artist(Line2D(*tails[still].T, linestyle="", transform=upside_down, **dots))
+    arrows = _list_arrows(tails[~still], tips[~still])
+    for width, color in ((_LINE_PX + _CASING_PX, [*casing, _CASING_COVER]), (_LINE_PX, [*ink, 1])):
+        style: dict[str, Any] = {"linewidths": width, "edgecolors": [color], "facecolors": "none", "snap": False}
+        round_ends: dict[str, Any] = {"capstyle": "round", "joinstyle": "round"}
+        drawing.add_artist(PathCollection(arrows, transform=upside_down, **style, **round_ends))
 
 
-def _with_heads(tails: Floats, tips: Floats) -> tuple[Floats, Floats]:
+def _list_arrows(tails: Floats, tips: Floats) -> list[Path]:
+    # Each as one path, so that its shade is laid once where shaft and head meet.
     back = tails - tips
-    length = np.linalg.norm(back, axis=1, keepdims=True)
-    back *= np.minimum(0.45, _HEAD_PX / length)
+    back *= np.minimum(0.45, _HEAD_PX / np.linalg.norm(back, axis=1, keepdims=True))
     cos, sin = np.cos(np.radians(_HEAD_DEGREES)), np.sin(np.radians(_HEAD_DEGREES))
     turn = np.array([[cos, sin], [-sin, cos]], np.float32)
-    return np.concatenate([tails, tips + back @ turn, tips + back @ turn.T]), np.concatenate([tips, tips, tips])
+    corners = np.stack([tails, tips, tips + back @ turn, tips, tips + back @ turn.T], axis=1)
+    return [Path(points, _SHAFT_AND_HEAD) for points in corners]
 
 
 def colour_field(field: Floats, *, max_px: float) -> Image:
@@ -189,93 +211,6 @@ def draw_code(field: Floats, *, max_px: float) -> tuple[Image, Image]:
     """Return two (h, w) uint8 grey pictures, x and y: the pixel code of a field, 128 where nothing moves."""
     code = pixel_code(field, max_px=max_px)
     return code[..., 0], code[..., 1]
-
-
-# Pixels looked at in one go, some tens of bytes each.
-_MAX_PIXELS = 1 << 20
-
-
-def cover_lines(
-    starts: NDArray[np.floating], stops: NDArray[np.floating], *, radius_px: float, height: int, width: int
-) -> Floats:
-    """Return (height, width) float32 from 0 to 1: how much of each pixel is covered by a line with round ends.
-
-    Args:
-        starts: (N, 2) where each line starts, px, x then y; a line that stops where it starts is a dot.
-        stops: (N, 2) where it stops.
-        radius_px: Half of the width of every line.
-        height: Height of the picture.
-        width: Width of the picture; everything outside is cut off.
-    """
-    cover = np.zeros((height, width), np.float32)
-    # Lines of long extent come with more pixels: as many lines at a time as there is room for.
-    extent = np.abs(np.asarray(stops, np.float32) - starts).max(axis=1, initial=0) + 2 * radius_px + 4
-    pixels = np.cumsum(extent * (2 * _reach(radius_px) + 1))
-    part = (pixels // _MAX_PIXELS).astype(np.intp)
-    for number in np.unique(part):
-        chosen = part == number
-        _cover_some(cover, np.asarray(starts)[chosen] - 0.5, np.asarray(stops)[chosen] - 0.5, radius_px=radius_px)
-    return cover
-
-
-def _reach(radius_px: float) -> int:
-    # Pixels to look at on each side along the minor axis; a line of 45 degrees is 1.42 times as high as it is thick.
-    return int(np.ceil(1.42 * radius_px + 1))
-
-
-def _cover_some(cover: Floats, starts: NDArray[np.floating], stops: NDArray[np.floating], *, radius_px: float) -> None:
-    # Walk each line along its longer axis, and look at the pixels around it on the other.
-    along = (np.abs(stops - starts)[:, 1] > np.abs(stops - starts)[:, 0]).astype(np.intp)
-    each = np.arange(len(starts))
-    start, stop = starts[each, along], stops[each, along]
-    across, change = starts[each, 1 - along], (stops - starts)[each, 1 - along]
-    first = np.floor(np.minimum(start, stop) - radius_px - 1).astype(np.intp)
-    number = np.ceil(np.maximum(start, stop) + radius_px + 1).astype(np.intp) - first + 1
-    line = np.repeat(each, number)
-    major = first[line] + np.arange(len(line)) - np.repeat(np.cumsum(number) - number, number)
-    length = (stop - start)[line]
-    share = np.clip((major - start[line]) / np.where(length == 0, 1, length), 0, 1)
-    middle = np.round(across[line] + share * change[line]).astype(np.intp)
-    minor = middle[:, None] + np.arange(-_reach(radius_px), _reach(radius_px) + 1)
-    far, off = (major - start[line])[:, None], minor - across[line][:, None]
-    square = np.maximum(length**2 + change[line] ** 2, 1e-12)[:, None]
-    foot = np.clip((far * length[:, None] + off * change[line][:, None]) / square, 0, 1)
-    distance = np.hypot(far - foot * length[:, None], off - foot * change[line][:, None])
-    value = np.clip(radius_px + 0.5 - distance, 0, 1).astype(np.float32)
-    is_steep = along[line][:, None] == 1
-    x, y = np.where(is_steep, minor, major[:, None]), np.where(is_steep, major[:, None], minor)
-    height, width = cover.shape
-    inside = (value > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    np.maximum.at(cover.reshape(-1), (y * width + x)[inside], value[inside])
-
-
-def cover_stripes(*, height: int, width: int, period_px: float) -> Floats:
-    """Return (height, width) float32 from 0 to 1: stripes that rise to the right, a third of each period covered."""
-    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    # Distance to the nearest middle of a stripe, across the stripe.
-    place = (x + y) / np.float32(np.sqrt(2) * period_px)
-    distance = np.abs(place - np.round(place)) * np.float32(period_px)
-    return np.asarray(np.clip(np.float32(period_px / 6 + 0.5) - distance, 0, 1), np.float32)
-
-
-def empty_layer(*, height: int, width: int) -> Floats:
-    """Return a clear layer: (height, width, 4) float32, colours times alpha from 0 to 255, and alpha from 0 to 1."""
-    return np.zeros((height, width, 4), np.float32)
-
-
-def blend(layer: Floats, *, colour: tuple[int, int, int], cover: Floats) -> None:
-    """Lay a colour over a layer, in place, as far as the (height, width) `cover` says."""
-    at = np.flatnonzero(cover)
-    flat = layer.reshape(-1, 4)
-    below = flat[at]
-    flat[at] = below + (np.array([*colour, 1], np.float32) - below) * cover.reshape(-1)[at, None]
-
-
-def as_rgba(layer: Floats) -> NDArray[np.uint8]:
-    """Return a layer as a (height, width, 4) uint8 picture of its own, its colours no longer times alpha."""
-    alpha = layer[..., 3:]
-    colours = layer[..., :3] / np.where(alpha > 0, alpha, 1)
-    return np.round(np.concatenate([colours, 255 * alpha], axis=-1)).astype(np.uint8)
 
 
 def lay_over(image: NDArray[np.uint8], *, rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

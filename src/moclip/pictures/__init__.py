@@ -1,0 +1,1 @@
+"""Pictures of motion: decoded frames, block vectors over them, and fields as colors."""
