@@ -25,7 +25,7 @@ from moclip.config.section import (
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Layout = Literal["ucf101", "hmdb51", "folders", "table"]
 FramePolicy = Literal["middle", "uniform", "random", "keyframes", "motion", "change"]
-HeadKind = Literal["mlp", "linear", "knn", "gated", "attention"]
+HeadKindName = Literal["mlp", "linear", "knn", "gated", "attention"]
 MethodName = Literal[
     "fusion", "appearance", "motion_head", "shuffled_motion", "motion", "score_fusion", "zero_shot", "zero_shot_head"
 ]
@@ -206,7 +206,7 @@ class TextVariant(Section):
 class HeadVariant(Section):
     """A head, trained on cached features."""
 
-    kind: HeadKind = Field(
+    kind: HeadKindName = Field(
         "mlp",
         description="`mlp`: the paper's head. `linear`: a linear probe. `knn`: nearest neighbors by cosine "
         "similarity. `gated`: a sum of streams with learned gates. `attention`: the MLP over frames pooled with a "

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from moclip.config.experiments import REFERENCES, expand_matrices
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.methods import METHODS
 from moclip.config.section import TEXT_PATTERN, Section
 from moclip.config.settings import RENAMED, Settings
@@ -214,12 +215,13 @@ def _check_frames(settings: Settings) -> Iterator[str]:
 
 def _check_heads(settings: Settings) -> Iterator[str]:
     for name, head in settings.head.items():
-        if head.kind == "attention" and head.pooling != "mean":
-            yield f"head.{name}.pooling: `attention` pools the frames itself; leave `mean`"
-        if head.kind == "knn" and head.views:
-            yield f"head.{name}.views: `knn` has no epochs to draw views in; leave `false`"
-        if head.kind == "knn" and head.select == "last" and len(head.neighbours) > 1:
-            yield f"head.{name}.neighbours: `select: last` chooses no number of neighbors; list one"
+        kind = HEAD_KINDS[head.kind]
+        if kind.frames and head.pooling != "mean":
+            yield f"head.{name}.pooling: `{head.kind}` pools the frames itself; leave `mean`"
+        if not kind.epochs and head.views:
+            yield f"head.{name}.views: `{head.kind}` has no epochs to draw views in; leave `false`"
+        if kind.candidates and head.select == "last" and len(getattr(head, kind.candidates)) > 1:
+            yield f"head.{name}.{kind.candidates}: `select: last` chooses none of them; list one"
     for name, experiment in settings.experiments.items():
         used, network = settings.head.get(experiment.head), settings.motion_network.get(experiment.motion_network)
         if used and network and used.views and not network.embedding.views.count:

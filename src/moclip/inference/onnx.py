@@ -19,7 +19,7 @@ from moclip.core.files import replace_atomically
 from moclip.encoders.zero_shot import SCALE
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
-from moclip.training.head_modules import load_head
+from moclip.training.head_strategy import find_strategy, load_head
 
 Floats = NDArray[np.float32]
 
@@ -50,8 +50,8 @@ def check_export_is_possible() -> None:
 
 
 def has_graph(saved: TrainedHead) -> bool:
-    """Return whether a head can be written as a graph: not one of neighbors, nor one that sees every frame."""
-    return saved.config.kind != "knn" and not saved.layout.frames
+    """Return whether a head can be written as a graph: not for every kind, nor for one that sees every frame."""
+    return find_strategy(saved.config.kind).has_graph and not saved.layout.frames
 
 
 class HeadGraph(nn.Module):

@@ -1,8 +1,8 @@
 """Inputs of a head: the embeddings of its streams, concatenated, one row per video."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,34 @@ class Layout:
     def pooled(self) -> int:
         """How many numbers a row has once its frames are one embedding."""
         return self.motion + self.appearance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One subset: inputs float32 (N, D), labels (N,), and the group of each video where they are known.
+
+    `redraw` gives other inputs, (N, D), for the training of each epoch, counted from 1.
+    """
+
+    inputs: Floats
+    labels: NDArray[np.integer[Any]]
+    groups: tuple[str, ...] = ()
+    redraw: Callable[[int], Floats] | None = None
+
+
+def join_folds(first: Fold, second: Fold) -> Fold:
+    """Return the videos of both subsets, those of the first before those of the second."""
+
+    def redraw(epoch: int) -> Floats:
+        parts = [fold.redraw(epoch) if fold.redraw else fold.inputs for fold in (first, second)]
+        return np.concatenate(parts)
+
+    return Fold(
+        inputs=np.concatenate([first.inputs, second.inputs]),
+        labels=np.concatenate([first.labels, second.labels]),
+        groups=first.groups + second.groups,
+        redraw=redraw if first.redraw or second.redraw else None,
+    )
 
 
 def concatenate_streams(streams: Mapping[str, Floats], *, normalise: Normalise = "none") -> Floats:

@@ -7,7 +7,7 @@ Only training and validation videos are read.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from moclip.cache.index import index_fingerprint, open_indexed, read_index
 from moclip.cache.locks import KeyLocks
 from moclip.cache.tables import Stream, Views, load_stream, load_views, shared_videos
 from moclip.cache.uses import note_use
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.methods import METHODS, list_heads
 from moclip.core.digests import build_digest
 from moclip.dataset.labels import LEARNED, Labels, load_labels
@@ -38,7 +39,7 @@ from moclip.training.head_files import (
     save_seeds,
     write_history,
 )
-from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_inputs import Fold, Layout, concatenate_streams, join_frames, scale, shuffle_rows
 from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
@@ -100,7 +101,7 @@ def build_inputs(
     if method == "shuffled_motion":
         values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
     widths = {name: value.shape[1] for name, value in values.items()}
-    if config.kind == "attention" and "appearance" in values:
+    if HEAD_KINDS[config.kind].frames and "appearance" in values:
         frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
         joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
         return joined, Layout(frames=mask.shape[1], **widths)
@@ -275,13 +276,13 @@ class _Trainer:
         uses_text = run.text is not None and "text" in METHODS[method].needs
         text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
-        config = asdict(run.config)
+        config = run.config.describe()
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
     def _train(self, run: HeadRun, method: str, *, subsets: _Subsets) -> TrainedHead:
         # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
-        from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
+        from moclip.training.head_training import train_head, train_zero_shot_head  # noqa: PLC0415
 
         config = run.config
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
@@ -294,7 +295,8 @@ class _Trainer:
                 method, ids, streams=streams, config=config, seed=run.seed, subset=name, num_frames=num_frames
             )
             redraw = self._redraw(run, method, ids, streams=streams, subset=name) if config.views else None
-            folds.append(Fold(inputs=inputs, labels=labels.select(ids), redraw=redraw))
+            groups = tuple(labels.groups[video_id] for video_id in ids)
+            folds.append(Fold(inputs=inputs, labels=labels.select(ids), groups=groups, redraw=redraw))
         if method == "zero_shot_head" and run.text is not None:
             classes = self._load.text(run.text).embeddings
             return train_zero_shot_head(folds[0], folds[1], classes=classes, config=config, seed=run.seed)
@@ -345,7 +347,7 @@ def predict_head(
     method: str, head: TrainedHead, video_ids: Sequence[str], *, streams: Mapping[str, Stream], seed: int
 ) -> Floats:
     """Return the logits of a head, float32 (N, K), for these videos of the subset that it is asked about."""
-    from moclip.training.head_modules import predict_logits  # noqa: PLC0415 (torch)
+    from moclip.training.head_strategy import predict_logits  # noqa: PLC0415 (torch)
 
     own = {name: streams[name] for name in METHODS[method].streams}
     inputs, layout = build_inputs(

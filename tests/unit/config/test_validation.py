@@ -160,7 +160,7 @@ def test_a_head_says_what_it_cannot_do(config: Config) -> None:
     told = str(raised.value)
     assert "head.pooled.pooling: `attention` pools the frames itself" in told
     assert "head.near.views: `knn` has no epochs" in told
-    assert "head.near.neighbours: `select: last` chooses no number of neighbors; list one" in told
+    assert "head.near.neighbours: `select: last` chooses none of them; list one" in told
     assert "its head draws views of motion and there are none" in told
 
 
