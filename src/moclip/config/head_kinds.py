@@ -31,4 +31,6 @@ HEAD_KINDS: dict[str, HeadKind] = {
     "knn": HeadKind(epochs=False, candidates="neighbours"),
     "gated": HeadKind(),
     "attention": HeadKind(frames=True),
+    "ridge": HeadKind(epochs=False),
+    "gda": HeadKind(epochs=False),
 }

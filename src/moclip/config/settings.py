@@ -25,7 +25,7 @@ from moclip.config.section import (
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Layout = Literal["ucf101", "hmdb51", "folders", "table"]
 FramePolicy = Literal["middle", "uniform", "random", "keyframes", "motion", "change"]
-HeadKindName = Literal["mlp", "linear", "knn", "gated", "attention"]
+HeadKindName = Literal["mlp", "linear", "knn", "gated", "attention", "ridge", "gda"]
 MethodName = Literal[
     "fusion", "appearance", "motion_head", "shuffled_motion", "motion", "score_fusion", "zero_shot", "zero_shot_head"
 ]
@@ -210,7 +210,7 @@ class HeadVariant(Section):
         "mlp",
         description="`mlp`: the paper's head. `linear`: a linear probe. `knn`: nearest neighbors by cosine "
         "similarity. `gated`: a sum of streams with learned gates. `attention`: the MLP over frames pooled with a "
-        "learned query.",
+        "learned query. `ridge` and `gda`: ridge regression and Gaussian discriminant analysis, in closed form.",
     )
     hidden: int = Field(512, ge=1, le=65_536, description="Number of hidden units.")
     dropout: float = Field(0.5, ge=0, le=0.95, description="Dropout after the hidden layer.")
