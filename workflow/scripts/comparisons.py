@@ -1,5 +1,6 @@
 """Write which method is better than which on the same videos."""
 
+import json
 from pathlib import Path
 
 from moclip.core.job import stage
@@ -12,4 +13,5 @@ with stage(snakemake):
         gains=Path(snakemake.output.gains),
         manifest=Path(snakemake.input.manifest),
         rejected_test_videos=snakemake.params.policy,
+        refit=json.loads(snakemake.params.cfg)["refit"],
     )

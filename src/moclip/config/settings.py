@@ -27,7 +27,16 @@ Layout = Literal["ucf101", "hmdb51", "folders", "table"]
 FramePolicy = Literal["middle", "uniform", "random", "keyframes", "motion", "change"]
 HeadKindName = Literal["mlp", "linear", "knn", "gated", "attention", "ridge", "gda"]
 MethodName = Literal[
-    "fusion", "appearance", "motion_head", "shuffled_motion", "motion", "score_fusion", "zero_shot", "zero_shot_head"
+    "fusion",
+    "ridge",
+    "appearance",
+    "appearance_ridge",
+    "motion_head",
+    "shuffled_motion",
+    "motion",
+    "score_fusion",
+    "zero_shot",
+    "zero_shot_head",
 ]
 MatrixKey = Literal[
     "appearance",
@@ -237,7 +246,9 @@ class HeadVariant(Section):
         "val", description="`val` keeps the epoch with the best validation top-1. `last` keeps the last epoch."
     )
     refit: bool = Field(
-        False, description="Train again on train and val together, for the number of epochs chosen on val."
+        False,
+        description="Train again on train and val together, for the number of epochs chosen on val. Heads of two "
+        "experiments are compared only if they have the same `refit`.",
     )
     neighbours: Distinct[Annotated[int, Field(ge=1, le=1000)]] = Field(
         (1, 5, 10, 20), min_length=1, description="Numbers of neighbors for `knn`, from which validation chooses."
@@ -252,13 +263,15 @@ class Experiment(Section):
     text: Text = Field("", exclude_if=operator.not_, description="The text variant, for zero-shot classification.")
     head: Text = Field("", exclude_if=operator.not_, description="The head variant.")
     methods: Distinct[MethodName] = Field(
-        ("fusion", "appearance", "motion", "zero_shot"),
+        ("fusion", "ridge", "appearance", "appearance_ridge", "motion", "zero_shot"),
         min_length=1,
         description="Methods to report. `fusion`: the head on both embeddings. `appearance`, `motion_head`: the same "
-        "head on one of them. `shuffled_motion`: `fusion` with the motion of other videos, as a control. `motion`: "
-        "the logits of the motion network. `score_fusion`: a weighted mean of the scores of `appearance` and "
-        "`motion`. `zero_shot`: the class prompts. `zero_shot_head`: weights between the prompts and a linear head "
-        "initialized from them. Weights are chosen on val.",
+        "head on one of them. `ridge`, `appearance_ridge`: ridge regression on the embeddings of `fusion` and of "
+        "`appearance`, fitted on the same videos, as a baseline without epochs, learning rate or seed. "
+        "`shuffled_motion`: `fusion` with the motion of other videos, as a control. `motion`: the logits of the motion "
+        "network. `score_fusion`: a weighted mean of the scores of `appearance` and `motion`. `zero_shot`: the class "
+        "prompts. `zero_shot_head`: weights between the prompts and a linear head initialized from them. Weights are "
+        "chosen on val.",
     )
     shots: int = Field(
         0,

@@ -62,6 +62,7 @@ def evaluate_run(
     trained_on: Collection[str] = (),
     groups: Mapping[str, str] | None = None,
     trained_on_groups: Collection[str] = (),
+    fitted_on: Mapping[str, str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
@@ -70,7 +71,8 @@ def evaluate_run(
     to reason); with the policy `wrong` it counts as wrong for that method, with `leave_out` it is left out for all of
     them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
     words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
-    that shaped any of the models; `groups` gives those of the test videos. `notes` stand in the metrics as they are.
+    that shaped any of the models; `groups` gives those of the test videos. `fitted_on` names the
+    subsets behind each method. `notes` stand in the metrics as they are.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
@@ -99,7 +101,11 @@ def evaluate_run(
         "encoders": dict(encoders),
     }
     measured = {
-        name: {**measure_method(entry, keep=keep), "encoder_note": _note(name, encoders=encoders)}
+        name: {
+            **measure_method(entry, keep=keep),
+            "encoder_note": _note(name, encoders=encoders),
+            "fitted_on": (fitted_on or {}).get(name, ""),
+        }
         for name, entry in scores.items()
     }
     return RunResult(

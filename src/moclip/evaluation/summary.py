@@ -32,7 +32,7 @@ class SummaryRow:
     `*_std` is the sample standard deviation over seeds (on `all`, of the means over splits), `*_ci95` half of Student's
     95 % interval of their mean; None with one seed. A
     method whose metrics are the same for every seed, to the last digit, depends on none: its seeds count as one. `n`
-    and `coverage` are the smallest of any run.
+    and `coverage` are the smallest of any run. `fitted_on` names the subsets that the method was fitted on.
     """
 
     experiment: str
@@ -56,6 +56,7 @@ class SummaryRow:
     n: int
     coverage: float
     encoder_note: str
+    fitted_on: str
 
 
 _MEASURES = ("top_1", "top_5", "mean_class_accuracy", "ece")
@@ -113,6 +114,7 @@ def _summarise(grid: _Grid, *, experiment: str, method: str, split: str) -> Summ
         n=min(run["n"] for run in runs),
         coverage=min(run["coverage"] for run in runs),
         encoder_note="; ".join(dict.fromkeys(run["encoder_note"] for run in runs if run["encoder_note"])),
+        fitted_on=runs[0]["fitted_on"],
         **measures,
     )
 
@@ -191,5 +193,5 @@ def _format_row(row: SummaryRow) -> tuple[str, ...]:
         str(row.n),
         f"{100 * row.coverage:.1f}",
         grid,
-        row.encoder_note,
+        "; ".join(filter(None, [row.fitted_on and f"fitted on {row.fitted_on}", row.encoder_note])),
     )

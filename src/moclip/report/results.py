@@ -213,11 +213,14 @@ def _describe_results(results: Results) -> dict[str, Any]:
 def _describe_rows(
     rows: Sequence[SummaryRow], *, over_splits: Mapping[tuple[str, str], float | None]
 ) -> list[dict[str, Any]]:
+    fitted = len({row.fitted_on for row in rows} - {""}) > 1
     best = {name: choose((getattr(row, name) for row in rows), default=0) for name, choose in _MEASURES}
     return [
         {
             **{name: getattr(row, name) for name in ("experiment", "method", "split", "n", "coverage", "top_1")},
-            "note": row.encoder_note,
+            "note": "; ".join(
+                filter(None, [row.encoder_note, f"fitted on {row.fitted_on}" if fitted and row.fitted_on else ""])
+            ),
             "runs": f"{row.num_splits} \N{MULTIPLICATION SIGN} {row.num_seeds}",
             "over_splits": over_splits.get((row.experiment, row.method)),
             "measures": [

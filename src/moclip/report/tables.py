@@ -1,7 +1,7 @@
 """Write the summary, the comparisons and the table of rejected videos from the results of all runs."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,15 +22,29 @@ def summarise_runs(metrics: Sequence[Path], *, output: Path) -> None:
 
 
 def compare_runs(
-    predictions: Sequence[Path], *, comparisons: Path, gains: Path, manifest: Path, rejected_test_videos: str
+    predictions: Sequence[Path],
+    *,
+    comparisons: Path,
+    gains: Path,
+    manifest: Path,
+    rejected_test_videos: str,
+    refit: Collection[str],
 ) -> None:
-    """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
+    """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are.
+
+    `refit` names the experiments whose heads are fitted on train and val together.
+    """
     runs: list[RunPredictions] = []
     for path in predictions:
         run = run_of(path, "evaluate", "predictions")
         runs.append(RunPredictions(experiment=run.experiment, split=run.split, seed=run.seed, path=path))
     write_contests(
-        comparisons, gains=gains, predictions=runs, manifest=manifest, rejected_test_videos=rejected_test_videos
+        comparisons,
+        gains=gains,
+        predictions=runs,
+        manifest=manifest,
+        rejected_test_videos=rejected_test_videos,
+        refit=refit,
     )
 
 

@@ -90,7 +90,7 @@ class ClosedFormHead(HeadStrategy):
         def judge(weights: tuple[float, ...]) -> _Choice:
             return self._judge(pairs, weights=weights, task=task)
 
-        best = judge((1.0,) * len(_widths(task.layout)))
+        best = judge((1.0,) * len(task.layout.streams))
         while True:
             other = max(map(judge, _list_neighbors(best.weights)), key=lambda choice: choice.likelihood, default=best)
             if other.likelihood <= best.likelihood:
@@ -150,14 +150,9 @@ class _Scaling:
         return (torch.from_numpy(fold.inputs).double() - self.mean) * self.factor
 
 
-def _widths(layout: Layout) -> dict[str, int]:
-    given = {"motion": layout.motion, "appearance": layout.appearance}
-    return {name: width for name, width in given.items() if width}
-
-
 def _name_weights(choice: _Choice, *, layout: Layout) -> dict[str, float]:
     # Of one stream alone the weight says nothing.
-    names = _widths(layout) if len(choice.weights) > 1 else {}
+    names = layout.streams if len(choice.weights) > 1 else {}
     return {f"weight_{name}": weight for name, weight in zip(names, choice.weights, strict=False)}
 
 
@@ -165,7 +160,7 @@ def _fit_scaling(fold: Fold, *, weights: Sequence[float], layout: Layout) -> _Sc
     inputs = torch.from_numpy(fold.inputs).double()
     mean = inputs.mean(dim=0)
     spread = (inputs - mean).square().mean(dim=0)
-    ends = np.cumsum([0, *_widths(layout).values()]).tolist()
+    ends = np.cumsum([0, *layout.streams.values()]).tolist()
     factor = torch.empty_like(mean)
     for weight, (start, end) in zip(weights, pairwise(ends), strict=True):
         factor[start:end] = weight / spread[start:end].sum().clamp_min(_SMALLEST).sqrt()

@@ -40,6 +40,12 @@ class Layout:
     frames: int = 0
 
     @property
+    def streams(self) -> dict[str, int]:
+        """The width of each stream that is present, by name, in the order of a row; frames count once."""
+        given = {"motion": self.motion, "appearance": self.appearance}
+        return {name: given[name] for name in STREAM_ORDER if given[name]}
+
+    @property
     def width(self) -> int:
         """How many numbers a row has."""
         return self.motion + self.appearance * max(self.frames, 1) + self.frames

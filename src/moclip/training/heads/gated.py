@@ -24,7 +24,7 @@ class GatedFusion(nn.Module):
 
     def __init__(self, layout: Layout, *, num_classes: int, config: HeadConfig) -> None:
         super().__init__()
-        self.widths = {name: getattr(layout, name) for name in ("motion", "appearance") if getattr(layout, name)}
+        self.widths = layout.streams
         for name, width in self.widths.items():
             self.add_module(f"project_{name}", nn.Linear(width, config.hidden))
             self.add_module(f"gate_{name}", nn.Linear(layout.pooled, config.hidden))
