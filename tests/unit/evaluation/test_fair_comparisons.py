@@ -14,8 +14,10 @@ METHODS_SHOWN = {"motion": [0, 0, 1, 1, 0, 0], "ridge": [1, 1, 0, 1, 0, 0], "fus
 
 
 def compare(folder: Path, *, refit: set[str]) -> list[dict[str, str]]:
-    frame = pd.DataFrame({"video_id": [f"v{row}" for row in range(6)], "class_name": "a", "class_index": 0})
-    frame = frame.assign(path="p", group=["g1", "g1", "g2", "g2", "g3", "g3"], fingerprint="f", shard=0, split_1="test")
+    frame = pd.DataFrame({"video_id": [f"v{row}" for row in range(6)], "path": "p", "class_name": "a"})
+    frame = frame.assign(
+        class_index=0, group=["g1", "g1", "g2", "g2", "g3", "g3"], fingerprint="f", shard=0, split_1="test"
+    )
     frame.to_csv(folder / "manifest.tsv", sep="\t", index=False)
     write_contests(
         folder / "comparisons.tsv",
