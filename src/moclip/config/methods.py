@@ -44,6 +44,9 @@ METHODS: dict[str, Method] = {
         needs=("appearance", "head"),
         head_kind="ridge",
     ),
+    "shuffled_frames": Method(
+        label="Appearance, frames shuffled", kind="head", streams=("appearance",), needs=("appearance", "head")
+    ),
     "shuffled_motion": Method(
         label="Fusion, motion shuffled", kind="head", streams=_BOTH, needs=("appearance", "motion_network", "head")
     ),

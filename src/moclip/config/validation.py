@@ -35,6 +35,7 @@ _EXPECTED = {
     "too_short": "at least {min_length} entry",
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge:.12g}",
+    "multiple_of": "a multiple of {multiple_of:g}",
     "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le:.12g}",
 }
@@ -213,6 +214,10 @@ def _check_frames(settings: Settings) -> Iterator[str]:
             yield f"appearance.{name}.motion: expected {expected}, found {found}"
 
 
+def _keys_of_other_kinds(kind: str) -> set[str]:
+    return {key for other in HEAD_KINDS.values() for key in other.options} - HEAD_KINDS[kind].options.keys()
+
+
 def _check_heads(settings: Settings) -> Iterator[str]:
     for name, head in settings.head.items():
         kind = HEAD_KINDS[head.kind]
@@ -220,6 +225,9 @@ def _check_heads(settings: Settings) -> Iterator[str]:
             yield f"head.{name}.pooling: `{head.kind}` pools the frames itself; leave `mean`"
         if not kind.epochs and head.views:
             yield f"head.{name}.views: `{head.kind}` has no epochs to draw views in; leave `false`"
+        for key in _keys_of_other_kinds(head.kind) & head.model_fields_set:
+            kinds = ", ".join(f"`{name}`" for name, other in HEAD_KINDS.items() if key in other.options)
+            yield f"head.{name}.{key}: `{head.kind}` does not read this key, only {kinds} does; drop it"
         if kind.candidates and head.select == "last" and len(getattr(head, kind.candidates)) > 1:
             yield f"head.{name}.{kind.candidates}: `select: last` chooses none of them; list one"
     for name, experiment in settings.experiments.items():
@@ -240,6 +248,12 @@ def _check_experiments(settings: Settings) -> Iterator[str]:
                         f"experiments.{name}: the method `{method}` needs the key `{needed}`; "
                         "name a variant or drop the method"
                     )
+        head = settings.head.get(experiment.head)
+        if "shuffled_frames" in experiment.methods and head and not HEAD_KINDS[head.kind].frames:
+            yield (
+                f"experiments.{name}: the method `shuffled_frames` needs a head that reads every frame, "
+                f"`{experiment.head}` is of the kind `{head.kind}`; drop the method or name another head"
+            )
         text = settings.text.get(experiment.text)
         if text and text.appearance != experiment.appearance:
             yield (

@@ -63,6 +63,7 @@ def evaluate_run(
     groups: Mapping[str, str] | None = None,
     trained_on_groups: Collection[str] = (),
     fitted_on: Mapping[str, str] | None = None,
+    marks: Mapping[str, str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
@@ -72,7 +73,7 @@ def evaluate_run(
     them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
     words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
     that shaped any of the models; `groups` gives those of the test videos. `fitted_on` names the
-    subsets behind each method. `notes` stand in the metrics as they are.
+    subsets behind each method, `marks` what a reader must know of one. `notes` stand in the metrics as they are.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
@@ -103,7 +104,7 @@ def evaluate_run(
     measured = {
         name: {
             **measure_method(entry, keep=keep),
-            "encoder_note": _note(name, encoders=encoders),
+            "encoder_note": "; ".join(filter(None, [_note(name, encoders=encoders), (marks or {}).get(name)])),
             "fitted_on": (fitted_on or {}).get(name, ""),
         }
         for name, entry in scores.items()

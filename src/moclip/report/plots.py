@@ -25,6 +25,7 @@ MARKS: Mapping[str, tuple[str, str, bool]] = {
     "motion_head": ("motion", "^", False),
     "appearance": ("appearance", "s", True),
     "appearance_ridge": ("appearance", "P", True),
+    "shuffled_frames": ("shuffled", "D", False),
     "shuffled_motion": ("shuffled", "D", True),
     "score_fusion": ("fusion", "s", False),
     "ridge": ("fusion", "P", True),

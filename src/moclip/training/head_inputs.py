@@ -1,6 +1,6 @@
 """Inputs of a head: the embeddings of its streams, concatenated, one row per video."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,6 +131,16 @@ def shuffle_rows(values: Floats, *, seed: int, subset: str) -> Floats:
     """Return the rows, (N, D), permuted between videos; equal seed and subset give equal order."""
     order = np.random.default_rng(seed_of("shuffled motion", seed, subset)).permutation(len(values))
     return np.asarray(values[order], dtype=np.float32)
+
+
+def shuffle_frames(frames: Floats, *, mask: Floats, video_ids: Sequence[str], seed: int) -> Floats:
+    """Return frames, (N, F, D), with those of each video in a random order, which follows from seed and id."""
+    shuffled = frames.copy()
+    for row, video_id in enumerate(video_ids):
+        count = int(mask[row].sum())
+        order = np.random.default_rng(seed_of("shuffled frames", seed, video_id)).permutation(count)
+        shuffled[row, :count] = frames[row, order]
+    return shuffled
 
 
 def check_finite(values: Floats) -> None:

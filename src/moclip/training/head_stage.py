@@ -39,7 +39,15 @@ from moclip.training.head_files import (
     save_seeds,
     write_history,
 )
-from moclip.training.head_inputs import Fold, Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_inputs import (
+    Fold,
+    Layout,
+    concatenate_streams,
+    join_frames,
+    scale,
+    shuffle_frames,
+    shuffle_rows,
+)
 from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
@@ -115,6 +123,8 @@ def build_inputs(
     widths = {name: value.shape[1] for name, value in values.items()}
     if HEAD_KINDS[config.kind].frames and "appearance" in values:
         frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
+        if method == "shuffled_frames":
+            frames = shuffle_frames(frames, mask=mask, video_ids=video_ids, seed=seed)
         joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
         return joined, Layout(frames=mask.shape[1], **widths)
     return concatenate_streams(values, normalise=config.normalise), Layout(**widths)

@@ -208,6 +208,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "attention": {**HEAD, "kind": "attention", "refit": True},
     "knn": {"kind": "knn", "neighbours": [1, 3]},
     "gda": {"kind": "gda", "refit": True},
+    "temporal": {**HEAD, "kind": "temporal", "width": 32, "form": "transformer"},
 }
 
 
@@ -427,6 +428,27 @@ def test_another_kind_of_head_fits_no_ridge_baseline_again(made: World, caplog: 
         config = HeadConfig.from_config({**HEAD, "kind": name})
         made.train(f"shared-{name}", made.run(methods=("fusion", "ridge"), config=config), cache="shared-ridge")
     assert "1 heads trained, 1 taken from the cache" in caplog.text
+
+
+@pytest.mark.parametrize("with_control", [False, True])
+def test_a_head_that_sees_order_is_marked_unless_the_run_has_its_control(made: World, with_control: bool) -> None:
+    methods = ("fusion", "appearance", "ridge", "motion_head", *(["shuffled_frames"] if with_control else []))
+    run = made.run(config=HeadConfig.from_config({**HEAD, "kind": "temporal"}), methods=methods)
+    file = made.train(f"order-{with_control}", run, cache="order")
+    notes = {name: entry["encoder_note"] for name, entry in made.test(file, run)["methods"].items()}
+    mark = "" if with_control else "no control with shuffled frames"
+    assert notes == {
+        "fusion": mark,
+        "appearance": mark,
+        "ridge": "",
+        "motion_head": "",
+        **dict.fromkeys(methods[4:], ""),
+    }
+    if with_control:
+        heads = load_heads(file, seed=0).heads
+        assert heads["shuffled_frames"].layout == heads["appearance"].layout
+        name = "temporal.positions"
+        assert not np.array_equal(heads["shuffled_frames"].state[name], heads["appearance"].state[name])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
