@@ -31,7 +31,7 @@ HEAD_KINDS: dict[str, HeadKind] = {
     "knn": HeadKind(epochs=False, candidates="neighbours"),
     "gated": HeadKind(),
     "attention": HeadKind(frames=True),
-    "temporal": HeadKind(options={"form": "conv", "layers": 2, "width": 128}, frames=True, ordered=True),
+    "temporal": HeadKind(options={"form": "conv", "layers": 2, "width": 64}, frames=True, ordered=True),
     "ridge": HeadKind(epochs=False),
     "gda": HeadKind(epochs=False),
 }

@@ -265,7 +265,7 @@ class HeadVariant(Section):
         "token.",
     )
     layers: int = Field(2, ge=1, le=8, description="Layers of the network of `temporal`.")
-    width: int = Field(128, ge=32, le=4096, multiple_of=32, description="Width of the network of `temporal`.")
+    width: int = Field(64, ge=32, le=4096, multiple_of=32, description="Width of the network of `temporal`.")
 
     @model_serializer(mode="wrap")
     def _drop_keys_of_other_kinds(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
