@@ -21,9 +21,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from moclip.training.head_files import HeadConfig
-from moclip.training.head_inputs import Layout
-from moclip.training.head_modules import build_head
-from moclip.training.heads import Fold, train_head
+from moclip.training.head_inputs import Fold, Layout
+from moclip.training.head_strategy import find_strategy
+from moclip.training.head_training import train_head
 
 NUM_VIDEOS, NUM_INPUTS, NUM_CLASSES, BATCH, HIDDEN = 9537, 1792, 101, 64, 512
 NUM_SEEDS = 8
@@ -59,7 +59,7 @@ def run_data_loader(fold: Fold, *, epochs: int, threads: int) -> None:
     """The loop that comes to mind first: a DataLoader over the same tensors, AdamW as it is by default."""
     torch.set_num_threads(threads)
     data = TensorDataset(torch.from_numpy(fold.inputs), torch.from_numpy(fold.labels))
-    head = build_head(Layout(appearance=NUM_INPUTS), num_classes=NUM_CLASSES, config=HeadConfig())
+    head = find_strategy("mlp").build(Layout(appearance=NUM_INPUTS), num_classes=NUM_CLASSES, config=HeadConfig())
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-4)
     for _ in range(epochs):
         for inputs, labels in DataLoader(data, batch_size=BATCH, shuffle=True):

@@ -33,11 +33,11 @@ def read_top_1(demo: Path) -> dict[str, dict[str, str]]:
 
 def test_fusion_stands_well_above_every_single_stream(demo: Path) -> None:
     rows = read_top_1(demo)
-    assert set(rows) == {"fusion", "appearance", "motion", "zero_shot"}
+    assert set(rows) == {"fusion", "ridge", "appearance", "appearance_ridge", "motion", "zero_shot"}
     assert int(rows["fusion"]["num_runs"]) == len(SEEDS)
     fusion = float(rows["fusion"]["top_1"])
     assert fusion >= 0.90
-    for method in ("appearance", "motion", "zero_shot"):
+    for method in ("appearance", "appearance_ridge", "motion", "zero_shot"):
         assert float(rows[method]["top_1"]) <= fusion - 0.25, rows[method]
         assert float(rows[method]["top_1"]) >= 0.10, "a stream at chance would make the comparison worthless"
 

@@ -1,5 +1,6 @@
 """Write which method is better than which on the same videos."""
 
+import json
 from pathlib import Path
 
 from moclip.config.settings import Settings
@@ -14,4 +15,5 @@ with stage(snakemake):
         manifest=Path(snakemake.input.manifest),
         rejected_test_videos=snakemake.params.policy,
         are_folds=Settings.model_validate(snakemake.config).dataset.splits.folds > 0,
+        refit=json.loads(snakemake.params.cfg)["refit"],
     )

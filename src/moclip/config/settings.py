@@ -6,10 +6,11 @@ declarations out (`core.code_digest`).
 """
 
 import operator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.network_settings import Device, MotionNetworkVariant
 from moclip.config.section import (
     Distinct,
@@ -26,9 +27,19 @@ from moclip.config.section import (
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Layout = Literal["ucf101", "hmdb51", "folders", "table"]
 FramePolicy = Literal["middle", "uniform", "random", "keyframes", "motion", "change"]
-HeadKind = Literal["mlp", "linear", "knn", "gated", "attention"]
+HeadKindName = Literal["mlp", "linear", "knn", "gated", "attention", "temporal", "ridge", "gda"]
 MethodName = Literal[
-    "fusion", "appearance", "motion_head", "shuffled_motion", "motion", "score_fusion", "zero_shot", "zero_shot_head"
+    "fusion",
+    "ridge",
+    "appearance",
+    "appearance_ridge",
+    "shuffled_frames",
+    "motion_head",
+    "shuffled_motion",
+    "motion",
+    "score_fusion",
+    "zero_shot",
+    "zero_shot_head",
 ]
 MatrixKey = Literal[
     "appearance",
@@ -49,6 +60,9 @@ MatrixKey = Literal[
     "head.views",
     "head.select",
     "head.refit",
+    "head.form",
+    "head.layers",
+    "head.width",
 ]
 
 
@@ -259,11 +273,12 @@ class TextVariant(Section):
 class HeadVariant(Section):
     """A head, trained on cached features."""
 
-    kind: HeadKind = Field(
+    kind: HeadKindName = Field(
         "mlp",
-        description="`mlp`: the paper's head. `linear`: a linear probe. `knn`: nearest neighbors by cosine "
-        "similarity. `gated`: a sum of streams with learned gates. `attention`: the MLP over frames pooled with a "
-        "learned query.",
+        description="`mlp`: the paper's head. `linear`: a linear probe. `knn`: nearest neighbors by cosine similarity. "
+        "`gated`: a sum of streams with learned gates. `attention`: the MLP over frames pooled with a learned "
+        "query. `temporal`: the MLP on the mean of the frames and a summary of their sequence. `ridge` and `gda`: "
+        "ridge regression and Gaussian discriminant analysis, in closed form.",
     )
     hidden: int = Field(512, ge=1, le=65_536, description="Number of hidden units.")
     dropout: float = Field(0.5, ge=0, le=0.95, description="Dropout after the hidden layer.")
@@ -290,11 +305,27 @@ class HeadVariant(Section):
         "val", description="`val` keeps the epoch with the best validation top-1. `last` keeps the last epoch."
     )
     refit: bool = Field(
-        False, description="Train again on train and val together, for the number of epochs chosen on val."
+        False,
+        description="Train again on train and val together, for the number of epochs chosen on val. Heads of two "
+        "experiments are compared only if they have the same `refit`.",
     )
     neighbours: Distinct[Annotated[int, Field(ge=1, le=1000)]] = Field(
         (1, 5, 10, 20), min_length=1, description="Numbers of neighbors for `knn`, from which validation chooses."
     )
+    form: Literal["conv", "transformer"] = Field(
+        "conv",
+        description="Network of `temporal`. `conv`: convolutions over time. `transformer`: attention with a class "
+        "token.",
+    )
+    layers: int = Field(2, ge=1, le=8, description="Layers of the network of `temporal`.")
+    width: int = Field(64, ge=32, le=4096, multiple_of=32, description="Width of the network of `temporal`.")
+
+    @model_serializer(mode="wrap")
+    def _drop_keys_of_other_kinds(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A key that another kind alone reads is in no param and in no cache key of this one.
+        written: dict[str, Any] = serialize(self)
+        others = {key for kind in HEAD_KINDS.values() for key in kind.options} - HEAD_KINDS[self.kind].options.keys()
+        return {key: value for key, value in written.items() if key not in others}
 
 
 class Experiment(Section):
@@ -305,13 +336,16 @@ class Experiment(Section):
     text: Text = Field("", exclude_if=operator.not_, description="The text variant, for zero-shot classification.")
     head: Text = Field("", exclude_if=operator.not_, description="The head variant.")
     methods: Distinct[MethodName] = Field(
-        ("fusion", "appearance", "motion", "zero_shot"),
+        ("fusion", "ridge", "appearance", "appearance_ridge", "motion", "zero_shot"),
         min_length=1,
         description="Methods to report. `fusion`: the head on both embeddings. `appearance`, `motion_head`: the same "
-        "head on one of them. `shuffled_motion`: `fusion` with the motion of other videos, as a control. `motion`: "
-        "the logits of the motion network. `score_fusion`: a weighted mean of the scores of `appearance` and "
-        "`motion`. `zero_shot`: the class prompts. `zero_shot_head`: weights between the prompts and a linear head "
-        "initialized from them. Weights are chosen on val.",
+        "head on one of them. `ridge`, `appearance_ridge`: ridge regression on the embeddings of `fusion` and of "
+        "`appearance`, fitted on the same videos, as a baseline without epochs, learning rate or seed. "
+        "`shuffled_motion`: `fusion` with the motion of other videos, as a control. `shuffled_frames`: "
+        "`appearance` with the frames of each video in random order, the control of a head that sees order. "
+        "`motion`: the logits of the motion network. `score_fusion`: a weighted mean of the scores of "
+        "`appearance` and `motion`. `zero_shot`: the class prompts. `zero_shot_head`: weights between the prompts "
+        "and a linear head initialized from them. Weights are chosen on val.",
     )
     shots: int = Field(
         0,

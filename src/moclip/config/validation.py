@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from moclip.config.experiments import REFERENCES, expand_matrices
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.methods import METHODS
 from moclip.config.section import PATTERNS, Section
 from moclip.config.settings import RENAMED, Settings
@@ -37,6 +38,7 @@ _EXPECTED = {
     "too_short": "at least {min_length} entry",
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge:.12g}",
+    "multiple_of": "a multiple of {multiple_of:g}",
     "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le:.12g}",
 }
@@ -260,14 +262,22 @@ def _check_frames(settings: Settings) -> Iterator[str]:
             yield f"appearance.{name}.motion: expected {expected}, found {found}"
 
 
+def _keys_of_other_kinds(kind: str) -> set[str]:
+    return {key for other in HEAD_KINDS.values() for key in other.options} - HEAD_KINDS[kind].options.keys()
+
+
 def _check_heads(settings: Settings) -> Iterator[str]:
     for name, head in settings.head.items():
-        if head.kind == "attention" and head.pooling != "mean":
-            yield f"head.{name}.pooling: `attention` pools the frames itself; leave `mean`"
-        if head.kind == "knn" and head.views:
-            yield f"head.{name}.views: `knn` has no epochs to draw views in; leave `false`"
-        if head.kind == "knn" and head.select == "last" and len(head.neighbours) > 1:
-            yield f"head.{name}.neighbours: `select: last` chooses no number of neighbors; list one"
+        kind = HEAD_KINDS[head.kind]
+        if kind.frames and head.pooling != "mean":
+            yield f"head.{name}.pooling: `{head.kind}` pools the frames itself; leave `mean`"
+        if not kind.epochs and head.views:
+            yield f"head.{name}.views: `{head.kind}` has no epochs to draw views in; leave `false`"
+        for key in _keys_of_other_kinds(head.kind) & head.model_fields_set:
+            kinds = ", ".join(f"`{name}`" for name, other in HEAD_KINDS.items() if key in other.options)
+            yield f"head.{name}.{key}: `{head.kind}` does not read this key, only {kinds} does; drop it"
+        if kind.candidates and head.select == "last" and len(getattr(head, kind.candidates)) > 1:
+            yield f"head.{name}.{kind.candidates}: `select: last` chooses none of them; list one"
     for name, experiment in settings.experiments.items():
         used, network = settings.head.get(experiment.head), settings.motion_network.get(experiment.motion_network)
         if used and network and used.views and not network.embedding.views.count:
@@ -289,6 +299,12 @@ def _check_experiments(settings: Settings) -> Iterator[str]:
                     f"experiments.{name}: the key `{needed}` is missing, and the {subject} it; "
                     f"name a variant of `{needed}`, or drop {them} from `methods`"
                 )
+        head = settings.head.get(experiment.head)
+        if "shuffled_frames" in experiment.methods and head and not HEAD_KINDS[head.kind].frames:
+            yield (
+                f"experiments.{name}: the method `shuffled_frames` needs a head that reads every frame, "
+                f"`{experiment.head}` is of the kind `{head.kind}`; drop the method or name another head"
+            )
         text = settings.text.get(experiment.text)
         if text and text.appearance != experiment.appearance:
             yield (

@@ -5,7 +5,8 @@ with the syntax tree of the code that can run. It does not change with comments,
 that the script never reaches, or with the place of a definition: a module may be moved, renamed or split.
 
 Definitions are hashed, and modules are not. An import of this package counts as the definition that it brings in, an
-import of another package as it is written, where its name is used. Each definition is hashed together with those that
+import of another package as it is written, where its name is used. A package that is imported whole counts with all its
+modules, since their names may be made when the code runs. Each definition is hashed together with those that
 its names resolve to, so that the digest changes if a name is bound to another definition of the same name.
 
 A name counts as reached if it occurs anywhere in the code of a reached definition, so that the digest covers more than
@@ -170,9 +171,16 @@ def _follow(place: Place, *, script: _Module) -> set[Place]:
             waiting.add(module.imports[place[1]])
         else:
             found |= {(place[0], name) for name in ["", *module.definitions]}
-            waiting |= set(module.imports.values())
+            waiting |= {*module.imports.values(), *_inside(place[0])}
         waiting -= seen
     return found
+
+
+def _inside(package: str) -> set[Place]:
+    """Return the modules of a package that is imported whole: their names may be made when the code runs."""
+    path = _path_of(package) if package else Path()
+    modules = path.parent.glob("*.py") if path.name == "__init__.py" else ()
+    return {(f"{package}.{module.stem}", _ALL) for module in modules if module.name != path.name}
 
 
 def _module_of(place: Place, *, script: _Module) -> _Module:

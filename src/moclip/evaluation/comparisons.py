@@ -1,19 +1,22 @@
 """Write and read the tables of comparisons: comparisons.tsv and class_gains.tsv."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.config.methods import METHODS
+from moclip.config.methods import METHODS, fitted_on
 from moclip.core.files import read_tsv, write_tsv
 from moclip.dataset.manifest_table import read_table
 from moclip.errors import DatasetError
 from moclip.evaluation.predictions import RunFile, RunPredictions, bound_over_seeds, read_predictions
 from moclip.evaluation.statistics import MIN_GROUPS, Floats, group_interval, mcnemar_p
 from moclip.evaluation.summary import align_columns
+
+_log = logging.getLogger(__name__)
 
 _NUM_DIGITS = 8
 
@@ -26,7 +29,8 @@ class Comparison:
 
     With a split and a seed: the videos that only one of the two got right, and McNemar's exact p. With `all`: the
     difference in top-1, mean over splits and seeds, and its 95 % interval over groups; there is no McNemar test, since
-    runs of several seeds share their videos.
+    runs of several seeds share their videos. `fitted_on` names the subsets that each of them was fitted on. Heads that
+    were fitted on different subsets are not compared.
     """
 
     experiment: str
@@ -43,6 +47,8 @@ class Comparison:
     only_first: int | None
     only_second: int | None
     mcnemar_p: float | None
+    fitted_on: str
+    other_fitted_on: str
 
 
 def write_contests(
@@ -53,14 +59,18 @@ def write_contests(
     manifest: Path,
     rejected_test_videos: str,
     are_folds: bool = False,
+    refit: Collection[str] = (),
 ) -> None:
     """Write what each experiment's best-informed method gains over the others, in all and class by class.
+
+    `refit` names the experiments whose heads are fitted on train and val together.
 
     Raises:
         DatasetError: Predictions are missing or no such table.
     """
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    runs = _Runs(predictions, groups=groups, leave_out=rejected_test_videos == "leave_out", are_folds=are_folds)
+    leave_out = rejected_test_videos == "leave_out"
+    runs = _Runs(predictions, groups=groups, leave_out=leave_out, are_folds=are_folds, refit=refit)
     columns = [field.name for field in fields(Comparison)]
     write_tsv(comparisons, header=columns, rows=map(astuple, runs.compare()), num_digits=_NUM_DIGITS)
     header = ["experiment", "class_name", "num_tests", "fusion", "stream", "accuracy", "gain"]
@@ -71,9 +81,17 @@ def write_contests(
 class _Runs:
     """All runs, by experiment, split and seed, and the comparisons between them."""
 
-    def __init__(self, runs: Sequence[RunFile], *, groups: Mapping[str, str], leave_out: bool, are_folds: bool) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunFile],
+        *,
+        groups: Mapping[str, str],
+        leave_out: bool,
+        are_folds: bool,
+        refit: Collection[str],
+    ) -> None:
         self._tables: dict[str, dict[tuple[int, int], RunPredictions]] = {}
-        self._leave_out, self._are_folds = leave_out, are_folds
+        self._leave_out, self._are_folds, self._refit = leave_out, are_folds, refit
         for run in runs:
             table = read_predictions(run.path, groups=groups, leave_out=leave_out)
             self._tables.setdefault(run.experiment, {})[run.split, run.seed] = table
@@ -88,7 +106,13 @@ class _Runs:
         for experiment in self._tables:
             method = self._rank(first)[0]
             same_runs = self._tables[experiment].keys() == self._tables[first].keys()
-            if experiment != first and same_runs and method in self._methods(experiment):
+            if experiment == first or not same_runs or method not in self._methods(experiment):
+                continue
+            if (experiment in self._refit) != (first in self._refit):
+                _log.warning(
+                    "%s and %s: not compared, because only one of them has a head with `refit`", experiment, first
+                )
+            else:
                 yield from self._pair((experiment, method), (first, method))
 
     def _methods(self, experiment: str) -> list[str]:
@@ -102,6 +126,8 @@ class _Runs:
 
     def _pair(self, first: tuple[str, str], second: tuple[str, str]) -> Iterator[Comparison]:
         names = {"experiment": first[0], "method": first[1], "other_experiment": second[0], "other_method": second[1]}
+        fitted = [fitted_on(method, refit=experiment in self._refit) for experiment, method in (first, second)]
+        names |= {"fitted_on": fitted[0], "other_fitted_on": fitted[1]}
         by_split: dict[int, list[tuple[Floats, Sequence[str]]]] = {}
         for (split, seed), own in self._tables[first[0]].items():
             table, other = self._share(own, self._tables[second[0]][split, seed], names=(first[0], second[0]))

@@ -66,6 +66,8 @@ def evaluate_run(
     trained_on: Collection[str] = (),
     groups: Mapping[str, str] | None = None,
     trained_on_groups: Collection[str] = (),
+    fitted_on: Mapping[str, str] | None = None,
+    marks: Mapping[str, str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
@@ -76,7 +78,8 @@ def evaluate_run(
     them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
     words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
     that shaped any of the models; `groups` gives those of the test videos, of which one without a group is its own.
-    `notes` stand in the metrics as they are.
+    `fitted_on` names the subsets behind each method, `marks` what a reader must know of one. `notes` stand in the
+    metrics as they are.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
@@ -109,7 +112,11 @@ def evaluate_run(
         "chance": _describe_chance(kept_classes, training_classes=training_classes, num_classes=len(class_names)),
     }
     measured = {
-        name: {**measure_method(entry, keep=keep, groups=kept_groups), "encoder_note": _note(name, encoders=encoders)}
+        name: {
+            **measure_method(entry, keep=keep, groups=kept_groups),
+            "encoder_note": "; ".join(filter(None, [_note(name, encoders=encoders), (marks or {}).get(name)])),
+            "fitted_on": (fitted_on or {}).get(name, ""),
+        }
         for name, entry in scores.items()
     }
     return RunResult(

@@ -11,6 +11,8 @@ import yaml
 from moclip.cache.artifacts import artifact_lock, keep, read_artifact
 from moclip.cache.index import index_fingerprint, read_index
 from moclip.cache.uses import note_use
+from moclip.config.head_kinds import HEAD_KINDS
+from moclip.config.methods import fitted_on
 from moclip.core.code_digest import module_path, remember_code_digest
 from moclip.core.digests import build_digest, digest_file
 from moclip.core.files import replace_atomically
@@ -76,6 +78,8 @@ def write_run(
         trained_on={video_id for part in seen for video_id in part.video_ids},
         groups=test.groups,
         trained_on_groups={group for part in seen for group in part.groups},
+        fitted_on={name: fitted_on(name, refit=_is_refit(own)) for name in methods},
+        marks=_list_marks(own, methods=methods),
         notes={"chosen": _list_chosen(own)},
     )
     write_predictions(folder / "predictions.tsv", result=result)
@@ -135,6 +139,21 @@ def _encoder_states(inputs: Mapping[str, Path], *, shots: int) -> dict[str, str]
     if "text" in inputs:
         states["text"] = read_class_embeddings(inputs["text"]).state
     return states
+
+
+def _list_marks(heads: HeadFile, *, methods: Sequence[str]) -> dict[str, str]:
+    """Return a mark for each head that sees the order of frames, if the run lacks the control of that."""
+    if "shuffled_frames" in methods:
+        return {}
+    ordered = (
+        name for name, head in heads.heads.items() if head.layout.frames and HEAD_KINDS[head.config.kind].ordered
+    )
+    return dict.fromkeys(ordered, "no control with shuffled frames")
+
+
+def _is_refit(heads: HeadFile) -> bool:
+    # The heads of a run have one `refit`, those of a fixed kind as well.
+    return any(head.config.refit for head in heads.heads.values())
 
 
 def _list_chosen(heads: HeadFile) -> dict[str, dict[str, float]]:

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean, stdev
@@ -45,6 +45,7 @@ class SummaryRow:
     (see `statistics.group_interval`); None below 10 groups. The interval over seeds is about training, the one over
     groups about the choice of test videos. `chance_majority` is the top-1 of the most frequent class of the training
     videos, `chance_uniform` that of a guess among all classes. `n` and `coverage` are the smallest of any run.
+    `fitted_on` names the subsets that the method was fitted on.
 
     Folds share no test videos. On `all` each video of all folds counts once: means are weighted by test videos, and `n`
     is their sum.
@@ -76,6 +77,7 @@ class SummaryRow:
     n: int
     coverage: float
     encoder_note: str
+    fitted_on: str
 
 
 _MEASURES = ("top_1", "top_5", "mean_class_accuracy", "ece")
@@ -170,6 +172,7 @@ def _summarise(
         n=sum(tested) if are_folds else min(tested),
         coverage=min(run["coverage"] for run in runs),
         encoder_note="; ".join(dict.fromkeys(run["encoder_note"] for run in runs if run["encoder_note"])),
+        fitted_on=runs[0]["fitted_on"],
         **measures,
     )
 
@@ -243,6 +246,8 @@ def describe_results(results: Path) -> str:
 def format_summary(rows: Sequence[SummaryRow]) -> str:
     """Return the rows over all splits as an aligned table of plain text, at most 100 columns wide."""
     shown = [row for row in rows if row.split == "all"]
+    if len({row.fitted_on for row in shown} - {""}) == 1:
+        shown = [replace(row, fitted_on="") for row in shown]  # nothing to tell apart
     notes = {note: f"[{number}]" for number, note in enumerate(dict.fromkeys(filter(None, map(_note_of, shown))), 1)}
     has_top_5 = any(row.chance_uniform * _MIN_CLASSES_OF_TOP_5 < 1 + 1e-6 for row in shown)
     lines: list[tuple[str, ...]] = [("method", *_HEADINGS)]
@@ -269,7 +274,8 @@ def _format_chance(row: SummaryRow) -> str:
 
 def _note_of(row: SummaryRow) -> str:
     lost = f"scores of {100 * row.coverage:.1f} % of the test videos" if row.coverage < 1 else ""
-    return "; ".join(filter(None, (row.encoder_note, lost)))
+    fitted = f"fitted on {row.fitted_on}" if row.fitted_on else ""
+    return "; ".join(filter(None, (row.encoder_note, fitted, lost)))
 
 
 def align_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:

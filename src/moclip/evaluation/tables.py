@@ -1,7 +1,7 @@
 """Write the summary, the comparisons and the table of rejected videos from the results of all runs."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,8 +44,12 @@ def compare_runs(
     manifest: Path,
     rejected_test_videos: str,
     are_folds: bool,
+    refit: Collection[str],
 ) -> None:
-    """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are."""
+    """Write the comparisons of methods, in all and by class, from the predictions of runs, laid out as metrics are.
+
+    `refit` names the experiments whose heads are fitted on train and val together.
+    """
     runs: list[RunFile] = []
     for path in predictions:
         run = run_of(path, "evaluate", "predictions")
@@ -57,6 +61,7 @@ def compare_runs(
         manifest=manifest,
         rejected_test_videos=rejected_test_videos,
         are_folds=are_folds,
+        refit=refit,
     )
 
 

@@ -29,7 +29,7 @@ from moclip.inference.run import RunParts
 from moclip.inference.settings import with_device
 from moclip.training.head_files import TrainedHead
 from moclip.training.head_inputs import STREAM_ORDER
-from moclip.training.head_modules import load_head
+from moclip.training.head_strategy import find_strategy, load_head
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def check_export_is_possible() -> None:
 
 
 def has_graph(saved: TrainedHead) -> bool:
-    """Return whether a head can be written as a graph: not one of neighbors, nor one that sees every frame."""
-    return saved.config.kind != "knn" and not saved.layout.frames
+    """Return whether a head can be written as a graph: not for every kind, nor for one that sees every frame."""
+    return find_strategy(saved.config.kind).has_graph and not saved.layout.frames
 
 
 class HeadGraph(nn.Module):

@@ -176,8 +176,8 @@ def _check_models(run: RunRecord, *, head: Path, seed: int, models: Mapping[str,
 
 
 def _in_order(methods: tuple[str, ...]) -> tuple[str, ...]:
-    # Shuffled motion is a control: it says of a video what the motion of another one made of it.
-    return tuple(name for name in METHODS if name in methods and name != "shuffled_motion")
+    # Shuffled motion and frames are controls, not predictions.
+    return tuple(name for name in METHODS if name in methods and not name.startswith("shuffled_"))
 
 
 def _read_ids(manifest: Path) -> dict[str, str]:

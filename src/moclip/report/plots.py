@@ -31,8 +31,11 @@ MARKS: Mapping[str, tuple[str, str, bool]] = {
     "motion": ("motion", "^", True),
     "motion_head": ("motion", "^", False),
     "appearance": ("appearance", "s", True),
+    "appearance_ridge": ("appearance", "P", True),
+    "shuffled_frames": ("shuffled", "D", False),
     "shuffled_motion": ("shuffled", "D", True),
     "score_fusion": ("fusion", "s", False),
+    "ridge": ("fusion", "P", True),
     "fusion": ("fusion", "o", True),
 }
 

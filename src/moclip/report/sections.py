@@ -60,6 +60,7 @@ def describe_results(rows: Sequence[SummaryRow], *, num_classes: int) -> Row:
 def _list_results(rows: Sequence[SummaryRow], *, single: Sequence[SummaryRow], has_top_5: bool) -> list[Row]:
     shown = [name for name in _MEASURES if has_top_5 or name != "top_5"]
     best = {name: _MEASURES[name][1](getattr(row, name) for row in rows) for name in shown if rows}
+    differ = len({row.fitted_on for row in rows} - {""}) > 1
     lines = []
     for row in rows:
         cells = {
@@ -73,9 +74,10 @@ def _list_results(rows: Sequence[SummaryRow], *, single: Sequence[SummaryRow], h
         over = student_half_width(
             [one.top_1 for one in single if (one.experiment, one.method) == (row.experiment, row.method)]
         )
+        fitted = f"fitted on {row.fitted_on}" if differ and row.fitted_on else ""
         lines.append({
             "Experiment": row.experiment,
-            "Method": {"text": label_of(row.method), "note": row.encoder_note},
+            "Method": {"text": label_of(row.method), "note": "; ".join(filter(None, [row.encoder_note, fitted]))},
             "Top-1 %": cells.pop("Top-1 %"),
             "95 % over test groups": {"text": interval, "spread": f"({groups})"},
             "Chance %": f"{100 * row.chance_uniform:.1f} / {100 * row.chance_majority:.1f}",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.core.digests import build_digest
 from moclip.core.files import write_tsv
 from moclip.core.tensors import (
@@ -22,8 +23,6 @@ from moclip.encoders.network_notes import Seen
 from moclip.errors import ConfigError, ModelError
 from moclip.training.head_inputs import POOLINGS, Layout, Normalise, Pooling
 
-HEAD_KINDS = ("mlp", "linear", "knn", "gated", "attention")
-
 _FORMAT_VERSION = "2"
 
 _SEED_DIGEST = "digest"
@@ -33,9 +32,12 @@ State = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """How a head is built and trained; the defaults are the paper's (its code, for the training)."""
+    """How a head is built and trained; the defaults are the paper's (its code, for the training).
 
-    kind: Literal["mlp", "linear", "knn", "gated", "attention"] = "mlp"
+    `options` has the settings that only this kind reads, complete with their defaults.
+    """
+
+    kind: str = "mlp"
     hidden: int = 512
     dropout: float = 0.5
     learning_rate: float = 1e-4
@@ -48,29 +50,40 @@ class HeadConfig:
     pooling: Pooling = "mean"
     views: bool = False
     neighbours: tuple[int, ...] = (1, 5, 10, 20)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> "HeadConfig":
-        """Return the settings of one entry under `head`.
+        """Return the settings of one entry under `head`, with the defaults of absent keys.
 
         Raises:
             ConfigError: A key is unknown, or a choice is none of the known ones.
         """
-        known = {field.name for field in fields(cls)}
+        kind = section.get("kind", cls.kind)
+        choices = {
+            "kind": (tuple(HEAD_KINDS), kind),
+            "select": (("val", "last"), section.get("select", cls.select)),
+            "normalise": (("none", "l2", "layer"), section.get("normalise", cls.normalise)),
+            "pooling": (POOLINGS, section.get("pooling", cls.pooling)),
+        }
+        for key, (words, found) in choices.items():
+            if found not in words:
+                raise ConfigError(f"head.{key}: expected one of {', '.join(words)}; found {found!r}")
+        common = {field.name for field in fields(cls)} - {"options"}
+        known = common | HEAD_KINDS[kind].options.keys()
         unknown = sorted(section.keys() - known)
         if unknown:
             raise ConfigError(f"head: unknown key `{unknown[0]}`; known keys: {', '.join(sorted(known))}")
-        config = cls(**{**section, "neighbours": tuple(section.get("neighbours", cls.neighbours))})
-        choices = {
-            "kind": HEAD_KINDS,
-            "select": ("val", "last"),
-            "normalise": ("none", "l2", "layer"),
-            "pooling": POOLINGS,
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in section.items()
         }
-        for key, words in choices.items():
-            if getattr(config, key) not in words:
-                raise ConfigError(f"head.{key}: expected one of {', '.join(words)}; found {getattr(config, key)!r}")
-        return config
+        options = {key: given.get(key, default) for key, default in HEAD_KINDS[kind].options.items()}
+        return cls(**{key: value for key, value in given.items() if key in common}, options=options)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all settings by key, as `from_config` takes them."""
+        common = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"}
+        return common | dict(self.options)
 
 
 def rate_key(config: HeadConfig) -> str:
@@ -172,7 +185,7 @@ def _pack(file: HeadFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 def _describe(head: TrainedHead) -> dict[str, Any]:
     return {
         "best_epoch": head.best_epoch,
-        "config": asdict(head.config),
+        "config": head.config.describe(),
         "layout": asdict(head.layout),
         "chosen": dict(head.chosen),
         "history": [list(asdict(row).values()) for row in head.history],

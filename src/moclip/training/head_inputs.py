@@ -1,9 +1,9 @@
 """Inputs of a head: the embeddings of its streams, concatenated, one row per video."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,12 @@ class Layout:
     frames: int = 0
 
     @property
+    def streams(self) -> dict[str, int]:
+        """The width of each stream that is present, by name, in the order of a row; frames count once."""
+        given = {"motion": self.motion, "appearance": self.appearance}
+        return {name: given[name] for name in STREAM_ORDER if given[name]}
+
+    @property
     def width(self) -> int:
         """How many numbers a row has."""
         return self.motion + self.appearance * max(self.frames, 1) + self.frames
@@ -51,6 +57,34 @@ class Layout:
     def pooled(self) -> int:
         """How many numbers a row has once its frames are one embedding."""
         return self.motion + self.appearance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One subset: inputs float32 (N, D), labels (N,), and the group of each video where they are known.
+
+    `redraw` gives other inputs, (N, D), for the training of each epoch, counted from 1.
+    """
+
+    inputs: Floats
+    labels: NDArray[np.integer[Any]]
+    groups: tuple[str, ...] = ()
+    redraw: Callable[[int], Floats] | None = None
+
+
+def join_folds(first: Fold, second: Fold) -> Fold:
+    """Return the videos of both subsets, those of the first before those of the second."""
+
+    def redraw(epoch: int) -> Floats:
+        parts = [fold.redraw(epoch) if fold.redraw else fold.inputs for fold in (first, second)]
+        return np.concatenate(parts)
+
+    return Fold(
+        inputs=np.concatenate([first.inputs, second.inputs]),
+        labels=np.concatenate([first.labels, second.labels]),
+        groups=first.groups + second.groups,
+        redraw=redraw if first.redraw or second.redraw else None,
+    )
 
 
 def concatenate_streams(streams: Mapping[str, Floats], *, normalise: Normalise = "none") -> Floats:
@@ -100,6 +134,16 @@ def shuffle_rows(values: Floats, *, seed: int, subset: str) -> Floats:
     """Return the rows, (N, D), permuted between videos; equal seed and subset give equal order."""
     order = np.random.default_rng(seed_of("shuffled motion", seed, subset)).permutation(len(values))
     return np.asarray(values[order], dtype=np.float32)
+
+
+def shuffle_frames(frames: Floats, *, mask: Floats, video_ids: Sequence[str], seed: int) -> Floats:
+    """Return frames, (N, F, D), with those of each video in a random order, which follows from seed and id."""
+    shuffled = frames.copy()
+    for row, video_id in enumerate(video_ids):
+        count = int(mask[row].sum())
+        order = np.random.default_rng(seed_of("shuffled frames", seed, video_id)).permutation(count)
+        shuffled[row, :count] = frames[row, order]
+    return shuffled
 
 
 def check_finite(values: Floats) -> None:

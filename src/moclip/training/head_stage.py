@@ -7,7 +7,7 @@ Only training and validation videos are read.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from moclip.cache.locks import KeyLocks
 from moclip.cache.rates import Meter, note_rate
 from moclip.cache.tables import Stream, shared_videos
 from moclip.cache.uses import note_use
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.methods import METHODS, list_heads
 from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.core.digests import build_digest
@@ -42,7 +43,16 @@ from moclip.training.head_files import (
     save_seeds,
     write_history,
 )
-from moclip.training.head_inputs import FeatureLoader, Layout, concatenate_streams, join_frames, scale, shuffle_rows
+from moclip.training.head_inputs import (
+    FeatureLoader,
+    Fold,
+    Layout,
+    concatenate_streams,
+    join_frames,
+    scale,
+    shuffle_frames,
+    shuffle_rows,
+)
 from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
 from moclip.versions import HEAD_VERSION
@@ -50,6 +60,18 @@ from moclip.versions import HEAD_VERSION
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+
+
+def config_of(method: str, config: HeadConfig) -> HeadConfig:
+    """Return the settings of the head of a method: those of the experiment's head, unless the method fixes the kind.
+
+    Such a head reads the same inputs and is fitted on the same subsets.
+    """
+    kind = METHODS[method].head_kind
+    if not kind:
+        return config
+    shared = {key: getattr(config, key) for key in ("normalise", "pooling", "select", "refit")}
+    return HeadConfig.from_config({"kind": kind, **shared})
 
 
 def build_inputs(
@@ -77,8 +99,10 @@ def build_inputs(
     if method == "shuffled_motion":
         values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
     widths = {name: value.shape[1] for name, value in values.items()}
-    if config.kind == "attention" and "appearance" in values:
+    if HEAD_KINDS[config.kind].frames and "appearance" in values:
         frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
+        if method == "shuffled_frames":
+            frames = shuffle_frames(frames, mask=mask, video_ids=video_ids, seed=seed)
         joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
         return joined, Layout(frames=mask.shape[1], **widths)
     return concatenate_streams(values, normalise=config.normalise), Layout(**widths)
@@ -267,15 +291,15 @@ class _Trainer:
         uses_text = run.text is not None and "text" in METHODS[method].needs
         text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
-        config = asdict(run.config)
+        config = config_of(method, run.config).describe()
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
     def _train(self, run: HeadRun, method: str, *, subsets: _Subsets, meter: Meter) -> TrainedHead:
         # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
-        from moclip.training.heads import Fold, train_head, train_zero_shot_head  # noqa: PLC0415
+        from moclip.training.head_training import train_head, train_zero_shot_head  # noqa: PLC0415
 
-        config = run.config
+        config = config_of(method, run.config)
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
         num_frames = self._num_frames(streams)
         meter.start()
@@ -287,7 +311,8 @@ class _Trainer:
                 method, ids, streams=streams, config=config, seed=run.seed, subset=name, num_frames=num_frames
             )
             redraw = self._redraw(run, method, ids, streams=streams, subset=name) if config.views else None
-            folds.append(Fold(inputs=inputs, labels=labels.select(ids), redraw=redraw))
+            groups = tuple(labels.groups[video_id] for video_id in ids)
+            folds.append(Fold(inputs=inputs, labels=labels.select(ids), groups=groups, redraw=redraw))
         if method == "zero_shot_head" and run.text is not None:
             classes = self._load.text(run.text).embeddings
             return train_zero_shot_head(folds[0], folds[1], classes=classes, config=config, seed=run.seed)
@@ -296,7 +321,7 @@ class _Trainer:
         )
         meter.add(1)
         meter.stop()
-        _log.info("%s, seed %d: epoch %d of %d kept", method, run.seed, head.best_epoch, config.epochs)
+        _log.info("%s, seed %d: chosen: %s", method, run.seed, {"epoch": head.best_epoch, **head.chosen})
         return head
 
     def _num_frames(self, streams: Mapping[str, Stream]) -> int:
@@ -311,7 +336,7 @@ class _Trainer:
         if "motion" not in streams:
             return None
         views = self._load.views(run.indexes["motion"])
-        config, num_frames = run.config, self._num_frames(streams)
+        config, num_frames = config_of(method, run.config), self._num_frames(streams)
 
         def inputs(epoch: int) -> Floats:
             seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}
@@ -340,7 +365,7 @@ def predict_head(
     method: str, head: TrainedHead, video_ids: Sequence[str], *, streams: Mapping[str, Stream], seed: int
 ) -> Floats:
     """Return the logits of a head, float32 (N, K), for these videos of the subset that it is asked about."""
-    from moclip.training.head_modules import predict_logits  # noqa: PLC0415 (torch)
+    from moclip.training.head_strategy import predict_logits  # noqa: PLC0415 (torch)
 
     own = {name: streams[name] for name in METHODS[method].streams}
     inputs, layout = build_inputs(

@@ -13,7 +13,7 @@ from moclip.encoders.clip import build_outline
 from moclip.encoders.motion_network import NO_WEIGHTS, build_network, load_network
 from moclip.errors import ModelError
 from moclip.training.head_files import TrainedHead
-from moclip.training.head_modules import load_head
+from moclip.training.head_strategy import load_head
 
 
 def count_macs(call: Callable[[], object]) -> int:

@@ -45,12 +45,14 @@ def _drawn(plan: "Plan") -> list[str]:
 
 
 def comparisons(plan: "Plan") -> JobSpec:
-    """Compare the methods: depends on predictions and groups."""
+    """Compare the methods: depends on predictions and groups, and on which experiments fit their heads again."""
     predictions = _of_runs(plan, "predictions")
+    entries = plan.settings.experiments.items()
+    refit = [name for name, entry in entries if list_heads(entry.methods) and plan.settings.head[entry.head].refit]
 
     def params() -> Params:
         return {
-            "cfg": to_json([*list_files(predictions), *_drawn(plan)]),
+            "cfg": to_json({"predictions": list_files(predictions), "refit": refit, "folds": _drawn(plan)}),
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:predictions",

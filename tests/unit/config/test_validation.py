@@ -160,8 +160,33 @@ def test_a_head_says_what_it_cannot_do(config: Config) -> None:
     told = str(raised.value)
     assert "head.pooled.pooling: `attention` pools the frames itself" in told
     assert "head.near.views: `knn` has no epochs" in told
-    assert "head.near.neighbours: `select: last` chooses no number of neighbors; list one" in told
+    assert "head.near.neighbours: `select: last` chooses none of them; list one" in told
     assert "its head draws views of motion and there are none" in told
+
+
+def test_a_key_of_another_kind_of_head_is_refused_and_is_in_no_digest(config: Config) -> None:
+    config["head"]["mlp"]["form"] = "conv"
+    config["head"]["moving"] = {"kind": "temporal", "form": "transformer", "width": 33}
+    with pytest.raises(ConfigError) as raised:
+        check_config(config)
+    assert "head.moving.width: expected a multiple of 32; found 33" in str(raised.value)
+    config["head"]["moving"]["width"] = 32
+    with pytest.raises(ConfigError) as raised:
+        check_config(config)
+    assert "head.mlp.form: `mlp` does not read this key, only `temporal` does; drop it" in str(raised.value)
+    del config["head"]["mlp"]["form"]
+    heads = check_config(config).canonical()["head"]
+    assert "form" not in heads["mlp"]
+    assert (heads["moving"]["form"], heads["moving"]["layers"]) == ("transformer", 2)
+
+
+def test_shuffled_frames_are_a_control_of_heads_that_read_frames(config: Config) -> None:
+    experiment = next(iter(config["experiments"].values()))
+    experiment["methods"] = ["appearance", "shuffled_frames"]
+    with pytest.raises(ConfigError, match="`shuffled_frames` needs a head that reads every frame"):
+        check_config(config)
+    config["head"][experiment["head"]] = {"kind": "attention"}
+    check_config(config)
 
 
 # Python prints -0.0 and 2e1 apart from 0 and 20; JSON, and with it every key, follows.

@@ -222,3 +222,18 @@ def test_the_digest_of_definitions_does_not_change_with_their_place(
     )
     module._read_module.cache_clear()
     assert apart == together != edited
+
+
+def test_a_package_that_is_imported_whole_counts_with_all_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = {
+        "whole": "import importlib\nfrom moclip import kinds\n\nimportlib.import_module(f'{kinds.__name__}.a')\n",
+        "one": "from moclip.kinds.b import deep\n\ndeep(1)\n",
+    }
+    package = {"__init__": "", "kinds/__init__": "", "kinds/a": "X = 1\n", "kinds/b": "def deep(x):\n    return x\n"}
+    before = digests_of(tmp_path, monkeypatch, package=package, stages=stages)
+    edited = digests_of(tmp_path, monkeypatch, package={**package, "kinds/a": "X = 2\n"}, stages=stages)
+    added = digests_of(tmp_path, monkeypatch, package={**package, "kinds/c": "Y = 2\n"}, stages=stages)
+    assert before["one"] == edited["one"] == added["one"]
+    assert len({before["whole"], edited["whole"], added["whole"]}) == 3

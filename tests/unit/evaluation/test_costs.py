@@ -7,8 +7,8 @@ import torch
 
 from moclip.encoders.motion_network import build_network
 from moclip.training.head_files import HeadConfig
-from moclip.training.head_inputs import Layout
-from moclip.training.heads import Fold, train_head
+from moclip.training.head_inputs import Fold, Layout
+from moclip.training.head_training import train_head
 from moclip.training.mac_counting import count_head, count_macs
 
 

@@ -17,8 +17,8 @@ from moclip.encoders.motion_network import build_network, save_network
 from moclip.inference import onnx as onnx_export
 from moclip.inference.onnx import TOLERANCE, HeadGraph, MotionGraph, export_onnx, has_graph
 from moclip.training.head_files import HeadConfig, TrainedHead
-from moclip.training.head_inputs import Layout
-from moclip.training.heads import Fold, train_head
+from moclip.training.head_inputs import Fold, Layout
+from moclip.training.head_training import train_head
 
 
 def trained(kind: Any, *, layout: Layout, **changes: Any) -> TrainedHead:

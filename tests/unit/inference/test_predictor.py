@@ -23,7 +23,7 @@ from moclip.inference.quality import MeasuredMethod, describe_accuracy, describe
 from moclip.motion.fields import FieldSpec, build_fields, choose_windows, frames_with_motion, slice_motion
 from moclip.training.head_files import HeadConfig, TrainedHead
 from moclip.training.head_inputs import Layout
-from moclip.training.head_modules import build_head, predict_logits
+from moclip.training.head_strategy import find_strategy, predict_logits
 from moclip.video.motion_vectors import read_motion
 from moclip.video.writer import write_video
 from tests.unit.inference.test_model_card import card_facts
@@ -74,7 +74,8 @@ def test_a_heads_logits_do_not_depend_on_how_many_others_are_asked_for(kind: Any
     shapes = {"support": (200, layout.width)}
     if kind != "knn":
         shapes = {
-            name: tuple(v.shape) for name, v in build_head(layout, num_classes=7, config=config).named_parameters()
+            name: tuple(v.shape)
+            for name, v in find_strategy(kind).build(layout, num_classes=7, config=config).named_parameters()
         }
         state = {}
     state |= {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}

@@ -42,6 +42,8 @@ ALL_METHODS = (
     "score_fusion",
     "zero_shot",
     "zero_shot_head",
+    "ridge",
+    "appearance_ridge",
 )
 
 
@@ -205,6 +207,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gated": {**HEAD, "kind": "gated", "normalise": "layer"},
     "attention": {**HEAD, "kind": "attention", "refit": True},
     "knn": {"kind": "knn", "neighbours": [1, 3]},
+    "gda": {"kind": "gda", "refit": True},
+    "temporal": {**HEAD, "kind": "temporal", "width": 32, "form": "transformer"},
 }
 
 
@@ -223,7 +227,7 @@ def test_heads_trained_in_one_job_are_bit_for_bit_those_trained_alone(made: Worl
         assert read_seed_digests(alone) == {run.seed: digests[run.seed]}
         assert heads_of(load_heads(alone, seed=run.seed)) == heads_of(load_heads(together, seed=run.seed))
     first, second = (heads_of(load_heads(together, seed=seed)) for seed in (0, 1))
-    assert first["fusion"] != second["fusion"] or name == "knn", "another seed is another head"
+    assert first["fusion"] != second["fusion"] or name in ("knn", "gda"), "another seed is another head"
 
 
 def test_one_seed_more_changes_no_digest_of_the_others(made: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -396,6 +400,55 @@ def test_every_method_is_tested_once_and_says_what_validation_chose(made: World,
     assert noted["features"]["motion"] == {"index": str(made.motion(1)), "fingerprint": read}
     assert noted["models"]["network"] == digest_file(made.network(1))
     assert noted["head"] == read_seed_digests(heads)[0]
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_ridge_baseline_is_fitted_on_the_inputs_and_the_videos_of_the_other_heads(made: World, refit: bool) -> None:
+    config = HeadConfig.from_config({**HEAD, "refit": refit, "normalise": "l2"})
+    run = made.run(config=config, methods=("fusion", "ridge", "appearance", "appearance_ridge", "motion", "zero_shot"))
+    file = made.train(f"baseline-{refit}", run, cache="baseline")
+    found = load_heads(file, seed=0).heads
+    for method, baseline in (("fusion", "ridge"), ("appearance", "appearance_ridge")):
+        assert found[baseline].layout == found[method].layout
+        assert found[baseline].config.normalise == "l2"
+        states = (found[baseline].state, found[baseline].selection_state)
+        assert np.array_equal(states[0]["classifier.weight"], states[1]["classifier.weight"]) != refit
+    fitted = {name: entry["fitted_on"] for name, entry in made.test(file, run)["methods"].items()}
+    subsets = "train + val" if refit else "train"
+    assert fitted == {
+        "zero_shot": "",
+        "motion": "train",
+        **dict.fromkeys(("appearance", "appearance_ridge", "ridge", "fusion"), subsets),
+    }
+
+
+def test_another_kind_of_head_fits_no_ridge_baseline_again(made: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for name in ("mlp", "linear"):
+        config = HeadConfig.from_config({**HEAD, "kind": name})
+        made.train(f"shared-{name}", made.run(methods=("fusion", "ridge"), config=config), cache="shared-ridge")
+    assert "1 heads trained, 1 taken from the cache" in caplog.text
+
+
+@pytest.mark.parametrize("with_control", [False, True])
+def test_a_head_that_sees_order_is_marked_unless_the_run_has_its_control(made: World, with_control: bool) -> None:
+    methods = ("fusion", "appearance", "ridge", "motion_head", *(["shuffled_frames"] if with_control else []))
+    run = made.run(config=HeadConfig.from_config({**HEAD, "kind": "temporal"}), methods=methods)
+    file = made.train(f"order-{with_control}", run, cache="order")
+    notes = {name: entry["encoder_note"] for name, entry in made.test(file, run)["methods"].items()}
+    mark = "" if with_control else "no control with shuffled frames"
+    assert notes == {
+        "fusion": mark,
+        "appearance": mark,
+        "ridge": "",
+        "motion_head": "",
+        **dict.fromkeys(methods[4:], ""),
+    }
+    if with_control:
+        heads = load_heads(file, seed=0).heads
+        assert heads["shuffled_frames"].layout == heads["appearance"].layout
+        name = "temporal.positions"
+        assert not np.array_equal(heads["shuffled_frames"].state[name], heads["appearance"].state[name])
 
 
 @pytest.mark.parametrize("name", VARIANTS)

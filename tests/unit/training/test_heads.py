@@ -11,9 +11,9 @@ from moclip.cache.tables import pool_frames
 from moclip.encoders.network_notes import Seen
 from moclip.errors import ConfigError, DatasetError, ModelError
 from moclip.training.head_files import HeadConfig, HeadFile, load_heads, save_heads, write_history
-from moclip.training.head_inputs import Layout, concatenate_streams, join_frames, shuffle_rows
-from moclip.training.head_modules import build_head, predict_logits
-from moclip.training.heads import Fold, train_head, train_zero_shot_head
+from moclip.training.head_inputs import Fold, Layout, concatenate_streams, join_frames, shuffle_rows
+from moclip.training.head_strategy import find_strategy, predict_logits
+from moclip.training.head_training import train_head, train_zero_shot_head
 from moclip.training.selection import choose, interpolate, mix_scores
 
 FAST = HeadConfig(hidden=16, learning_rate=0.01, batch_size=8, epochs=12)
@@ -34,7 +34,7 @@ def train(*, config: HeadConfig = FAST, seed: int = 0, threads: int = 1):
 
 
 def test_the_papers_head_has_969_829_parameters():
-    head = build_head(Layout(motion=1280, appearance=512), num_classes=101, config=HeadConfig())
+    head = find_strategy("mlp").build(Layout(motion=1280, appearance=512), num_classes=101, config=HeadConfig())
     assert sum(parameter.numel() for parameter in head.parameters()) == 969_829
 
 

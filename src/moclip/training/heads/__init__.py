@@ -1,0 +1,1 @@
+"""Heads: one module for each kind, with the name of the kind and a `STRATEGY`."""
