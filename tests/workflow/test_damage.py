@@ -115,14 +115,12 @@ def test_a_hidden_flip_in_a_shard_is_found_when_its_index_is_built(checkout: Che
 
 
 READERS = {
-    "motion_index": ("motion_embedding_index", "index"),
     "motion_network": ("motion_embedding_index", "index"),
-    "motion_embedding_index": ("head", "heads"),
     "head": ("evaluate", "predictions"),
 }
 
 
-@pytest.mark.parametrize("rule", READERS if ALL else ["motion_index"])
+@pytest.mark.parametrize("rule", READERS if ALL else ["head"])
 def test_a_hidden_flip_stops_its_reader_and_the_next_run_makes_the_file_again(checkout: Checkout, rule: str) -> None:
     jobs = list_jobs(checkout)
     reader, output = READERS[rule]
@@ -136,12 +134,12 @@ def test_a_hidden_flip_stops_its_reader_and_the_next_run_makes_the_file_again(ch
     check_step(checkout)
 
 
-def test_a_hidden_flip_in_the_manifest_or_a_table_is_found_by_every_run(checkout: Checkout) -> None:
-    for rule in ("manifest", "evaluate", "summary"):
+def test_a_hidden_flip_in_the_manifest_an_index_or_a_table_is_found_by_every_run(checkout: Checkout) -> None:
+    for rule in ("manifest", "motion_index", "motion_embedding_index", "evaluate", "summary"):
         job = list_jobs(checkout)[rule]
         flip_hidden(checkout, job, file=job.files[0])
     work = check_step(checkout)
-    assert {"manifest", "evaluate", "summary"} <= work.jobs.keys()
+    assert {"manifest", "motion_index", "motion_embedding_index", "evaluate", "summary"} <= work.jobs.keys()
     assert work.jobs["evaluate"] == 1
 
 
@@ -156,9 +154,10 @@ def test_a_cut_index_is_reported_and_built_again_without_being_asked(checkout: C
 
 def test_verify_fix_alone_and_a_run_restore_a_fresh_build(checkout: Checkout) -> None:
     job = list_jobs(checkout)["appearance_shard"]
-    for rule in ("appearance_shard", "motion_index", "head", "costs"):
+    for rule in ("appearance_shard", "motion_network", "head"):
         damaged = list_jobs(checkout)[rule]
-        flip_hidden(checkout, damaged, file=damaged.files[0])
+        # Near the end, where the tensors of a model are: the engine reads the header.
+        flip_hidden(checkout, damaged, file=damaged.files[0], at=0.999 if rule != "appearance_shard" else 0.6)
     assert checkout.run().jobs == {}
     fixed = ask(checkout, "verify", "--fix")
     assert f"{job.files[0]}: removed; the next run makes it again from the cache" in fixed.output

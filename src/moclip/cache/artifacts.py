@@ -72,6 +72,8 @@ def read_artifact(cache_dir: Path, *, kind: Kind, key: str) -> dict[str, bytes] 
 def _read_files(folder: Path) -> dict[str, bytes]:
     note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
     found = {name: (folder / name).read_bytes() for name in note["files"]}
+    if (note["kind"], note["key"]) != (folder.parent.name, folder.name):
+        raise ValueError(f"`{_NOTE}` is that of another entry")
     for name, content in found.items():
         if _digest(content) != note["files"][name]:
             raise ValueError(f"`{name}` does not match its digest")

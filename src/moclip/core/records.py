@@ -69,8 +69,7 @@ def _describe(path: Path) -> list[Any]:
 
 def _find_records(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
     # Yields each record in the folder of a file that lists the file: its path, its content, and the listed name.
-    direct = record_path(path)
-    for record in [direct] if direct.is_file() else sorted(path.parent.glob(".*.made")):
+    for record in _list_candidates(path):
         note = _read(record)
         if note is None:
             continue
@@ -78,6 +77,11 @@ def _find_records(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
         first = record.name.removeprefix(".").removesuffix(".made")
         folders = {Path(name).parent for name in note["outputs"] if Path(name).name == first}
         yield from ((record, note, name) for name in (str(f / path.name) for f in folders) if name in note["outputs"])
+
+
+def _list_candidates(path: Path) -> list[Path]:
+    direct = record_path(path)
+    return [direct] if direct.is_file() else sorted(path.parent.glob(".*.made"))
 
 
 def check_recorded(path: Path) -> Path:
@@ -89,18 +93,25 @@ def check_recorded(path: Path) -> Path:
     if not path.is_file():
         raise MoclipError(f"{path}: no such file; run the workflow, which makes it")
     for _, note, name in _find_records(path):
-        expected, found = note["outputs"][name][0], digest_file(path)
+        expected, *version = note["outputs"][name]
+        found = digest_file(path)
         if found == expected:
             return path
         raise MoclipError(
             f"{path}: edited or damaged: expected the SHA-256 {expected[:12]}..., recorded when it was made, found "
             f"{found[:12]}...; run the workflow again, which makes it again",
-            damaged=path,
+            # The next run finds a file with other times than the recorded ones anyway.
+            damaged=path if version == stat_version(path) else None,
         )
+    for record in _list_candidates(path):
+        if _read(record) is None:
+            raise MoclipError(
+                f"{record}: edited or damaged: expected the digest of {path.name} in it; run the workflow again, which "
+                "makes both again"
+            )
     raise MoclipError(
-        f"{path}: expected a record of its digest in {record_path(path).name}, or in that of its job, found none or a "
-        "damaged one; run the workflow again, or copy results with their hidden files",
-        damaged=path,
+        f"{path}: expected a record of its digest in {record_path(path).name}, or in that of its job, found none; "
+        "run the workflow again, or copy results with their hidden files"
     )
 
 

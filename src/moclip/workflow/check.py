@@ -29,6 +29,7 @@ _REASONS = {
     "unknown": "without a record of their settings and inputs",
     "forgotten": "of which Snakemake has no note",
 }
+_SMALL_GATES = frozenset({"manifest", "motion_index", "appearance_index", "motion_embedding_index"})
 # The triggers without which a change is not seen.
 _TRIGGERS = {"params", "mtime", "input"}
 
@@ -81,9 +82,9 @@ class _Files:
     """The digests of files, each computed once. Files whose content other jobs compare are read in every run."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        # The manifest is read as well: a damaged one would show all other results as stale.
+        # The manifest and the indexes are read as well: a damaged one would show results below it as stale.
         self._read_always = {file for job in jobs for file in job.read_files()}
-        self._read_always |= {file for job in jobs if job.rule == "manifest" for file in job.files}
+        self._read_always |= {file for job in jobs if job.rule in _SMALL_GATES for file in job.files}
         self.digest = cache(lambda file: digest_file(Path(file)))
 
     def find_reason(self, job: Job, *, present: Sequence[str]) -> str:
