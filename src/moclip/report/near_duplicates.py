@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moclip.core.images import jpeg_uri, resize_image
-from moclip.dataset.groups import read_near_duplicates
+from moclip.dataset.groups import is_doubtful, read_near_duplicates
 from moclip.errors import VideoError
 from moclip.report.pages import list_splits
 from moclip.video.frames import read_frames
@@ -33,6 +33,8 @@ def describe_near_duplicates(
         for own in read_near_duplicates(path).values()
         if len(found := [r for r in own if r["video_id"] in rows]) > 1
     ]
+    doubtful = [len(members) for members in sets if is_doubtful(len(members), num_videos=len(rows))]
+    sets = [members for members in sets if not is_doubtful(len(members), num_videos=len(rows))]
     splits = []
     crossing: dict[int, str] = {}
     for split in list_splits(manifest):
@@ -53,6 +55,7 @@ def describe_near_duplicates(
         "sets": len(sets),
         "videos": sum(map(len, sets)),
         "largest": max(map(len, sets), default=0),
+        "doubtful": doubtful,
         "splits": splits,
         "shown": [
             [
