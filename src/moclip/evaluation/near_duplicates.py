@@ -54,7 +54,7 @@ Found = dict[str, list[Nearest]]
 
 
 def write_near_duplicates(
-    output: Path, *, manifest: Path, features: Mapping[str, Sequence[Path]], similarity: float
+    output: Path, *, manifest: Path, features: Mapping[str, Sequence[Path]], similarity: Mapping[str, float]
 ) -> None:
     """Write a row for each video that has a near-duplicate: its set, its most similar video, and their similarity.
 
@@ -64,7 +64,7 @@ def write_near_duplicates(
         output: The table.
         manifest: The list of videos. Those with equal fingerprints are near-duplicates.
         features: An index, or the shards, of `appearance` and `motion`; either may be absent.
-        similarity: Smallest similarity of near-duplicates.
+        similarity: Smallest similarity of near-duplicates, by `appearance` and `motion`.
 
     Raises:
         ShardError: A shard is missing or damaged.
@@ -74,10 +74,10 @@ def write_near_duplicates(
     for video_id, fingerprint in table.rows("video_id", "fingerprint"):
         copies.setdefault(fingerprint, []).append(video_id)
     described = [_describe(measure, shards=list_shards(paths)) for measure, paths in features.items()]
-    usable = find_near_duplicates([], copies=copies.values(), similarity=similarity)
+    usable = find_near_duplicates([], copies=copies.values(), similarity=1.0)
     sets: list[tuple[list[str], Found]] = []
     for one in described:
-        found = find_near_duplicates([one], similarity=similarity)
+        found = find_near_duplicates([one], similarity=similarity[one.measure])
         doubtful = [members for members in _join(found) if is_doubtful(len(members), num_videos=len(table))]
         sets += [(members, found) for members in doubtful]
         for video_id, others in () if doubtful else found.items():
