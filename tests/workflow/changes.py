@@ -27,7 +27,7 @@ from pathlib import Path
 
 from moclip.dataset.manifest import read_manifest
 from tests.workflow import edits as e
-from tests.workflow.checkout import NUM_VIDEOS, Checkout, Work, id_of, new_checkout, path_of
+from tests.workflow.checkout import NUM_VIDEOS, Checkout, Work, id_of, new_checkout, pack_weights, path_of
 from tests.workflow.conftest import REPOSITORY
 from tests.workflow.edits import Edit
 from tests.workflow.fresh import look_at_step, show_jobs
@@ -462,7 +462,7 @@ FILES = (
     ),
     change(
         "weights replaced",
-        e.write_file(e.WEIGHTS, b"other weights"),
+        e.write_file(e.WEIGHTS, pack_weights(b"other weights")),
         rows={CLIP: ALL, FRAMES: ALL},
         heads=16,
         texts=2,
@@ -477,7 +477,7 @@ FILES = (
     ),
     change(
         "weights replaced, with an mtime in the future",
-        e.together(e.write_file(e.WEIGHTS, b"other weights"), e.touch(e.WEIGHTS, seconds=e.DAY)),
+        e.together(e.write_file(e.WEIGHTS, pack_weights(b"other weights")), e.touch(e.WEIGHTS, seconds=e.DAY)),
         rows={CLIP: ALL, FRAMES: ALL},
         heads=16,
         texts=2,

@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 import yaml
+from safetensors.numpy import save
 
 from tests.workflow.conftest import REPOSITORY, Ran, toy_config, write_square
 
@@ -36,6 +37,11 @@ _TO_COMPUTE = re.compile(r"to compute: (.+)$", flags=re.MULTILINE)
 _HEADS = re.compile(r"(\d+) heads trained, \d+ taken from the cache$", flags=re.MULTILINE)
 _COLUMNS = ("video", "class", "group", "split_1", "split_2")
 _STEPS_PX = ((3, 0), (0, 3), (2, 2))
+
+
+def pack_weights(content: bytes) -> bytes:
+    """Return a safetensors file with some bytes."""
+    return bytes(save({"weights": np.frombuffer(content, np.uint8)}))
 
 
 def build_checkout(folder: Path) -> None:
@@ -352,7 +358,7 @@ def new_checkout(folder: Path, *, num_videos: int = NUM_VIDEOS, python: Path | s
     made.write_lists(first_lists(num_videos))
     (made.project / "weights").mkdir()
     (made.project / "weights/open_clip_config.json").write_text(_ENCODER_CONFIG)
-    (made.project / "weights/open_clip_model.safetensors").write_bytes(b"the first weights")
+    (made.project / "weights/open_clip_model.safetensors").write_bytes(pack_weights(b"the first weights"))
     prompts = made.project / "prompts"
     prompts.mkdir()
     shutil.copy2(REPOSITORY / "config/prompts/templates.yaml", prompts / "templates.yaml")

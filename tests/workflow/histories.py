@@ -19,7 +19,7 @@ from moclip.dataset.layouts import read_listing
 from moclip.errors import MoclipError
 from tests.workflow import edits as e
 from tests.workflow.changes import CHANGES
-from tests.workflow.checkout import OUTPUTS, Checkout, break_video, write_clip
+from tests.workflow.checkout import OUTPUTS, Checkout, break_video, pack_weights, write_clip
 from tests.workflow.fresh import FRESH, Step, look_at_step
 
 RandomEdit = Callable[[random.Random, Checkout], None]
@@ -103,7 +103,7 @@ def replace_weights(rng: random.Random, checkout: Checkout) -> None:
     """Replace the weights by one of some, sometimes with the mtime of the old ones."""
     folder = checkout.config["appearance"]["clip"]["model"].removeprefix("local-dir:")
     path = checkout.project / folder / Path(e.WEIGHTS).name
-    content = f"weights number {rng.randrange(3)}".encode()
+    content = pack_weights(f"weights number {rng.randrange(3)}".encode())
     e.replace_unseen(path, content) if rng.random() < 0.5 else path.write_bytes(content)
 
 

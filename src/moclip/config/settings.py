@@ -104,8 +104,15 @@ class NearDuplicates(Section):
         0.8,
         gt=0,
         le=1,
-        description="Smallest similarity of near-duplicates: the cosine of their mean appearance embeddings, or of how "
-        "their motion changes over time. The mean of all videos is subtracted first.",
+        description="Smallest similarity of appearance of near-duplicates: the cosine of their mean embeddings, from "
+        "which the mean of all videos is subtracted.",
+    )
+    motion_similarity: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Smallest similarity of motion of near-duplicates: the cosine of how their motion changes over "
+        "time. Videos are near-duplicates by appearance or by motion.",
     )
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Columns of the table of near-duplicates: a row for each video that has one.
 NEAR_COLUMNS = ("set", "video_id", "nearest", "similarity", "measure")
 
+# Smaller sets may be most of a small dataset.
+_LARGE_SET = 50
+
 
 def assign_groups(videos: Sequence[LabelledVideo], *, rule: str) -> list[LabelledVideo]:
     """Return the videos with the groups of `dataset.groups`: a pattern or a level of folders.
@@ -46,16 +49,24 @@ def _find_group(video_id: str, *, rule: str) -> str:
     return (found[1] or "") if found else ""
 
 
+def is_doubtful(size: int, *, num_videos: int) -> bool:
+    """Return whether a set is too large to show one scene: more than 50 videos, and more than a quarter of all.
+
+    Features that cannot tell scenes apart, such as those of a tiny encoder, join most videos through a chain.
+    """
+    return size > max(_LARGE_SET, num_videos / 4)
+
+
 def join_groups(videos: Sequence[LabelledVideo], *, sets: Iterable[Sequence[str]]) -> list[LabelledVideo]:
     """Return the videos with the groups joined that share a set of near-duplicates, given by video ids.
 
-    A joined group has the first of the names of its groups.
+    A joined group has the first of the names of its groups. Doubtful sets join nothing.
     """
     group_of = {video.video_id: video.group for video in videos}
     parent = {group: group for group in group_of.values()}
     for members in sets:
         known = [group_of[video_id] for video_id in members if video_id in group_of]
-        for group in known[1:]:
+        for group in () if is_doubtful(len(known), num_videos=len(videos)) else known[1:]:
             first, second = sorted((_find_root(parent, known[0]), _find_root(parent, group)))
             parent[second] = first
     return [replace(video, group=_find_root(parent, video.group)) for video in videos]

@@ -18,7 +18,7 @@ from moclip.cache.index import read_index
 from moclip.cache.reader import Shard
 from moclip.core.files import write_tsv
 from moclip.core.numerics import unit
-from moclip.dataset.groups import NEAR_COLUMNS
+from moclip.dataset.groups import NEAR_COLUMNS, is_doubtful
 from moclip.dataset.manifest_table import read_table
 from moclip.motion.description import describe_motion
 from moclip.motion.vectors import motion_from_row
@@ -49,33 +49,51 @@ class Nearest:
     measure: str
 
 
+# Similar videos by the id of a video.
+Found = dict[str, list[Nearest]]
+
+
 def write_near_duplicates(
-    output: Path, *, manifest: Path, features: Mapping[str, Sequence[Path]], similarity: float
+    output: Path, *, manifest: Path, features: Mapping[str, Sequence[Path]], similarity: Mapping[str, float]
 ) -> None:
     """Write a row for each video that has a near-duplicate: its set, its most similar video, and their similarity.
+
+    A measure that joins most videos cannot tell scenes apart: of its sets only such a doubtful one is written.
 
     Args:
         output: The table.
         manifest: The list of videos. Those with equal fingerprints are near-duplicates.
         features: An index, or the shards, of `appearance` and `motion`; either may be absent.
-        similarity: Smallest similarity of near-duplicates.
+        similarity: Smallest similarity of near-duplicates, by `appearance` and `motion`.
 
     Raises:
         ShardError: A shard is missing or damaged.
     """
     copies: dict[str, list[str]] = {}
-    for video_id, fingerprint in read_table(manifest).rows("video_id", "fingerprint"):
+    table = read_table(manifest)
+    for video_id, fingerprint in table.rows("video_id", "fingerprint"):
         copies.setdefault(fingerprint, []).append(video_id)
     described = [_describe(measure, shards=list_shards(paths)) for measure, paths in features.items()]
-    nearest = find_near_duplicates(described, copies=copies.values(), similarity=similarity)
-    sets = join_sets([(video_id, other.video_id) for video_id, others in nearest.items() for other in others])
+    usable = find_near_duplicates([], copies=copies.values(), similarity=1.0)
+    sets: list[tuple[list[str], Found]] = []
+    for one in described:
+        found = find_near_duplicates([one], similarity=similarity[one.measure])
+        doubtful = [members for members in _join(found) if is_doubtful(len(members), num_videos=len(table))]
+        sets += [(members, found) for members in doubtful]
+        for video_id, others in () if doubtful else found.items():
+            usable.setdefault(video_id, []).extend(others)
+    sets = [*((members, usable) for members in _join(usable)), *sets]
     rows = []
-    for number, members in enumerate(sets, start=1):
+    for number, (members, found) in enumerate(sets, start=1):
         for video_id in members:
-            best = max(nearest[video_id], key=lambda other: (other.similarity, other.measure == "bytes"))
+            best = max(found[video_id], key=lambda other: (other.similarity, other.measure == "bytes"))
             rows.append((number, video_id, best.video_id, best.similarity, best.measure))
     _log.info("%d sets of near-duplicates with %d videos", len(sets), len(rows))
     write_tsv(output, header=NEAR_COLUMNS, rows=rows, num_digits=3)
+
+
+def _join(found: Found) -> list[list[str]]:
+    return join_sets([(video_id, other.video_id) for video_id, others in found.items() for other in others])
 
 
 def list_shards(paths: Iterable[Path]) -> list[Path]:
@@ -110,12 +128,12 @@ def _describe_row(row: Mapping[str, Any], *, measure: str) -> Floats:
 
 def find_near_duplicates(
     described: Iterable[Descriptions], *, copies: Iterable[Sequence[str]] = (), similarity: float
-) -> dict[str, list[Nearest]]:
+) -> Found:
     """Return similar videos of every video that has one: enough pairs to join all sets, the most similar among them.
 
     `copies` are sets of videos with equal bytes.
     """
-    found: dict[str, list[Nearest]] = {}
+    found: Found = {}
 
     def note(first: str, second: str, similarity: float, measure: str) -> None:
         # In both directions: a matrix product may round the two differently.

@@ -42,11 +42,7 @@ def write_datacard(
     rows = [{str(key): value for key, value in row.items()} for row in read_manifest(manifest).to_dict("records")]
     variants = [_read_variant(index, manifest=rows) for index in indexes]
     near = describe_near_duplicates(
-        near_duplicates,
-        manifest=rows,
-        root=Path(dataset.root),
-        similarity=dataset.near_duplicates.similarity,
-        are_kept=dataset.near_duplicates.keep_together,
+        near_duplicates, manifest=rows, root=Path(dataset.root), limits=dataset.near_duplicates
     )
     groups = describe_groups(dataset, groups={row["video_id"]: row["group"] for row in rows})
     content = build_card(

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moclip.core.images import jpeg_uri, resize_image
-from moclip.dataset.groups import read_near_duplicates
+from moclip.dataset.groups import is_doubtful, read_near_duplicates
 from moclip.errors import VideoError
 from moclip.report.pages import list_splits
 from moclip.video.frames import read_frames
+
+if TYPE_CHECKING:
+    from moclip.config.settings import NearDuplicates
 
 _MAX_SETS, _MAX_MEMBERS, _WIDTH_PX = 6, 4, 160
 
@@ -16,7 +19,7 @@ _LEARNED = ("train", "val")
 
 
 def describe_near_duplicates(
-    path: Path, *, manifest: Sequence[Mapping[str, Any]], root: Path, similarity: float, are_kept: bool
+    path: Path, *, manifest: Sequence[Mapping[str, Any]], root: Path, limits: "NearDuplicates"
 ) -> dict[str, Any]:
     """Return the section as plain data.
 
@@ -24,8 +27,7 @@ def describe_near_duplicates(
         path: The table of near-duplicates.
         manifest: The rows of the manifest.
         root: The folder of the videos, for pictures.
-        similarity: Smallest similarity of near-duplicates.
-        are_kept: True if near-duplicates are kept together.
+        limits: The smallest similarities of near-duplicates, and whether they are kept together.
     """
     rows = {row["video_id"]: row for row in manifest}
     sets = [
@@ -33,6 +35,8 @@ def describe_near_duplicates(
         for own in read_near_duplicates(path).values()
         if len(found := [r for r in own if r["video_id"] in rows]) > 1
     ]
+    doubtful = [len(members) for members in sets if is_doubtful(len(members), num_videos=len(rows))]
+    sets = [members for members in sets if not is_doubtful(len(members), num_videos=len(rows))]
     splits = []
     crossing: dict[int, str] = {}
     for split in list_splits(manifest):
@@ -44,15 +48,17 @@ def describe_near_duplicates(
         crossing |= {place: split for place in leaks if place not in crossing}
     # The most similar first; where nothing crosses, those that are kept together, the most doubtful first.
     ranked = sorted(crossing, key=lambda place: (-_similarity_of(sets[place]), place))
-    if are_kept and not crossing:
+    if limits.keep_together and not crossing:
         ranked = sorted(range(len(sets)), key=lambda place: (_similarity_of(sets[place]), place))
     first = list_splits(manifest)[0]
     return {
-        "similarity": similarity,
-        "are_kept": are_kept,
+        "similarity": limits.similarity,
+        "motion_similarity": limits.motion_similarity,
+        "are_kept": limits.keep_together,
         "sets": len(sets),
         "videos": sum(map(len, sets)),
         "largest": max(map(len, sets), default=0),
+        "doubtful": doubtful,
         "splits": splits,
         "shown": [
             [

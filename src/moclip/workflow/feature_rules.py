@@ -66,7 +66,8 @@ def manifest(plan: "Plan") -> JobSpec:
 def near_duplicates(plan: "Plan") -> JobSpec:
     """Find near-duplicates: depends on the features that describe videos, and on equal bytes."""
     described = _describing_variants(plan)
-    cfg = to_json({"similarity": plan.settings.dataset.near_duplicates.similarity, "features": described})
+    limits = plan.settings.dataset.near_duplicates.canonical(without={"keep_together"})
+    cfg = to_json({**limits, "features": described})
     features = {
         stage: _shards_or_index(plan, stage, variant=variant) for stage, variant in described.items() if variant
     }

@@ -163,6 +163,20 @@ def test_near_duplicates_are_kept_together_in_every_drawn_split(tmp_path: Path) 
                 assert own_rows["group"].nunique() == 1
 
 
+def test_a_set_that_is_too_large_for_one_scene_joins_nothing() -> None:
+    videos = [
+        LabelledVideo(video_id=str(number), path="", class_name="c", group=str(number), subsets={}, place="")
+        for number in range(240)
+    ]
+
+    def count(size: int, number: int = 240) -> int:
+        sets = [[str(member) for member in range(size)]]
+        return len({video.group for video in join_groups(videos[:number], sets=sets)})
+
+    assert (count(60), count(61)) == (181, 240)
+    assert (count(50, 52), count(51, 52)) == (3, 52)
+
+
 names = st.text("abcdefgh", min_size=1, max_size=2)
 
 

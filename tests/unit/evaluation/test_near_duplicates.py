@@ -16,6 +16,8 @@ from moclip.extraction.motion import build_motion_extractor
 from moclip.video.writer import VideoCodec, write_video
 from tests.unit.cache.test_index import build
 
+LIMITS = {"appearance": 0.8, "motion": 0.9}
+
 
 def describe(values: np.ndarray, measure: str = "appearance") -> Descriptions:
     return Descriptions(measure=measure, video_ids=[f"v{row:02d}" for row in range(len(values))], values=values)
@@ -100,9 +102,36 @@ def test_a_copy_of_a_video_in_another_codec_is_found_by_its_motion(tmp_path: Pat
     manifest.write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n")
     output = tmp_path / "near.tsv"
     for source in ([index], sorted(index.parent.glob("*.h5"))):
-        write_near_duplicates(output, manifest=manifest, features={"appearance": [], "motion": source}, similarity=0.8)
+        write_near_duplicates(
+            output, manifest=manifest, features={"appearance": [], "motion": source}, similarity=LIMITS
+        )
         (found,) = read_near_duplicates(output).values()
         assert {(row["video_id"], row["nearest"], row["measure"]) for row in found} == {
             ("copy", "v2", "motion"),
             ("v2", "copy", "motion"),
         }
+
+
+def test_a_measure_that_joins_most_videos_is_left_out_with_all_its_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    appearance, motion = rng.normal(size=(2, 120, 64)).astype(np.float32)
+    appearance[:70] += 30 * rng.normal(size=64)  # no scene is as large
+    appearance[80] = appearance[81] + 0.001
+    motion[3] = motion[90] + 0.001
+    described = {"appearance": describe(appearance), "motion": describe(motion, "motion")}
+    described = {
+        name: Descriptions(measure=name, video_ids=[f"v{row:03d}" for row in range(120)], values=one.values)
+        for name, one in described.items()
+    }
+    monkeypatch.setattr(near_duplicates, "_describe", lambda measure, shards: described[measure])
+    manifest, output = tmp_path / "manifest.tsv", tmp_path / "near.tsv"
+    header = ["video_id", "path", "class_name", "class_index", "group", "fingerprint", "shard", "split_1"]
+    rows = [[f"v{n:03d}", f"v{n:03d}.mp4", "a", "0", "g", f"f{n % 110}", "0", "train"] for n in range(120)]
+    manifest.write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n")
+    write_near_duplicates(output, manifest=manifest, features={"appearance": [], "motion": []}, similarity=LIMITS)
+    sets = read_near_duplicates(output)
+    assert [len(members) for members in sets.values()] == [2] * 3 + [3] + [2] * 6 + [70]
+    assert {row["measure"] for members in list(sets.values())[:-1] for row in members} == {"bytes", "motion"}
+    assert [row["video_id"] for row in sets["4"]] == ["v003", "v090", "v113"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moclip.config.settings import Dataset, MotionVariant
+from moclip.config.settings import Dataset, MotionVariant, NearDuplicates
 from moclip.core.files import write_tsv
 from moclip.dataset.groups import NEAR_COLUMNS
 from moclip.dataset.manifest import read_manifest
@@ -286,7 +286,9 @@ def test_near_duplicates_in_training_and_test_raise_an_alarm_with_pictures(tmp_p
 
     def describe(*sets: tuple[object, ...], are_kept: bool = False) -> dict[str, Any]:
         write_tsv(near, header=NEAR_COLUMNS, rows=sets)
-        return describe_near_duplicates(near, manifest=rows, root=tmp_path, similarity=0.8, are_kept=are_kept)
+        return describe_near_duplicates(
+            near, manifest=rows, root=tmp_path, limits=NearDuplicates(keep_together=are_kept)
+        )
 
     section = describe(*found, *alike[:1], (2, "broken", trained[1], 0.85, "motion"))
     assert [(split["sets"], split["videos"]) for split in section["splits"]] == [(2, 2)]
