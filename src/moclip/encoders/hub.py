@@ -1,6 +1,5 @@
 """Explain why pretrained weights cannot be fetched: the hub cannot be reached, or a tokenizer lacks a package."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,17 +46,15 @@ def explain_fetch(what: str, *, code: str, repository: str = "") -> str:
     `timm/mobilenetv2_100.ra_in1k`, if they come from there.
     """
     if repository:
+        from huggingface_hub import constants  # noqa: PLC0415 (needed for this line alone)
+
         folder = f"models--{repository.replace('/', '--')}"
-        place = f"~/.cache/huggingface/hub/{folder} from there to {_hub_cache() / folder} on this machine"
+        place = (
+            f"~/.cache/huggingface/hub/{folder} from there to {Path(constants.HF_HUB_CACHE, folder)} on this machine"
+        )
     else:
         place = f"~/.cache/clip from there to {Path.home() / '.cache/clip'} on this machine"
     return (
         f"{what} not on this machine, and the hub cannot be reached; on a machine with internet and the same packages "
         f'run `python -c "{code}"`, copy {place}, and run again'
     )
-
-
-def _hub_cache() -> Path:
-    # As huggingface_hub finds it, without importing it.
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub"))
