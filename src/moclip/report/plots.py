@@ -118,9 +118,14 @@ def fit_ticks(axes: Axes) -> None:
 
 
 def width_of(text: str) -> float:
-    """Return the width of a line of text in points, measured in the font of the style."""
+    """Return the width of a line of text in points, measured in the font of the style.
+
+    A page shows the text in a font of its reader: without a font of its own, a style has room for a wide one.
+    """
     params: Any = mpl.rcParams
-    return measure_text(text, params["font.size"], tuple(params["font.family"]))[0]
+    family = tuple(params["font.family"])
+    families = [family] if len(family) > 1 else [family, ("DejaVu Sans Mono",)]
+    return max(measure_text(text, params["font.size"], one)[0] for one in families)
 
 
 @cache
