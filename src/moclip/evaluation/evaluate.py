@@ -72,19 +72,15 @@ def evaluate_run(
 ) -> RunResult:
     """Return predictions and metrics of every method over the test videos.
 
-    `class_index` is the truth of `test_ids`, and `training_classes`, (M,), has the class index of each training video,
-    for the accuracy of chance. A test video that a method has no logits for must stand in `rejected` (id
-    to reason); with the policy `wrong` it counts as wrong for that method, with `leave_out` it is left out for all of
-    them, so that they are compared on the same videos. `encoders` gives the state of each encoder: `trained`, or the
-    words that reports mark it with ("untrained"). `trained_on` and `trained_on_groups` are the videos, and the groups,
-    that shaped any of the models; `groups` gives those of the test videos, of which one without a group is its own.
-    `fitted_on` names the subsets behind each method, `marks` what a reader must know of one. `notes` stand in the
-    metrics as they are.
+    `class_index` is the truth of `test_ids`, `training_classes`, (M,), the class of each training video. A test video
+    without logits of a method must be in `rejected` (id to reason); with the policy `wrong` it counts as wrong for that
+    method, with `leave_out` it is left out for all. `encoders` gives the state of each encoder: `trained`, or the words
+    that mark it in reports. `trained_on` and `trained_on_groups` shaped the models. `fitted_on` names
+    the subsets behind each method, `marks` what a reader must know of one. `notes` are added to the metrics.
 
     Raises:
         ConfigError: A method or the policy is unknown, or an encoder's state is not given.
-        DatasetError: A test video, or one of its group, was trained on; or it is listed twice, or has no logits and
-            no reason.
+        DatasetError: A test video, or one of its group, was trained on, listed twice, or has no logits and no reason.
         ModelError: Logits are not finite or of another shape than (N, classes).
     """
     _check_request(methods, policy=rejected_test_videos, encoders=encoders)
@@ -98,7 +94,6 @@ def evaluate_run(
     everywhere = np.logical_and.reduce([entry.has_scores for entry in scores.values()])
     status = tuple("ok" if ok else rejected[video_id] for video_id, ok in zip(truth, everywhere, strict=True))
     keep = everywhere if rejected_test_videos == "leave_out" else np.ones_like(everywhere)
-    kept_classes = np.array(list(truth.values()))[keep]
     kept_groups = [(groups or {}).get(video_id, video_id) for video_id, kept in zip(truth, keep, strict=True) if kept]
     header = {
         "format": METRICS_FORMAT,
@@ -109,16 +104,12 @@ def evaluate_run(
         "rejected_test_videos": rejected_test_videos,
         "encoders": dict(encoders),
         "num_groups": len(set(kept_groups)),
-        "chance": _describe_chance(kept_classes, training_classes=training_classes, num_classes=len(class_names)),
+        "chance": _describe_chance(truth, keep=keep, training=training_classes, num_classes=len(class_names)),
     }
-    measured = {
-        name: {
-            **measure_method(entry, keep=keep, groups=kept_groups),
-            "encoder_note": "; ".join(filter(None, [_note(name, encoders=encoders), (marks or {}).get(name)])),
-            "fitted_on": (fitted_on or {}).get(name, ""),
-        }
-        for name, entry in scores.items()
-    }
+    measured = {name: measure_method(entry, keep=keep, groups=kept_groups) for name, entry in scores.items()}
+    for name, own in measured.items():
+        own["encoder_note"] = "; ".join(filter(None, [_note(name, encoders=encoders), (marks or {}).get(name)]))
+        own["fitted_on"] = (fitted_on or {}).get(name, "")
     return RunResult(
         video_ids=tuple(truth),
         class_names=tuple(class_names),
@@ -209,9 +200,10 @@ def _note(name: str, *, encoders: Mapping[str, str]) -> str:
 
 
 def _describe_chance(
-    class_index: NDArray[np.integer], *, training_classes: NDArray[np.integer], num_classes: int
+    truth: Mapping[str, int], *, keep: NDArray[np.bool_], training: NDArray[np.integer], num_classes: int
 ) -> dict[str, float]:
-    chance = measure_chance(class_index, training_classes=training_classes, num_classes=num_classes)
+    kept = np.array(list(truth.values()))[keep]
+    chance = measure_chance(kept, training_classes=training, num_classes=num_classes)
     return {name: round(value, _NUM_DIGITS) for name, value in asdict(chance).items()}
 
 

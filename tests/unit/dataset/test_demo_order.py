@@ -15,7 +15,7 @@ from moclip.dataset.demo_order import DIVIDER, EMBLEMS, ORDER_CLASSES, ORDERS, S
 from moclip.dataset.demo_rendering import build_theme
 from moclip.encoders.clip import load_encoder
 from moclip.motion.fields import FieldSpec, build_fields, frames_with_motion
-from moclip.training.head_modules import use_threads
+from moclip.training.head_fitting import use_threads
 from moclip.video.motion_vectors import read_motion
 from moclip.video.sampling import choose_frames
 
