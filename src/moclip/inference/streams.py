@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def extract_streams(
         makers.append(lambda: extract_motion(parts, videos, device=device))
     if parts.appearance is not None:
         makers.append(lambda: _extract_appearance(parts, videos, num_threads=num_threads, device=device))
+    if len(makers) > 1:
+        # Both import torchvision, whose modules import each other: two threads that do so at the same time fail.
+        import_module("moclip.encoders.clip")
+        import_module("moclip.encoders.motion_network")
     yield from _side_by_side(makers)
 
 

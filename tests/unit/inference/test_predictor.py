@@ -199,3 +199,17 @@ def test_the_help_of_all_names_every_command(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert all(f"    {command}" in text for command in COMMANDS)
     assert len(text.splitlines()) <= 40
+
+
+def test_models_are_imported_before_the_threads_of_the_streams_start() -> None:
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from moclip.inference import streams\n"
+        "assert 'torchvision' not in sys.modules\n"
+        "streams._side_by_side = lambda makers: iter(['torchvision.ops' in sys.modules and 'timm' in sys.modules])\n"
+        "parts = SimpleNamespace(motion_network='network', appearance='clip')\n"
+        "assert list(streams.extract_streams(parts, [])) == [True]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
