@@ -20,8 +20,9 @@ HEAVY = (
     "matplotlib",
     "snakemake",
 )
-# Scripts that draw charts.
-ALLOWED = {name: {"matplotlib"} for name in ("report", "motion_network_curve", "datacard")}
+# Scripts that draw charts or vectors.
+DRAWING = ("report", "motion_network_curve", "datacard", "mistakes", "motion_pictures")
+ALLOWED = {name: {"matplotlib"} for name in DRAWING}
 _IMPORTS = """
 import ast, importlib, sys
 for node in ast.parse(open(sys.argv[1], encoding="utf-8").read()).body:

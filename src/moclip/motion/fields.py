@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moclip.config.network_settings import FieldSettings
 from moclip.errors import MoclipError
 from moclip.motion.accumulation import Chain, Steps, accumulate_densely, trace_back
 from moclip.motion.camera import remove_camera
 from moclip.motion.vectors import CELL_PX, NO_VECTOR, MotionVectors
+
+if TYPE_CHECKING:
+    from moclip.config.network_settings import FieldSettings
 
 FieldKind = Literal["raw", "accumulated"]
 
@@ -42,7 +44,7 @@ class FieldSpec:
     upright: bool = False
 
 
-def build_field_spec(field: FieldSettings) -> FieldSpec:
+def build_field_spec(field: "FieldSettings") -> FieldSpec:
     """Return the specification of the field that settings describe; a window of 0 starts at the last keyframe."""
     return FieldSpec(
         kind=field.kind,
