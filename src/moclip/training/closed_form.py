@@ -26,7 +26,7 @@ from moclip.training.heads.linear import STRATEGY as LINEAR
 _LARGEST_WEIGHT = 8.0
 
 # Candidates for the factor of the logits.
-_SHARPNESS = tuple(2.0 ** (step / 2) for step in range(-6, 15))
+_SHARPNESS = tuple(2.0 ** (step / 2) for step in range(-6, 25))
 
 _NUM_FOLDS = 5
 

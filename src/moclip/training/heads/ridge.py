@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moclip.training.closed_form import ClosedFormHead, Solution
 
-PENALTIES = tuple(10.0**power for power in range(-4, 3))
+PENALTIES = tuple(10.0**power for power in range(-3, 4))
 
 _SMALLEST = 1e-10  # relative to the largest eigenvalue: what is below it is rounding
 
