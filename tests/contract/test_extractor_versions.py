@@ -53,7 +53,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "b70be9e6569670c1"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
-    "MOTION_EMBEDDING_VERSION": (3, "d83d2617b24cc6c8"),
+    "MOTION_EMBEDDING_VERSION": (3, "c44f42bf5392c850"),
     "MOTION_VERSION": (4, "f478e2ca573f5767"),
     "TEXT_VERSION": (2, "17668b8f75c6f923"),
 }
