@@ -53,7 +53,7 @@ SOURCES = {
 PINS: dict[str, tuple[int, str]] = {
     "APPEARANCE_VERSION": (3, "fc0e3adacca803f3"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
-    "MOTION_EMBEDDING_VERSION": (3, "a3f6fcf566c08d2b"),
+    "MOTION_EMBEDDING_VERSION": (3, "e1181d2f7b160430"),
     "MOTION_VERSION": (4, "d5c688e27a179516"),
     "TEXT_VERSION": (2, "2570b13c937a4659"),
 }
