@@ -28,7 +28,7 @@ def read_settings():
         is_main = workflow.is_main_process
         for file in dict.fromkeys([*workflow.overwrite_configfiles, *workflow.configfiles]) if is_main else ():
             read_yaml(Path(file))  # which refuses a key that is there twice
-        settings = find_shipped(check_config(config), home=HOME)
+        settings = find_shipped(check_config(config, overrides=workflow.config_settings.config), home=HOME)
         listed = is_main and settings.dataset.generate == "none"
         listing = dataset_signature(settings.dataset) if listed else None
         if is_main:

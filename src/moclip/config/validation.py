@@ -1,8 +1,11 @@
 """Check a configuration: parse it, expand matrices, resolve references, and report all errors at once."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, get_args, get_origin
 
+import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -48,8 +51,11 @@ _SEVERAL_FILES = (
 )
 
 
-def check_config(config: Mapping[str, Any]) -> Settings:
+def check_config(config: Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings of a configuration, with all defaults and with every matrix of experiments expanded.
+
+    `overrides` is the part of it from Snakemake's `--config`, which turns every value below the first level into text.
+    Such a value takes the type that its key has.
 
     Raises:
         ConfigError: A key is unknown (the message names the nearest known key), missing, of another type or out of
@@ -58,12 +64,36 @@ def check_config(config: Mapping[str, Any]) -> Settings:
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"config: expected a mapping of keys, found {_show(config)}; see config/README.md")
-    settings = _use_all_folds(_parse(config))
+    settings = _use_all_folds(_parse(_restore_types(config, overrides=overrides or {})))
     if any(experiment.matrix for experiment in settings.experiments.values()):
         settings = _parse(expand_matrices(settings.canonical()))
     checks = (_check_dataset, _check_references, _check_frames, _check_experiments, _check_heads)
     _raise_all(error for check in checks for error in check(settings))
     return settings
+
+
+def _restore_types(config: Mapping[str, Any], *, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    errors = _list_errors(config) if overrides else []
+    texts = [error["loc"] for error in errors if isinstance(error["input"], str)]
+    places = [place for place in texts if isinstance(_find_value(overrides, place), str)]
+    if not places:
+        return config
+    restored = copy.deepcopy(dict(config))
+    for *above, key in places:
+        owner: Any = _find_value(restored, above)
+        with suppress(yaml.YAMLError):
+            owner[key] = yaml.safe_load(owner[key])
+    return restored
+
+
+def _find_value(document: Any, place: Sequence[int | str]) -> Any:
+    # Returns None where the document has no such place.
+    for part in place:
+        try:
+            document = document[part]
+        except (LookupError, TypeError):
+            return None
+    return document
 
 
 def _use_all_folds(settings: Settings) -> Settings:
@@ -119,6 +149,14 @@ def _list_missing(expected: Mapping[str, Any], found: Any, *, above: str = "") -
             yield f"{above}{key}"
         elif isinstance(value, dict):
             yield from _list_missing(value, found[key], above=f"{above}{key}.")
+
+
+def _list_errors(config: Mapping[str, Any]) -> list[ErrorDetails]:
+    try:
+        Settings.model_validate(dict(config))
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
 
 
 def _parse(config: Mapping[str, Any]) -> Settings:

@@ -65,12 +65,19 @@ def _check_templates(templates: Sequence[str]) -> None:
 
 
 def _find_phrases(class_name: str, *, phrases: Mapping[str, Sequence[str]]) -> list[str]:
-    if class_name not in phrases:
-        # YAML reads a bare yes, no or number as something that is not text: the text form is still what was meant.
-        near = find_nearest(class_name, map(str, phrases))
+    # YAML reads a bare number or date as such, whose text is the key that was meant.
+    key = next((key for key in phrases if key == class_name or str(key) == class_name), None)
+    if key is None:
+        other = [key for key in phrases if not isinstance(key, str)]
+        if other:  # a bare yes, null or 007 has lost its text
+            raise ConfigError(
+                f"phrases: the class `{class_name}` has no phrases, and the key `{other[0]}` is no text; quote keys "
+                f'that YAML reads as numbers, dates, null, yes or no, as in `"{class_name}": [...]`'
+            )
+        near = find_nearest(class_name, phrases)
         known = f"the nearest key is `{near[0]}`" if near else "there are none at all"
         raise ConfigError(f"phrases: the class `{class_name}` has no phrases; {known}; add `{class_name}: [...]`")
-    found = phrases[class_name]
+    found = phrases[key]
     if isinstance(found, str) or not isinstance(found, Sequence) or not found:
         raise ConfigError(f"phrases: {class_name}: expected a list of phrases, found `{found}`; write `[{found}]`")
     for phrase in found:

@@ -131,3 +131,27 @@ def test_every_class_of_hmdb51_has_phrases(repository: Path) -> None:
 def test_every_class_of_ucf101_has_phrases_in_the_order_of_its_class_file(repository: Path, shared_dir: Path) -> None:
     text = (shared_dir / "data" / "ucfTrainTestlist" / "classInd.txt").read_text()
     assert tuple(load(repository, "ucf101")) == tuple(parse_class_numbers(text, source="classInd.txt"))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "line"),
+    [
+        ("16", "16: [a dive]"),
+        ("2024-01-01", "2024-01-01: [a dive]"),
+        ("1.5", "1.5: [a dive]"),
+        ("yes", '"yes": [a dive]'),
+    ],
+)
+def test_a_key_that_yaml_reads_as_no_text_is_taken_as_its_text(class_name: str, line: str) -> None:
+    prompts = build_class_prompts([class_name], templates=["{}"], phrases=yaml.safe_load(line))
+    assert prompts == {class_name: ("a dive",)}
+
+
+@pytest.mark.parametrize("class_name", ["yes", "off", "007", "null", "1e3", "0x10"])
+def test_a_key_whose_text_yaml_loses_is_to_be_quoted(class_name: str) -> None:
+    phrases = yaml.safe_load(f"{class_name}: [a dive]")
+    if class_name in phrases:
+        assert build_class_prompts([class_name], templates=["{}"], phrases=phrases) == {class_name: ("a dive",)}
+    else:
+        with pytest.raises(ConfigError, match=f'quote keys .*"{class_name}": '):
+            build_class_prompts([class_name], templates=["{}"], phrases=phrases)
