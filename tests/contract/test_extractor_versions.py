@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "fc0e3adacca803f3"),
+    "APPEARANCE_VERSION": (3, "cea047e7e241c798"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
     "MOTION_EMBEDDING_VERSION": (3, "e1181d2f7b160430"),
     "MOTION_VERSION": (4, "d5c688e27a179516"),
-    "TEXT_VERSION": (2, "2570b13c937a4659"),
+    "TEXT_VERSION": (2, "28855d2ac125e699"),
 }
 
 

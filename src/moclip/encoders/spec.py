@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -148,7 +147,7 @@ def check_weights_file(path: Path) -> None:
     found = next((words for mark, words in _OTHERS if text.startswith(mark)), "an empty file" if not start else "")
     if not found and path.suffix == ".safetensors":
         found = _find_damage(start + header, size=size)
-    elif not found and not (start.startswith(b"\x80") or zipfile.is_zipfile(path)):
+    elif not found and not (start.startswith(b"\x80") or start.startswith(b"PK\x03\x04")):
         found = "a cut or other file; copy it again"
     if found:
         raise ModelError(f"{path}: expected the weights of a model, found {found}")

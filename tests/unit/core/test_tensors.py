@@ -52,7 +52,7 @@ def test_a_file_with_a_changed_byte_is_named(tmp_path: Path, at: int) -> None:
     content[at] ^= 1
     (tmp_path / "file").write_bytes(content)
     with (
-        pytest.raises(ModelError, match=r"file: expected a network \(.*\); delete it"),
+        pytest.raises(ModelError, match=r"file: expected a network \(.*\); run again"),
         expect_tensors(tmp_path / "file", "a network"),
     ):
         read_tensors(tmp_path / "file")

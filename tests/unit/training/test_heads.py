@@ -240,7 +240,7 @@ def test_a_damaged_missing_or_foreign_file_of_heads_is_named(tmp_path):
         load_heads(path)
     save_heads(path, heads={"fusion": train()}, seen=SEEN)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ModelError, match="delete it"):
+    with pytest.raises(ModelError, match="run again"):
         load_heads(path)
     path.write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(ModelError, match="trained heads"):
