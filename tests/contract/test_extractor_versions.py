@@ -51,11 +51,11 @@ SOURCES = {
     ),
 }
 PINS: dict[str, tuple[int, str]] = {
-    "APPEARANCE_VERSION": (3, "cea047e7e241c798"),
+    "APPEARANCE_VERSION": (3, "5a0d693d55d992e7"),
     "FRAMES_VERSION": (4, "5dc85cb8ec80fe00"),
     "MOTION_EMBEDDING_VERSION": (3, "e1181d2f7b160430"),
     "MOTION_VERSION": (4, "d5c688e27a179516"),
-    "TEXT_VERSION": (2, "28855d2ac125e699"),
+    "TEXT_VERSION": (2, "c3a9132f849e6e30"),
 }
 
 

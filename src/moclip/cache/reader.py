@@ -71,7 +71,7 @@ class Shard:
             self._close_quietly()
             raise
         except PermissionError:
-            raise ShardError(f"{path}: permission denied; ask its owner to let you read it") from None
+            raise ShardError(f"{path}: permission denied; ask its owner to give you access") from None
         except DAMAGE as error:
             self._close_quietly()
             raise ShardError(

@@ -1,11 +1,11 @@
 """Check a configuration: parse it, expand matrices, resolve references, and report all errors at once."""
 
 import copy
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -81,8 +81,9 @@ def _restore_types(config: Mapping[str, Any], *, overrides: Mapping[str, Any]) -
     restored = copy.deepcopy(dict(config))
     for *above, key in places:
         owner: Any = _find_value(restored, above)
-        with suppress(yaml.YAMLError):
-            owner[key] = yaml.safe_load(owner[key])
+        text = owner[key].strip()
+        with suppress(ValueError):
+            owner[key] = json.loads(text.lower() if text in ("True", "False") else text)
     return restored
 
 

@@ -47,7 +47,7 @@ def check_encoder_names(
     if variant.weights and local_weights(variant) is None and variant.weights not in tags:
         near = find_nearest(variant.weights, tags, number=3)
         known = f"the nearest are {', '.join(near)}" if near else "it has none; give a file"
-        raise ModelError(f"{variant.model}: no weights tagged `{variant.weights}`; {known}")
+        raise ModelError(f"{variant.model}: no weights tagged `{variant.weights}`; {known}, or correct the tag")
     if variant.preprocess and variant.preprocess not in tags:
         near = find_nearest(variant.preprocess, tags, number=3)
         raise ModelError(

@@ -71,8 +71,8 @@ def _find_phrases(class_name: str, *, phrases: Mapping[str, Sequence[str]]) -> l
         other = [key for key in phrases if not isinstance(key, str)]
         if other:  # a bare yes, null or 007 has lost its text
             raise ConfigError(
-                f"phrases: the class `{class_name}` has no phrases, and the key `{other[0]}` is no text; quote keys "
-                f'that YAML reads as numbers, dates, null, yes or no, as in `"{class_name}": [...]`'
+                f"phrases: expected phrases of the class `{class_name}`, found the key `{other[0]}`, which is no text; "
+                f'quote keys that YAML reads as numbers, dates, null, yes or no, as in `"{class_name}": [...]`'
             )
         near = find_nearest(class_name, phrases)
         known = f"the nearest key is `{near[0]}`" if near else "there are none at all"

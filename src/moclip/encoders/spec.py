@@ -126,6 +126,14 @@ _OTHERS = (
     (b"<html", "a web page; download the file itself"),
 )
 _HEAD_BYTES = 512
+# The record that ends a ZIP archive starts within so many bytes from its end.
+_TAIL_BYTES = 22 + 65_535
+
+
+def _ends_archive(tail: bytes) -> bool:
+    # The record names the length of the comment after it, which is the rest of the file.
+    _, mark, record = tail.rpartition(b"PK\x05\x06")
+    return bool(mark) and len(record) >= 18 and len(record) == 18 + int.from_bytes(record[16:18], "little")
 
 
 def check_weights_file(path: Path) -> None:
@@ -139,6 +147,8 @@ def check_weights_file(path: Path) -> None:
             size = os.fstat(file.fileno()).st_size
             start = file.read(_HEAD_BYTES)
             header = file.read(min(size, int.from_bytes(start[:8], "little"))) if path.suffix == ".safetensors" else b""
+            file.seek(max(0, size - _TAIL_BYTES))
+            is_zip = start.startswith(b"PK") and _ends_archive(file.read())
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file of weights; correct the path") from None
     except OSError as error:
@@ -147,7 +157,7 @@ def check_weights_file(path: Path) -> None:
     found = next((words for mark, words in _OTHERS if text.startswith(mark)), "an empty file" if not start else "")
     if not found and path.suffix == ".safetensors":
         found = _find_damage(start + header, size=size)
-    elif not found and not (start.startswith(b"\x80") or start.startswith(b"PK\x03\x04")):
+    elif not found and not (start.startswith(b"\x80") or is_zip):
         found = "a cut or other file; copy it again"
     if found:
         raise ModelError(f"{path}: expected the weights of a model, found {found}")

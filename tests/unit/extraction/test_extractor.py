@@ -83,6 +83,7 @@ def test_a_slow_extraction_reports_its_rows_on_the_terminal(
         rule="slow_shard",
         wildcards={"shard": "0"},
         log=[str(tmp_path / "log")],
+        input={},
         output=[str(job.output)],
         params={"cfg": "1"},
     )

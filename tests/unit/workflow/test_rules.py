@@ -16,7 +16,7 @@ TABLE: tuple[tuple[str, Any, str], ...] = (
     ("dataset.generate", "order", "demo_dataset manifest"),
     ("dataset.on_bad_video", "fail", "motion_shard appearance_shard"),
     ("dataset.limits.memory_mb", 9999, "motion_shard appearance_shard"),
-    ("dataset.rejected_test_videos", "leave_out", "evaluate comparisons"),
+    ("dataset.rejected_test_videos", "leave_out", "evaluate comparisons summary"),
     ("motion.original.source", "transcode", "motion_shard motion_index"),
     ("appearance.demo-clip.batch_size", 7, "appearance_shard appearance_index evaluate costs"),
     ("appearance.demo-clip.frames.count", 3, "appearance_shard appearance_index evaluate costs"),
