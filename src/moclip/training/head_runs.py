@@ -35,6 +35,17 @@ class HeadRun:
         given = {"motion": self.motion, "appearance": self.appearance}
         return {name: index for name, index in given.items() if index is not None}
 
+    def config_of(self, method: str) -> HeadConfig:
+        """Return the settings of the head of a method: those of the run's head, unless the method fixes the kind.
+
+        Such a head reads the same inputs and is fitted on the same subsets.
+        """
+        kind = METHODS[method].head_kind
+        if not kind:
+            return self.config
+        shared = {key: getattr(self.config, key) for key in ("normalise", "pooling", "select", "refit")}
+        return HeadConfig.from_config({"kind": kind, **shared})
+
     def feeds(self, method: str) -> bool:
         """Return whether its files are all that the head of a method reads."""
         entry = METHODS[method]

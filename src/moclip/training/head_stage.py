@@ -62,18 +62,6 @@ _log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 
 
-def config_of(method: str, config: HeadConfig) -> HeadConfig:
-    """Return the settings of the head of a method: those of the experiment's head, unless the method fixes the kind.
-
-    Such a head reads the same inputs and is fitted on the same subsets.
-    """
-    kind = METHODS[method].head_kind
-    if not kind:
-        return config
-    shared = {key: getattr(config, key) for key in ("normalise", "pooling", "select", "refit")}
-    return HeadConfig.from_config({"kind": kind, **shared})
-
-
 def build_inputs(
     method: str,
     video_ids: Sequence[str],
@@ -291,7 +279,7 @@ class _Trainer:
         uses_text = run.text is not None and "text" in METHODS[method].needs
         text = digest_class_embeddings(run.text) if run.text is not None and uses_text else ""
         labels = [sorted(part.class_index.items()) for part in (subsets.train, subsets.val)]
-        config = config_of(method, run.config).describe()
+        config = run.config_of(method).describe()
         numbers = [HEAD_VERSION, self._split, run.seed, self._num_classes]
         return build_digest(method, streams, text, labels, config, numbers, version("torch"), version("numpy"))
 
@@ -299,7 +287,7 @@ class _Trainer:
         # Imported here: a job whose heads are all cached needs none of the seconds that torch takes.
         from moclip.training.head_training import train_head, train_zero_shot_head  # noqa: PLC0415
 
-        config = config_of(method, run.config)
+        config = run.config_of(method)
         streams = {name: self._load.stream(run.indexes[name]) for name in METHODS[method].streams}
         num_frames = self._num_frames(streams)
         meter.start()
@@ -336,7 +324,7 @@ class _Trainer:
         if "motion" not in streams:
             return None
         views = self._load.views(run.indexes["motion"])
-        config, num_frames = config_of(method, run.config), self._num_frames(streams)
+        config, num_frames = run.config_of(method), self._num_frames(streams)
 
         def inputs(epoch: int) -> Floats:
             seen = {**streams, "motion": views.draw(streams["motion"], seed=run.seed, epoch=epoch)}

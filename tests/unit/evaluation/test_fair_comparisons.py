@@ -14,16 +14,10 @@ METHODS_SHOWN = {"motion": [0, 0, 1, 1, 0, 0], "ridge": [1, 1, 0, 1, 0, 0], "fus
 
 
 def compare(folder: Path, *, refit: set[str]) -> list[dict[str, str]]:
-    frame = pd.DataFrame({"video_id": [f"v{row}" for row in range(6)], "path": [f"v{row}.avi" for row in range(6)]})
-    frame = frame.assign(
-        class_name="a",
-        class_index=0,
-        group=["g1", "g1", "g2", "g2", "g3", "g3"],
-        fingerprint="f",
-        shard=0,
-        split_1="test",
-    )
-    frame.to_csv(folder / "manifest.tsv", sep="\t", index=False)
+    ids = [f"v{row}" for row in range(6)]
+    frame = pd.DataFrame({"video_id": ids, "path": [f"{name}.avi" for name in ids], "class_name": "a"})
+    frame = frame.assign(class_index=0, group=["g1", "g1", "g2", "g2", "g3", "g3"], fingerprint="f", shard=0)
+    frame.assign(split_1="test").to_csv(folder / "manifest.tsv", sep="\t", index=False)
     write_contests(
         folder / "comparisons.tsv",
         gains=folder / "gains.tsv",
