@@ -57,7 +57,7 @@ MANIFEST = """
 import time
 from pathlib import Path
 import yaml
-from moclip.config.settings import Dataset
+from moclip.config.dataset_settings import Dataset
 from moclip.dataset.manifest import build_manifest, write_manifest
 config = yaml.safe_load(Path("config.yaml").read_text())
 since = time.monotonic()

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 from moclip.cache import row_cache
 from moclip.cache.format import Row
-from moclip.config.settings import Dataset, MotionVariant
+from moclip.config.dataset_settings import Dataset
+from moclip.config.settings import MotionVariant
 from moclip.core.job import stage
 from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.extraction.extractor import Extractor, ShardJob, Video, extract_shard, list_videos

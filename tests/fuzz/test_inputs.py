@@ -23,8 +23,9 @@ from safetensors.numpy import load_file, save_file
 from moclip.cache.format import Field, Row
 from moclip.cache.index import load_table
 from moclip.cache.reader import Shard
+from moclip.config.dataset_settings import Dataset
 from moclip.config.experiments import list_network_runs, list_runs, list_used
-from moclip.config.settings import Dataset, Settings
+from moclip.config.settings import Settings
 from moclip.config.validation import check_config
 from moclip.core.tensors import DIGEST_KEY, digest_tensors
 from moclip.dataset.lists import check_video_path

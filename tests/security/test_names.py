@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from moclip.cache.index import read_index
-from moclip.config.settings import AppearanceVariant, Dataset
+from moclip.config.dataset_settings import Dataset
+from moclip.config.settings import AppearanceVariant
 from moclip.config.validation import check_config
 from moclip.dataset.lists import check_name, check_video_path
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest

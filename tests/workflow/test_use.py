@@ -114,7 +114,8 @@ def test_probabilities_are_calibrated_on_validation_videos_and_kept_beside_the_r
     (Path(RUN) / CALIBRATION_NAME).unlink(missing_ok=True)
     first = Predictor(RUN)
     stored = json.loads((Path(RUN) / CALIBRATION_NAME).read_text())
-    assert stored["temperatures"].keys() == {"fusion", "appearance", "motion", "zero_shot"}
+    methods = {"fusion", "ridge", "appearance", "appearance_ridge", "motion", "zero_shot"}
+    assert stored["temperatures"].keys() == methods
     for name, entry in first.parts.temperatures.items():
         assert entry.num_videos == 2
         assert entry.value == 1 or entry.loss_held_out < entry.loss_plain, name
@@ -154,7 +155,7 @@ def test_a_broken_file_is_a_reason_in_the_output_and_the_others_go_on(
     assert [row["status"] for row in rows] == ["unreadable", "missing", "ok"]
     code, text = run_command(f"moclip predict {RUN} broken.mp4 --segments 1", capsys)
     assert code == 2
-    assert text.startswith("broken.mp4: unreadable")
+    assert "\nbroken.mp4: unreadable" in text
 
 
 def test_one_window_over_a_whole_video_says_what_the_video_says(used: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,8 +285,8 @@ def test_the_end_of_a_run_shows_the_table_and_the_places_of_table_and_report(
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", profile]
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=True, timeout=600)
         output = done.stdout + done.stderr
-    end = output[output.rindex("experiment  method") :]
-    assert re.search(r"^fusion +fusion +\d", end, flags=re.MULTILINE)
+    end = output[output.rindex("\nmethod  ") :]
+    assert re.search(r"^fusion\n(  .*\n)*  fusion +\d", end, flags=re.MULTILINE)
     assert "\ntable: results/toy/summary.tsv\nreport: results/toy/report.html\n" in end
     assert output.count("table: results/toy/summary.tsv") == 1
     # A run of a part of the graph is not asked for them.

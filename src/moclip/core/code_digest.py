@@ -35,7 +35,7 @@ PACKAGE = "moclip"
 _ROOT = Path(__file__).resolve().parents[2]
 
 # Modules of declarations, which count as another package does.
-_DECLARATIONS = frozenset({"moclip.config.settings", "moclip.config.network_settings"})
+_DECLARATIONS = frozenset(f"moclip.config.{name}" for name in ("settings", "dataset_settings", "network_settings"))
 
 # Stands for every definition of a module.
 _ALL = "*"

@@ -13,7 +13,7 @@ from moclip.dataset.lists import LabelledVideo
 from moclip.errors import DatasetError
 
 if TYPE_CHECKING:
-    from moclip.config.settings import Dataset
+    from moclip.config.dataset_settings import Dataset
 
 # Columns of the table of near-duplicates: a row for each video that has one.
 NEAR_COLUMNS = ("set", "video_id", "nearest", "similarity", "measure")

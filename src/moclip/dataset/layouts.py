@@ -25,7 +25,7 @@ from moclip.dataset.splits import draw_folds, draw_subset
 from moclip.errors import DatasetError
 
 if TYPE_CHECKING:
-    from moclip.config.settings import Dataset
+    from moclip.config.dataset_settings import Dataset
 
 # Names of the folders of a split, in lower case.
 _SPLIT_FOLDERS = {

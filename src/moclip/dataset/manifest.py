@@ -32,7 +32,7 @@ from moclip.dataset.missing import report_missing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moclip.config.settings import Dataset
+    from moclip.config.dataset_settings import Dataset
 
 
 def build_manifest(

@@ -20,7 +20,7 @@ from moclip.report.pages import list_splits
 from moclip.workflow.paths import locate
 
 if TYPE_CHECKING:
-    from moclip.config.settings import Dataset
+    from moclip.config.dataset_settings import Dataset
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from moclip.report.pages import list_splits
 from moclip.video.frames import read_frames
 
 if TYPE_CHECKING:
-    from moclip.config.settings import NearDuplicates
+    from moclip.config.dataset_settings import NearDuplicates
 
 _MAX_SETS, _MAX_MEMBERS, _WIDTH_PX = 6, 4, 160
 

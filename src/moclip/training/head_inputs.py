@@ -3,16 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moclip.cache.tables import Stream, Views, load_stream, load_views
+from moclip.config.head_kinds import HEAD_KINDS
 from moclip.core.digests import seed_of
 from moclip.core.numerics import unit
+from moclip.encoders.zero_shot import SCALE
 from moclip.errors import ModelError
 from moclip.extraction.text import ClassEmbeddings, read_class_embeddings
+
+if TYPE_CHECKING:
+    from moclip.training.head_files import HeadConfig
 
 # The order in which the embeddings of the streams are joined.
 STREAM_ORDER = ("motion", "appearance")
@@ -184,3 +189,37 @@ class FeatureLoader:
         if path not in self._texts:
             self._texts[path] = read_class_embeddings(path)
         return self._texts[path]
+
+
+def build_inputs(
+    method: str,
+    video_ids: Sequence[str],
+    *,
+    streams: Mapping[str, Stream],
+    config: "HeadConfig",
+    seed: int,
+    subset: str,
+    num_frames: int,
+) -> tuple[Floats, Layout]:
+    """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
+
+    `num_frames` is how many frames a head that sees each of them was trained with.
+    """
+    if method == "zero_shot_head":
+        unit = scale(streams["appearance"].select(video_ids), normalise="l2")
+        return np.asarray(SCALE * unit, dtype=np.float32), Layout(appearance=unit.shape[1])
+    values = {name: stream.select(video_ids) for name, stream in streams.items()}
+    if config.pooling != "mean" and "appearance" in values:
+        count = 1 if config.pooling == "first" else num_frames
+        frames, _ = streams["appearance"].select_frames(video_ids, num_frames=count)
+        values["appearance"] = frames.reshape(len(frames), -1)
+    if method == "shuffled_motion":
+        values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
+    widths = {name: value.shape[1] for name, value in values.items()}
+    if HEAD_KINDS[config.kind].frames and "appearance" in values:
+        frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
+        if method == "shuffled_frames":
+            frames = shuffle_frames(frames, mask=mask, video_ids=video_ids, seed=seed)
+        joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
+        return joined, Layout(frames=mask.shape[1], **widths)
+    return concatenate_streams(values, normalise=config.normalise), Layout(**widths)

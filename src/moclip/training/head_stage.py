@@ -22,7 +22,6 @@ from moclip.cache.locks import KeyLocks
 from moclip.cache.rates import Meter, note_rate
 from moclip.cache.tables import Stream, shared_videos
 from moclip.cache.uses import note_use
-from moclip.config.head_kinds import HEAD_KINDS
 from moclip.config.methods import METHODS, list_heads
 from moclip.core.cache_folder import claim_folder, read_folders
 from moclip.core.digests import build_digest
@@ -30,11 +29,9 @@ from moclip.dataset.labels import LEARNED, Labels, load_labels
 from moclip.dataset.manifest_table import list_class_names, read_table
 from moclip.dataset.splits import draw_shots
 from moclip.encoders.network_notes import Seen, check_split, read_network_digest, read_network_seen
-from moclip.encoders.zero_shot import SCALE
 from moclip.errors import MoclipError, ModelError
 from moclip.extraction.text import digest_class_embeddings
 from moclip.training.head_files import (
-    HeadConfig,
     HeadFile,
     TrainedHead,
     load_heads,
@@ -47,11 +44,7 @@ from moclip.training.head_inputs import (
     FeatureLoader,
     Fold,
     Layout,
-    concatenate_streams,
-    join_frames,
-    scale,
-    shuffle_frames,
-    shuffle_rows,
+    build_inputs,
 )
 from moclip.training.head_runs import HeadRun
 from moclip.training.selection import WEIGHTS, choose, mix_scores
@@ -60,40 +53,6 @@ from moclip.versions import HEAD_VERSION
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-
-
-def build_inputs(
-    method: str,
-    video_ids: Sequence[str],
-    *,
-    streams: Mapping[str, Stream],
-    config: HeadConfig,
-    seed: int,
-    subset: str,
-    num_frames: int,
-) -> tuple[Floats, Layout]:
-    """Return what a head of `method` sees of these videos, float32 (N, D), and what its rows are made of.
-
-    `num_frames` is how many frames a head that sees each of them was trained with.
-    """
-    if method == "zero_shot_head":
-        unit = scale(streams["appearance"].select(video_ids), normalise="l2")
-        return np.asarray(SCALE * unit, dtype=np.float32), Layout(appearance=unit.shape[1])
-    values = {name: stream.select(video_ids) for name, stream in streams.items()}
-    if config.pooling != "mean" and "appearance" in values:
-        count = 1 if config.pooling == "first" else num_frames
-        frames, _ = streams["appearance"].select_frames(video_ids, num_frames=count)
-        values["appearance"] = frames.reshape(len(frames), -1)
-    if method == "shuffled_motion":
-        values["motion"] = shuffle_rows(values["motion"], seed=seed, subset=subset)
-    widths = {name: value.shape[1] for name, value in values.items()}
-    if HEAD_KINDS[config.kind].frames and "appearance" in values:
-        frames, mask = streams["appearance"].select_frames(video_ids, num_frames=num_frames)
-        if method == "shuffled_frames":
-            frames = shuffle_frames(frames, mask=mask, video_ids=video_ids, seed=seed)
-        joined = join_frames(frames, mask=mask, motion=values.get("motion"), normalise=config.normalise)
-        return joined, Layout(frames=mask.shape[1], **widths)
-    return concatenate_streams(values, normalise=config.normalise), Layout(**widths)
 
 
 def train_heads(

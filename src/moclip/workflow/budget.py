@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moclip.cache.rates import read_rate
+from moclip.config.dataset_settings import Dataset
 from moclip.config.experiments import list_network_runs, list_runs, list_used
 from moclip.config.methods import list_heads
-from moclip.config.settings import Dataset, Settings
+from moclip.config.settings import Settings
 from moclip.core.machine import has_gpu
 from moclip.dataset.demo import RENDERED, build_lists, list_demo_videos
 from moclip.dataset.layouts import read_listing

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moclip.config.settings import Dataset
+from moclip.config.dataset_settings import Dataset
 from moclip.core.files import write_tsv
 from moclip.dataset.groups import NEAR_COLUMNS, describe_groups, join_groups, read_near_duplicates
 from moclip.dataset.layouts import Listing, read_listing

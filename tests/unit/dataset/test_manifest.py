@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moclip.config.settings import Dataset
+from moclip.config.dataset_settings import Dataset
 from moclip.dataset import fingerprints
 from moclip.dataset.fingerprints import UnchangedCheck
 from moclip.dataset.layouts import check_dataset

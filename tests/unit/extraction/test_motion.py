@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from moclip.cache.reader import Shard
-from moclip.config.settings import Dataset, MotionVariant
+from moclip.config.dataset_settings import Dataset
+from moclip.config.settings import MotionVariant
 from moclip.dataset.manifest import build_manifest, write_manifest
 from moclip.errors import DatasetError, VideoError
 from moclip.extraction.extractor import ShardJob, extract_shard, list_videos

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moclip.config.settings import Dataset, MotionVariant, NearDuplicates
+from moclip.config.dataset_settings import Dataset, NearDuplicates
+from moclip.config.settings import MotionVariant
 from moclip.core.files import write_tsv
 from moclip.dataset.groups import NEAR_COLUMNS
 from moclip.dataset.manifest import read_manifest

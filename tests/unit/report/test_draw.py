@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from moclip.cli.main import main
+from moclip.config.dataset_settings import Dataset
 from moclip.config.network_settings import FieldSettings
-from moclip.config.settings import Dataset, MotionVariant, Settings
+from moclip.config.settings import MotionVariant, Settings
 from moclip.config.validation import check_config
 from moclip.dataset.manifest import build_manifest, read_manifest, write_manifest
 from moclip.errors import DatasetError

@@ -26,8 +26,9 @@ from moclip.evaluation.evaluate import read_metrics
 from moclip.evaluation.run_stage import write_run
 from moclip.extraction.extractor import Extractor, Video
 from moclip.training.head_files import HeadConfig, HeadFile, load_heads, read_seed_digests
+from moclip.training.head_inputs import build_inputs
 from moclip.training.head_runs import HeadRun, list_neighbors
-from moclip.training.head_stage import build_inputs, train_heads
+from moclip.training.head_stage import train_heads
 from tests.unit.cache.test_index import build
 from tests.unit.workflow.test_plan import wide_config
 
