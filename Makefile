@@ -79,7 +79,7 @@ export: $(READY)
 # Every line of the table in docs/caching.md; and 200 histories and 30 kills, compared byte for byte with fresh builds
 # (some hours; those in fuzz-cache.tsv are not repeated).
 change-table: $(READY)
-	CHANGES=all $(PYTEST) tests/workflow/test_change_table.py -q
+	CHANGES=all $(PYTEST) tests/workflow/test_change_table.py tests/workflow/test_plan.py -q
 
 fuzz-cache: $(READY)
 	$(BIN)/python -m tests.workflow.campaign --histories 200 --kills 30 --jobs 2 --record fuzz-cache.tsv
