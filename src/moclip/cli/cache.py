@@ -43,10 +43,10 @@ exit code: 0 all in order, or fixed, 1 something was found, 2 the command is wro
 _CACHE = f"""\
 examples:
   moclip cache
-  moclip cache --configfile one.yaml other.yaml --remove-unused
+  moclip cache --configfile one.yaml --configfile other.yaml my-paths.yaml --remove-unused
 
 Lists the size of each kind of content: pools (rows of one extractor with one set of parameters), networks, heads, class
-embeddings, scores, and indexes of frames to search in. {_HERE}
+embeddings, scores, and indexes of frames to search in. Repeat --configfile to name several configurations. {_HERE}
 """
 
 _PLAN = f"""\
@@ -87,7 +87,10 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     cache = add_command(commands, "cache", summary=summary, text=_CACHE, run=_cache)
     meaning = "remove parts that no experiment of the named configurations uses; name all that share the cache"
     cache.add_argument("--remove-unused", action="store_true", help=meaning)
-    _add_config(cache, meaning="one or several configurations, one file each")
+    meaning = f"a configuration, as for snakemake; once for each (default: {_CONFIG})"
+    cache.add_argument(
+        "--configfile", type=Path, metavar="FILE", dest="configfiles", action="append", nargs="+", help=meaning
+    )
     summary = "list the jobs of the next run, with rows and models to compute, processor time and size"
     plan = add_command(commands, "plan", summary=summary, text=_PLAN, run=_plan)
     plan.add_argument("--snakefile", type=Path, help="as for snakemake")
@@ -100,14 +103,14 @@ def add_cache_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     _add_config(estimate)
 
 
-def _add_config(parser: argparse.ArgumentParser, *, meaning: str = "the configuration, as for snakemake") -> None:
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--configfile",
         type=Path,
         metavar="FILE",
         default=[_CONFIG],
         nargs="+",
-        help=f"{meaning} (default: {_CONFIG})",
+        help=f"the configuration, as for snakemake (default: {_CONFIG})",
     )
 
 
@@ -149,7 +152,7 @@ def _cache(options: argparse.Namespace) -> None:
     from moclip.workflow.plan import Plan  # noqa: PLC0415
     from moclip.workflow.usage import format_parts, list_parts, remove_unused  # noqa: PLC0415
 
-    configs = [load_config([path]) for path in options.configfile]
+    configs = [load_config(paths) for paths in options.configfiles or [[_CONFIG]]]
     orphans = list_orphans([Plan(settings) for settings in configs])
     if orphans:
         print(f"results: {len(orphans)} files that belong to no experiment, such as {orphans[0]}")
