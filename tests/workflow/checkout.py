@@ -130,7 +130,14 @@ def quick_experiments() -> dict[str, Any]:
     """Return the five experiments: 10 runs, 4 motion networks, 18 heads, 2 sets of class embeddings."""
     both = {"appearance": "clip", "motion_network": "tiny"}
     return {
-        "fusion": {**both, "text": "names", "head": "mlp", "splits": [1, 2], "seeds": [0, 1]},
+        "fusion": {
+            **both,
+            "text": "names",
+            "head": "mlp",
+            "methods": ["fusion", "appearance", "motion", "zero_shot"],
+            "splits": [1, 2],
+            "seeds": [0, 1],
+        },
         "probe": {
             **both,
             "head": "linear",

@@ -32,9 +32,9 @@ def test_one_experiment_more_trains_its_heads_and_tests_no_other_run_again(proje
     assert (ran["head"], ran["evaluate"]) == (2, 2)
     logs = [project.folder / f"logs/toy/experiments/probe-{name}/split-1/head.log" for name in ("linear", "mlp")]
     linear, mlp = (log.read_text() for log in logs)
-    # Two heads of the new kind; those of `probe-mlp` are the ones of the run that was there.
-    assert "2 heads trained, 0 taken from the cache" in linear
-    assert "0 heads trained, 2 taken from the cache" in mlp
+    # Two heads of the new kind. The ridge baselines and the heads of `probe-mlp` are those of the run that was there.
+    assert "2 heads trained, 2 taken from the cache" in linear
+    assert "0 heads trained, 4 taken from the cache" in mlp
     project.config["head"]["linear"]["learning_rate"] = 0.01
     ran = project.run().jobs
     assert (ran["head"], ran["evaluate"]) == (1, 1)

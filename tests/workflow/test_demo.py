@@ -61,5 +61,5 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(demo: Path) -> None:
 
 def test_nothing_in_the_demos_files_tells_the_class(demo: Path) -> None:
     page = (demo / "datacard.html").read_text()
-    assert "No fact of the container tells the class" in page
+    assert "No fact of the container predicts the class" in page
     assert 'class="alarm"' not in page

@@ -118,12 +118,13 @@ def check_recorded(path: Path) -> Path:
 def check_input(path: Path) -> None:
     """Check that the disk has not damaged an input of a job since the job above recorded its digest.
 
-    A file with other times than the recorded ones is taken as it is: its record may reach this machine later.
+    A file with other times than the recorded ones is taken as it is: its record may reach this machine later. A missing
+    file is left to the job.
 
     Raises:
         MoclipError: The bytes have changed since the job above, and the times have not: the disk damaged the file.
     """
-    for _, note, name in _find_records(path):
+    for _, note, name in _find_records(path) if path.is_file() else ():
         expected, *version = note["outputs"][name]
         if version == stat_version(path) and expected != digest_file(path):
             raise MoclipError(f"{path}: damaged since it was made; run again, which makes it again", damaged=path)

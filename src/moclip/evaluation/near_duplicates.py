@@ -116,7 +116,13 @@ def _describe(measure: str, *, shards: Sequence[Path]) -> Descriptions:
                     ids.append(shard.video_ids[place])
                     values.append(_describe_row(row, measure=measure))
         _log.info("%s: %d videos described so far", path.name, len(ids))
-    return Descriptions(measure=measure, video_ids=ids, values=np.array(values, np.float32))
+    # In the order of ids: the result must not depend on how videos are distributed over shards.
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return Descriptions(
+        measure=measure,
+        video_ids=[ids[place] for place in order],
+        values=np.array([values[place] for place in order], np.float32),
+    )
 
 
 def _describe_row(row: Mapping[str, Any], *, measure: str) -> Floats:
