@@ -138,7 +138,7 @@ RENAMES = (
     change("the dataset moved to another folder", e.move_dataset),
     change("the project moved to another folder", e.move_project),
     # Prompts follow the phrases of a class, and those of `names` its name.
-    change("a class renamed, its index kept", e.rename_class("MovingDown", "MovingDownwards"), texts=1, sample=True),
+    change("a class renamed, its index kept", e.rename_class("MovingDown", "MovingDownwards"), texts=1),
     # Every label and the order of the class embeddings change.
     change(
         "a class renamed, the classes reordered",
@@ -151,7 +151,7 @@ RENAMES = (
 )
 
 SPELLINGS = (
-    change("max_px: 20.0 instead of the default 20", e.set_key("motion_network.tiny.max_px", 20.0), sample=True),
+    change("max_px: 20.0 instead of the default 20", e.set_key("motion_network.tiny.max_px", 20.0)),
     change(
         "multipliers.classifier: 1.0 instead of 1",
         e.set_key("motion_network.tiny.train.multipliers", {"classifier": 1.0}),
@@ -248,7 +248,6 @@ KEYS = (
         rows=EMBEDDED_2,
         networks=2,
         heads=9,
-        sample=True,
     ),
     change(
         "dataset.classes",
@@ -458,7 +457,6 @@ FILES = (
         e.edit_file_unseen(e.TEMPLATES, lambda text: text.replace(b"photo", b"sketc")),
         texts=1,
         heads=1,
-        sample=True,
     ),
     change(
         "weights replaced",
@@ -514,7 +512,6 @@ CODE = (
     change(
         "an extractor edited without a new version",
         e.edit_code("src/moclip/extraction/motion.py", r" in videos:$", " in list(videos):"),
-        sample=True,
     ),
     change(
         "an extractor's version raised",
@@ -554,7 +551,7 @@ RESULTS = (
     change("a table of results deleted", e.delete(f"{_TOY}/summary.tsv")),
     change("the report deleted", e.delete(f"{_TOY}/report.html")),
     # Files that were edited by hand are made again.
-    change("predictions edited", e.append_to_result(f"{_RUN}/predictions.tsv"), sample=True),
+    change("predictions edited", e.append_to_result(f"{_RUN}/predictions.tsv")),
     change("metrics edited", e.edit_result(f"{_RUN}/metrics.json", "0.", "1.")),
     change("the record of a run edited", e.append_to_result(f"{_RUN}/run.yaml", "note: edited\n")),
     change("a learning curve edited", e.append_to_result(f"{_NETWORK}/history.tsv")),
@@ -580,7 +577,7 @@ RESULTS = (
 )
 
 LOST_METADATA = (
-    change(".snakemake deleted", e.delete(".snakemake"), sample=True),
+    change(".snakemake deleted", e.delete(".snakemake")),
     change(
         ".snakemake deleted and head.learning_rate changed",
         e.together(e.delete(".snakemake"), e.set_key("head.mlp.learning_rate", 0.01)),

@@ -1,5 +1,6 @@
 """Files of a run, a bundle and a dataset with one flipped byte: refused by name, or the same answer."""
 
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.workflow
 
 RUN = "results/toy/experiments/fusion/split-1/seed-0"
 VIDEO = "videos/MovingDown/v0.mp4"
-FLIPS = 4
+# FAULTS=all tries more places of each file.
+FLIPS = 12 if os.environ.get("FAULTS") == "all" else 2
 # Files below `results` that Python opens, by the audit hook, which cannot be removed again.
 OPENED: set[Path] = set()
 HOOKED: list[bool] = []
