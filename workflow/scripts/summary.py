@@ -12,6 +12,5 @@ with stage(snakemake):
         predictions=[Path(path) for path in snakemake.input.predictions],
         output=Path(snakemake.output.summary),
         manifest=Path(snakemake.input.manifest),
-        rejected_test_videos=snakemake.params.policy,
-        are_folds=Settings.model_validate(snakemake.config).dataset.splits.folds > 0,
+        dataset=Settings.model_validate(snakemake.config).dataset,
     )

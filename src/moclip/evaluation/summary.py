@@ -42,10 +42,10 @@ class SummaryRow:
     digit, depends on none: its seeds count as one.
 
     `top_1_groups_low` and `top_1_groups_high` bound the 95 % interval of top-1 over `num_groups` groups of test videos
-    (see `statistics.group_interval`); None below 10 groups. The interval over seeds is about training, the one over
-    groups about the choice of test videos. `chance_majority` is the top-1 of the most frequent class of the training
-    videos, `chance_uniform` that of a guess among all classes. `n` and `coverage` are the smallest of any run.
-    `fitted_on` names the subsets that the method was fitted on.
+    (see `statistics.group_interval`); None below 10 groups. `group_source` says where the groups come from. The
+    interval over seeds is about training, the one over groups about the choice of test videos. `chance_majority` is the
+    top-1 of the most frequent class of the training videos, `chance_uniform` that of a guess among all classes. `n` and
+    `coverage` are the smallest of any run. `fitted_on` names the subsets that the method was fitted on.
 
     Folds share no test videos. On `all` each video of all folds counts once: means are weighted by test videos, and `n`
     is their sum.
@@ -63,6 +63,7 @@ class SummaryRow:
     top_1_groups_low: float | None
     top_1_groups_high: float | None
     num_groups: int
+    group_source: str = ""
     chance_majority: float
     chance_uniform: float
     top_5: float
@@ -86,12 +87,18 @@ _Grid = Mapping[int, Mapping[int, Mapping[str, Any]]]  # split, seed: the metric
 
 
 def build_summary(
-    runs: Sequence[RunResults], *, groups: Mapping[str, str], leave_out: bool, are_folds: bool = False
+    runs: Sequence[RunResults],
+    *,
+    groups: Mapping[str, str],
+    leave_out: bool,
+    are_folds: bool = False,
+    group_source: str = "of one source",
 ) -> list[SummaryRow]:
     """Return the rows of every experiment and method, experiments in the order given: each split, then `all`.
 
     `groups` gives the group of every video. With `leave_out`, videos that some method has no scores of do not count.
-    Splits are folds of one dataset (`dataset.splits.folds`), or repeat it with other test videos.
+    Splits are folds of one dataset (`dataset.splits.folds`), or repeat it with other test videos. `group_source` says
+    where groups come from, as `dataset.groups.describe_groups` does.
 
     Raises:
         DatasetError: A file is missing, or the runs of an experiment are no full grid of splits x seeds.
@@ -117,7 +124,7 @@ def build_summary(
                         are_folds=are_folds,
                     )
                 )
-    return rows
+    return [replace(row, group_source=group_source) for row in rows]
 
 
 def _load_grids(runs: Sequence[RunResults]) -> dict[str, _Grid]:
@@ -216,7 +223,7 @@ _HEADINGS = ("top-1 %", "+- seeds", "95 % groups", "groups", "class %", "top-5 %
 
 _LEGEND = {
     "+- seeds": "half of the 95 % interval of top-1 over seeds; `-` with one seed, or where no seed plays a part",
-    "95 % groups": f"interval of top-1 over groups of test videos (of one source); none below {MIN_GROUPS} groups",
+    "95 % groups": f"interval of top-1 over groups of test videos; none below {MIN_GROUPS} groups",
     "class %": "mean of the top-1 of each class",
     "n, runs": "test videos, the smallest number of any run; splits x seeds",
 }
@@ -262,7 +269,8 @@ def format_summary(rows: Sequence[SummaryRow]) -> str:
         own = [line for row, line in zip(shown, table, strict=True) if row.experiment == experiment]
         text += [experiment, *own, _format_chance(next(row for row in shown if row.experiment == experiment))]
     text.append("-" * width)
-    for word, meaning in {**_LEGEND, **{mark: note for note, mark in notes.items()}}.items():
+    legend = {**_LEGEND, "groups": "; ".join(dict.fromkeys(row.group_source for row in shown))}
+    for word, meaning in {**legend, **{mark: note for note, mark in notes.items()}}.items():
         text += textwrap.wrap(f"{word:11}  {meaning}", width=_WIDTH, subsequent_indent=13 * " ")
     return "\n".join(text)
 

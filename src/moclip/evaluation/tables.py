@@ -4,14 +4,19 @@ import csv
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moclip.cache.index import list_rejects
 from moclip.core.files import replace_atomically
+from moclip.dataset.groups import describe_groups
 from moclip.dataset.manifest_table import read_table
 from moclip.evaluation.comparisons import write_contests
 from moclip.evaluation.predictions import RunFile
 from moclip.evaluation.summary import RunResults, build_summary, write_summary
 from moclip.workflow.paths import locate, run_of
+
+if TYPE_CHECKING:
+    from moclip.config.dataset_settings import Dataset
 
 
 def summarise_runs(
@@ -20,8 +25,7 @@ def summarise_runs(
     predictions: Sequence[Path],
     output: Path,
     manifest: Path,
-    rejected_test_videos: str,
-    are_folds: bool,
+    dataset: "Dataset",
 ) -> None:
     """Write the table of all runs, from their `metrics.json` and `predictions.tsv`."""
     places = {run_of(path, "evaluate", "predictions"): path for path in predictions}
@@ -32,8 +36,14 @@ def summarise_runs(
             RunResults(experiment=run.experiment, split=run.split, seed=run.seed, metrics=path, predictions=places[run])
         )
     groups = dict(read_table(manifest).rows("video_id", "group"))
-    leave_out = rejected_test_videos == "leave_out"
-    write_summary(output, rows=build_summary(runs, groups=groups, leave_out=leave_out, are_folds=are_folds))
+    rows = build_summary(
+        runs,
+        groups=groups,
+        leave_out=dataset.rejected_test_videos == "leave_out",
+        are_folds=dataset.splits.folds > 0,
+        group_source=describe_groups(dataset, groups=groups),
+    )
+    write_summary(output, rows=rows)
 
 
 def compare_runs(

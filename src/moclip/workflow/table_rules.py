@@ -64,10 +64,11 @@ def comparisons(plan: "Plan") -> JobSpec:
 def summary(plan: "Plan") -> JobSpec:
     """Summarize the runs: depends on their metrics and predictions, and on groups."""
     metrics, predictions = _of_runs(plan, "metrics"), _of_runs(plan, "predictions")
+    described = plan.settings.dataset.canonical(only={"groups", "near_duplicates"})
 
     def params() -> Params:
         return {
-            "cfg": to_json([*list_files(metrics), *_drawn(plan)]),
+            "cfg": to_json({"metrics": list_files(metrics), "folds": _drawn(plan), **described}),
             "policy": plan.settings.dataset.rejected_test_videos,
             "sig": plan.signatures.columns(["video_id", "group"]),
             "reads": "reads:metrics predictions",

@@ -160,6 +160,12 @@ def test_chance_is_that_of_the_most_frequent_training_class_and_of_a_guess(grid)
     assert "chance: 25.0 %" in format_summary([row])
 
 
+def test_the_legend_says_where_groups_come_from(grid):
+    rows = build_summary(grid, groups=GROUPS, leave_out=False, group_source="of the pattern scene(.)")
+    assert {row.group_source for row in rows} == {"of the pattern scene(.)"}
+    assert "\ngroups       of the pattern scene(.)\n" in format_summary(rows)
+
+
 def test_the_printed_table_is_aligned_and_marks_spread_counts_and_untrained_encoders(grid):
     lines = format_summary(summarize(grid)).splitlines()
     zero_shot = next(line for line in lines if line.startswith("  zero-shot"))
@@ -180,6 +186,7 @@ def test_the_printed_table_is_aligned_and_marks_spread_counts_and_untrained_enco
 def make_row(**changes):
     values = {field.name: 1.0 for field in dataclasses.fields(SummaryRow)}
     texts = {"experiment": "few-shots-16-of-a-long-name", "method": "shuffled_motion", "split": "all"}
+    texts |= {"group_source": "of the layout", "fitted_on": "train"}
     note = "motion trained from random weights on all training videos"
     counts = {"num_splits": 3, "num_seeds": 10, "num_runs": 30, "n": 12345, "num_groups": 1234, "chance_uniform": 0.01}
     return SummaryRow(**{**values, **texts, "encoder_note": note, **counts, **changes})
