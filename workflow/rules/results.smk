@@ -85,7 +85,7 @@ def print_results():
 
 def follow_messages(record):
     """Add to what Snakemake says: it calls no hook for a wrong target, nor any hook of a module."""
-    missing = re.search(r"No rule to produce (.+?)(?: \(if you use |$)", str(record.msg))
+    missing = re.search(r"No rule\s+to produce (.+?)(?: \(if you use |$)", str(record.msg))
     if missing and "target" not in PRINTED:
         PRINTED.add("target")
         rules_of_workflow = [rule.name for rule in workflow.rules]

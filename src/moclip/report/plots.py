@@ -131,7 +131,7 @@ def width_of(text: str) -> float:
 @cache
 def measure_text(text: str, size: float, family: tuple[str, ...]) -> tuple[float, float, float]:
     """Return width, height and descent of a line of text in points."""
-    found = text_to_path.get_text_width_height_descent(text, FontProperties(list(family), size=size), False)
+    found = text_to_path.get_text_width_height_descent(text, FontProperties(family=list(family), size=size), False)
     width, height, descent = map(float, found)
     return width, height, descent
 

@@ -275,9 +275,8 @@ class _Pass:
         keys = {video.video_id: extractor.row_key(video) if extractor else video.fingerprint for video in videos}
         known = {name: cached[key] for name, key in keys.items() if key in cached}
         present = self._present_digests(Path(file).parent) if self._keeps and len(known) < len(keys) else {}
-        # Keys are of rows of one pool: the same video has the same key in another.
-        source = features.pool or file
-        return [(name, known.get(name) or present.get(name) or f"unknown {source} {key}") for name, key in keys.items()]
+        unknown = f"unknown {features.pool or file}"  # a video has the same key in every pool
+        return [(name, known.get(name) or present.get(name) or f"{unknown} {key}") for name, key in keys.items()]
 
     def _present_digests(self, folder: Path) -> dict[str, str]:
         digests: dict[str, str] = {}
