@@ -23,7 +23,7 @@ _FEW_VIDEOS = 50
 
 _POOR_ECE = 0.1
 
-_STREAMS = ("motion", "motion_head", "appearance")
+_STREAMS = ("motion", "motion_head", "appearance", "appearance_ridge")
 
 _NEEDS = {
     "motion": ("motion_processor_ms", "motion_embedding_processor_ms"),
