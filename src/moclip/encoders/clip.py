@@ -34,9 +34,7 @@ from moclip.encoders.spec import (
 from moclip.errors import ModelError
 
 Floats = NDArray[np.float32]
-
 _QUICK_GELU = "-quickgelu"  # how open_clip names the twin of a model that has QuickGELU in place of GELU
-
 _BATCH_SIZE = 16
 
 

@@ -87,10 +87,7 @@ def evaluate_run(
     _check_test(test_ids, class_index=class_index)
     check_unseen(test_ids, groups=groups or {}, trained_on=trained_on, trained_on_groups=trained_on_groups)
     truth = dict(sorted(zip(test_ids, map(int, class_index), strict=True)))
-    scores = {
-        name: _align(logits, name=name, truth=truth, rejected=rejected, num_classes=len(class_names))
-        for name, logits in _in_order(methods).items()
-    }
+    scores = _align_all(methods, truth=truth, rejected=rejected, num_classes=len(class_names))
     everywhere = np.logical_and.reduce([entry.has_scores for entry in scores.values()])
     status = tuple("ok" if ok else rejected[video_id] for video_id, ok in zip(truth, everywhere, strict=True))
     keep = everywhere if rejected_test_videos == "leave_out" else np.ones_like(everywhere)
@@ -107,9 +104,8 @@ def evaluate_run(
         "chance": _describe_chance(truth, keep=keep, training=training_classes, num_classes=len(class_names)),
     }
     measured = {name: measure_method(entry, keep=keep, groups=kept_groups) for name, entry in scores.items()}
-    for name, own in measured.items():
-        own["encoder_note"] = "; ".join(filter(None, [_note(name, encoders=encoders), (marks or {}).get(name)]))
-        own["fitted_on"] = (fitted_on or {}).get(name, "")
+    for name in measured:
+        measured[name] |= _describe_method(name, encoders=encoders, marks=marks or {}, fitted_on=fitted_on or {})
     return RunResult(
         video_ids=tuple(truth),
         class_names=tuple(class_names),
@@ -117,6 +113,22 @@ def evaluate_run(
         scores=scores,
         metrics={**header, **(notes or {}), "methods": measured},
     )
+
+
+def _align_all(
+    methods: Mapping[str, MethodLogits], *, truth: Mapping[str, int], rejected: Mapping[str, str], num_classes: int
+) -> dict[str, Scores]:
+    return {
+        name: _align(logits, name=name, truth=truth, rejected=rejected, num_classes=num_classes)
+        for name, logits in _in_order(methods).items()
+    }
+
+
+def _describe_method(
+    name: str, *, encoders: Mapping[str, str], marks: Mapping[str, str], fitted_on: Mapping[str, str]
+) -> dict[str, str]:
+    note = "; ".join(filter(None, [_note(name, encoders=encoders), marks.get(name)]))
+    return {"encoder_note": note, "fitted_on": fitted_on.get(name, "")}
 
 
 def _in_order(methods: Mapping[str, MethodLogits]) -> dict[str, MethodLogits]:

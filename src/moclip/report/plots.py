@@ -44,10 +44,7 @@ _OTHER_MARK = ("ink", "o", True)
 # Shares of the width of a panel that names of rows and of classes may take.
 _NAMES, _CLASS_NAMES = 0.4, 0.2
 
-_MAX_POINTS = 300
-
-_MAX_NUMBERED_CELLS = 12
-
+_MAX_POINTS, _MAX_NUMBERED_CELLS = 300, 12
 ROUND_STEPS = [1, 2, 2.5, 5, 10]
 
 

@@ -7,6 +7,7 @@ A stand-in that differs from every result gives the most work, and the present r
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -281,11 +282,8 @@ class _Pass:
     def _present_digests(self, folder: Path) -> dict[str, str]:
         digests: dict[str, str] = {}
         for path in folder.glob("shard-*.h5"):
-            try:
-                with Shard(path) as shard:
-                    digests |= dict(zip(shard.video_ids, shard.digests, strict=True))
-            except ShardError:
-                continue
+            with suppress(ShardError), Shard(path) as shard:  # damaged, or of an earlier format
+                digests |= dict(zip(shard.video_ids, shard.digests, strict=True))
         return digests
 
     def expect_text(self, job: Job) -> ExpectedJob:
